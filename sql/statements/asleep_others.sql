@@ -1,0 +1,12 @@
+-- asleep_others: who else holds K(queue), and how
+-- $1 queue text
+-- rows: one a session: pid, mode ('ShareLock' sleeps, 'ExclusiveLock' is in the way)
+select pid, mode
+from pg_locks
+where locktype = 'advisory'
+  and granted
+  and database = (select oid from pg_database where datname = current_database())
+  and classid = format('%I.job', :'schema')::regclass::oid
+  and objid = (hashtext($1::text)::bigint & 4294967295)::oid
+  and objsubid = 2
+  and pid <> pg_backend_pid()

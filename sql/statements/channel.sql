@@ -1,0 +1,2 @@
+-- channel: on which wake-ups travel
+select :"schema".channel() as channel

@@ -1,0 +1,5 @@
+-- migration_applied: which steps this schema has
+-- rows: number, ascending
+select number
+from :"schema".migration
+order by number

@@ -1,0 +1,12 @@
+-- state: what this database is, asked once on a fresh session before anything else
+-- rows: one: server_version_num int, standby boolean, schema_exists boolean, migrated boolean
+select
+  current_setting('server_version_num')::int as server_version,
+  pg_is_in_recovery() as standby,
+  exists (select from pg_namespace where nspname = :'schema') as schema_exists,
+  exists (
+    select
+    from pg_class
+    where relname = 'migration'
+      and relnamespace = (select oid from pg_namespace where nspname = :'schema')
+  ) as migrated

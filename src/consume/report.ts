@@ -1,0 +1,13 @@
+/** What a stop ends with. */
+export interface StopReport {
+  /** Jobs acked over the consumer's whole life. */
+  readonly completed: number
+  /** Jobs failed over the consumer's whole life. */
+  readonly failed: number
+  /** Runs that ended because the stop aborted them; their jobs went back, attempt given back. */
+  readonly interrupted: number
+  /** Jobs claimed and never started; they went back, attempt given back. */
+  readonly released: number
+  /** Jobs whose handlers had not ended by the deadline. They keep their lease until the process is gone. */
+  readonly abandoned: readonly { readonly id: string; readonly ageMs: number }[]
+}

@@ -1,0 +1,149 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import createDebug from 'debug'
+import { databaseFault, toError } from '../errors.js'
+import type { StoredError } from '../payload.js'
+
+const log = createDebug('bugle:settler')
+
+/**
+ * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
+ *
+ * One statement is in flight; outcomes that come meanwhile gather and go with the next. So none waits when idle, and
+ * many share a commit when busy.
+ *
+ * An outcome is held until it is durable or refused by the fence. What may interleave:
+ * - the statement failed and was rolled back: it is sent again after a pause;
+ * - its answer was lost, and it may have committed: it is sent again **alone**, and a row that is missing now, or has
+ *   our lease and no longer our worker, was settled by the first one: the lease changes with every claim, so nobody
+ *   has had the job since;
+ * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
+ * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
+ *   stands alone; it becomes a failure that says so, and the others are settled.
+ */
+export interface Settler {
+  /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
+  settle(settlement: Settlement): Promise<Settled>
+}
+
+export interface Settlement {
+  readonly id: string
+  readonly lease: string
+  readonly attempt: number
+  /** null: acked. */
+  readonly failure: StoredFailure | null
+}
+
+/** What a failed job's `last_error` holds. */
+export interface StoredFailure extends StoredError {
+  /** Why the job is failed, as in the event `job:failed`. */
+  readonly failedBy: string
+  readonly attempt: number
+}
+
+export type Settled =
+  | { readonly is: 'durable' }
+  /** The database would not hold the outcome: the job is failed instead, with this error. */
+  | { readonly is: 'refused'; readonly error: Error }
+  | { readonly is: 'stale'; readonly lease: string | null }
+
+/** Unmatched outcomes: id, and the row's lease now (null: no row). */
+export type Missed = readonly { readonly id: string; readonly lease: string | null }[]
+
+export interface SettlerParts {
+  /** One autocommit statement for all of them. */
+  readonly write: (batch: readonly Settlement[]) => Promise<Missed>
+  /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
+  readonly onError: (error: Error) => void
+  readonly random: () => number
+}
+
+/** More gain nothing measurable, and a statement stays well under its deadline. */
+const mostAtOnce = 1_000
+const durable: Settled = { is: 'durable' }
+
+interface Pending {
+  readonly settlement: Settlement
+  readonly refusedBy: Error | null
+  readonly done: (settled: Settled) => void
+}
+
+export function createSettler({ write, onError, random }: SettlerParts): Settler {
+  let pending: Pending[] = []
+  let flushing = false
+
+  async function flush(): Promise<void> {
+    if (flushing) return
+    flushing = true
+    while (pending.length > 0) {
+      // Handlers that end in the same turn of the event loop share a statement.
+      await nextTurn()
+      const batch = pending.slice(0, mostAtOnce)
+      pending = pending.slice(mostAtOnce)
+      await settleAll(batch)
+    }
+    flushing = false
+  }
+
+  async function settleAll(batch: readonly Pending[]): Promise<void> {
+    let answerLost = false
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const missed = await write(batch.map(({ settlement }) => settlement))
+        return tell(batch, missed, answerLost)
+      } catch (error) {
+        const fault = databaseFault(error)
+        log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
+        if (fault === 'data') return settleApart(batch, toError(error))
+        if (fault === 'unknown') answerLost = true
+        else if (fault !== 'down' && fault !== 'passing') onError(toError(error))
+      }
+      await sleep(Math.min(25 * 2 ** tries, 1_000) * (0.5 + random()))
+    }
+  }
+
+  async function settleApart(batch: readonly Pending[], error: Error): Promise<void> {
+    const [only] = batch
+    if (batch.length === 1 && only !== undefined) return settleAll([asFailure(only, error)])
+    const middle = Math.ceil(batch.length / 2)
+    await settleAll(batch.slice(0, middle))
+    await settleAll(batch.slice(middle))
+  }
+
+  return {
+    settle(settlement) {
+      return new Promise((done) => {
+        pending.push({ settlement, refusedBy: null, done })
+        void flush()
+      })
+    },
+  }
+}
+
+function asFailure(pending: Pending, error: Error): Pending {
+  const { id, lease, attempt } = pending.settlement
+  return {
+    settlement: {
+      id,
+      lease,
+      attempt,
+      failure: {
+        name: 'BugleError',
+        message: 'the database refused to store the outcome of this run',
+        failedBy: 'exhausted',
+        attempt,
+      },
+    },
+    refusedBy: error,
+    done: pending.done,
+  }
+}
+
+function tell(batch: readonly Pending[], missed: Missed, answerLost: boolean): void {
+  const leases = new Map(missed.map(({ id, lease }) => [id, lease]))
+  for (const { settlement, refusedBy, done } of batch) {
+    const lease = leases.get(settlement.id)
+    const isOurs = lease === undefined || (answerLost && (lease === null || lease === settlement.lease))
+    if (!isOurs) done({ is: 'stale', lease })
+    else done(refusedBy === null ? durable : { is: 'refused', error: refusedBy })
+  }
+}

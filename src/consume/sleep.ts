@@ -1,0 +1,202 @@
+/**
+ * The sleep protocol: how a consumer goes to sleep without losing a wake-up, and when it had better not.
+ *
+ * **The lock.** K(queue) is an advisory lock. A consumer that sleeps holds it shared; every writer's trigger tests it
+ * exclusively, and sends a NOTIFY only if somebody holds it. A NOTIFY costs every writer of the server a lock around
+ * its commit, so it is paid only while somebody needs it.
+ *
+ * **What could be lost.** A writer whose trigger tested K before we took it, and whose commit comes after we looked:
+ * silent, and not seen. So, to sleep:
+ *
+ * 1. take K, shared;
+ * 2. claim, in one autocommit statement that began after K's answer. It also returns its snapshot's `xmin` (every
+ *    transaction with a lower id had ended), `target` (the next transaction id to be assigned at that moment, or a
+ *    later one) and `leftBehind` (its snapshot shows a ready row that it did not take);
+ * 3. `leftBehind`: the row is hidden behind somebody's lock (a claim that may roll back, an UPDATE, a person's FOR
+ *    SHARE), and nobody will tell when that ends: claim again after 1 ms, doubling to 100 ms, then every second;
+ * 4. the debt: until a claim was made whose `xmin` is at least the first claim's `target`, claim again after 1 ms,
+ *    doubling. An old transaction that never touches our table, even in another database, holds xmin back as well; so
+ *    after 100 ms ask pg_locks instead, slowing to a second, whether a transaction with an id holds ROW EXCLUSIVE on
+ *    the job table. When two looks in a row find none, one more claim pays the debt;
+ * 5. sleep. K stays held.
+ *
+ * **Why nothing is lost.** The trigger runs after its transaction has an id p. If it tested K after step 1, it
+ * notifies. If before, p was assigned before step 2 began, so p < target; the claim that pays step 4 was made after p
+ * had ended, and its snapshot shows p's rows if they were committed; what it saw and did not take is `leftBehind`. The
+ * looks of step 4 are as good: p holds ROW EXCLUSIVE from its insert to its end, so once they find no such holder, p
+ * has ended, and the claim after them sees its rows. Advisory locks are not MVCC, so all of this holds for writers in
+ * REPEATABLE READ too. `pg_snapshot_xmax` will not do as the target: it is one past the last *completed* id, and a
+ * running p can lie at or above it. The debt is owed once for each taking of K, also if the consumer works in between.
+ *
+ * **A short claim alone proves nothing**: only one that is short and left nothing behind proves the queue empty.
+ *
+ * **Waking.** A consumer that is woken now and then keeps K: nothing can be missed while it is held and paid for. One
+ * without a free slot gives K up (the dispatcher does), so that writers fall silent.
+ *
+ * **Linger.** Where wake-ups come fast, K is given up and not taken again at once: the consumer stays awake without K
+ * until some time after its last found job, claiming on a short jittered timer. Otherwise somebody of a fleet would
+ * always hold K, and every insert would notify. The timer widens while claims find nothing and narrows while they find
+ * something: so claims go half empty, however many processes share the queue, and no process needs to know their number.
+ *
+ * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
+ * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim.
+ *
+ * This file decides; it does no I/O and keeps no timer. The dispatcher carries out the steps.
+ */
+export type Step =
+  /** Claim after `inMs`; a wake-up comes first if `wakeable`. */
+  | { readonly do: 'claim'; readonly inMs: number; readonly wakeable: boolean }
+  /** Give K up, then claim after `inMs`, whatever notifications say meanwhile. */
+  | { readonly do: 'linger'; readonly inMs: number }
+  /** Take K, then claim. */
+  | { readonly do: 'take' }
+  /** After `inMs` ask pg_locks for writers; a wake-up comes first, with a claim. */
+  | { readonly do: 'look'; readonly inMs: number }
+  /** If another holds K, give it up and claim after `inMs`; if none does, sleep. */
+  | { readonly do: 'nap'; readonly inMs: number }
+  /** Wait for a wake-up. */
+  | { readonly do: 'sleep' }
+
+/** What a claim's answer tells the protocol. */
+export interface ClaimSigns {
+  readonly asked: number
+  readonly found: number
+  /** Of a short claim; a full one (found = asked) knows none of them. */
+  readonly leftBehind: boolean
+  readonly xmin: bigint
+  readonly target: bigint
+}
+
+export interface SleepProtocol {
+  /** A notification came, whether or not we slept. */
+  notified(): void
+  /** K was just taken. */
+  taken(): void
+  /** @param held - whether K is held now, the control session's word */
+  claimed(signs: ClaimSigns, held: boolean): Step
+  /** @param writing - whether a transaction with an id holds ROW EXCLUSIVE on the job table */
+  looked(writing: boolean): Step
+}
+
+/** Wake-ups a second on a queue above which a consumer lingers. */
+const fastPerSecond = 200
+const paceWindowMs = 100
+/** How long after its last found job a lingering consumer goes to sleep, at least. */
+const lingerMs = 30
+const lingerTimerMs = { least: 1, most: 30 } as const
+const emptyWakesBeforeNap = 4
+const napMs = { least: 50, most: 500 } as const
+
+const asleep: Step = { do: 'sleep' }
+const take: Step = { do: 'take' }
+const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
+
+export function createSleepProtocol(now: () => number, random: () => number): SleepProtocol {
+  const pace = createPace(now)
+  /** Owed since K was taken. `target` comes with the first short claim: a later one is larger, and as right. */
+  let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
+  let leftBehindMs = 1
+  let lingering: { timerMs: number; foundAt: number } | null = null
+  let wokenBy: 'notification' | 'other' = 'other'
+  let emptyWakes = 0
+
+  function linger(found: number): Step | null {
+    if (lingering === null) {
+      if (pace() < fastPerSecond) return null
+      lingering = { timerMs: lingerTimerMs.least, foundAt: now() }
+    }
+    const { timerMs } = lingering
+    if (found > 0) {
+      lingering.foundAt = now()
+      lingering.timerMs = Math.max(lingerTimerMs.least, timerMs / 1.5)
+    } else {
+      if (now() - lingering.foundAt > Math.max(lingerMs, 4 * timerMs)) {
+        lingering = null
+        return null
+      }
+      lingering.timerMs = Math.min(lingerTimerMs.most, timerMs * 1.5)
+    }
+    return { do: 'linger', inMs: lingering.timerMs * (0.5 + random()) }
+  }
+
+  function payDebt(signs: ClaimSigns): void {
+    if (debt === null) return
+    if (debt.clearLooks >= 2) debt = null
+    else if (debt.target === null) debt.target = signs.target
+    if (debt?.target != null && signs.xmin >= debt.target) debt = null
+  }
+
+  function nextOfDebt(owed: NonNullable<typeof debt>): Step {
+    const inMs = owed.waitMs
+    if (now() - owed.since < 100) {
+      owed.waitMs = Math.min(inMs * 2, 100)
+      return { do: 'claim', inMs, wakeable: true }
+    }
+    owed.waitMs = Math.min(inMs * 2, 1_000)
+    return { do: 'look', inMs }
+  }
+
+  return {
+    notified() {
+      pace(1)
+      wokenBy = 'notification'
+    },
+    taken() {
+      debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
+      lingering = null
+    },
+    claimed(signs, held) {
+      const { asked, found, leftBehind } = signs
+      const wasNotified = wokenBy === 'notification'
+      wokenBy = 'other'
+      if (found > 0) {
+        // A notification was counted when it came; the job it told of is not counted again.
+        pace(wasNotified ? found - 1 : found)
+        emptyWakes = 0
+      } else if (wasNotified) {
+        emptyWakes += 1
+      }
+      if (found === asked) {
+        leftBehindMs = 1
+        if (lingering !== null) lingering.foundAt = now()
+        return claimNow
+      }
+
+      const lingerStep = linger(found)
+      if (lingerStep !== null) return lingerStep
+      if (!held) return take
+
+      payDebt(signs)
+      if (leftBehind) {
+        const inMs = leftBehindMs
+        leftBehindMs = inMs < 100 ? Math.min(inMs * 2, 100) : 1_000
+        return { do: 'claim', inMs, wakeable: true }
+      }
+      leftBehindMs = 1
+      if (debt !== null) return nextOfDebt(debt)
+      if (emptyWakes >= emptyWakesBeforeNap) {
+        emptyWakes = 0
+        return { do: 'nap', inMs: napMs.least + random() * (napMs.most - napMs.least) }
+      }
+      return asleep
+    },
+    looked(writing) {
+      if (debt === null) return claimNow
+      debt.clearLooks = writing ? 0 : debt.clearLooks + 1
+      // The claim after the second clear look pays.
+      return debt.clearLooks >= 2 ? claimNow : nextOfDebt(debt)
+    },
+  }
+}
+
+/** Events a second, over about the last tenth of one: an exponentially decaying count. */
+function createPace(now: () => number): (more?: number) => number {
+  let count = 0
+  let at = now()
+  return (more = 0) => {
+    const time = now()
+    count = count * Math.exp((at - time) / paceWindowMs) + more
+    at = time
+    return (count * 1_000) / paceWindowMs
+  }
+}

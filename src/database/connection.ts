@@ -1,0 +1,597 @@
+/**
+ * One description of the connection, parsed once and handed to both drivers as fields.
+ *
+ * postgres.js and pg read the same URL differently (sslmode, sockets, several hosts, the `@` in a password), and both
+ * look at the PG* variables for whatever is left out. So neither ever sees a URL, and every field is given.
+ */
+import { readFileSync } from 'node:fs'
+import { isIP, isIPv6 } from 'node:net'
+import { userInfo } from 'node:os'
+import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
+import type { ClientConfig } from 'pg'
+import { isPlainObject, isStorable, kindOf, knownKeys, oneOf, wholeNumber } from '../checks.js'
+import { BugleError, describe } from '../errors.js'
+
+const sslModes = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
+type SslMode = (typeof sslModes)[number]
+
+/** A connection as fields. What is left out comes from the PG* variables, then from libpq's defaults. */
+export interface ConnectionFields {
+  /** A host name, an address, a socket directory (`/var/run/postgresql`), or several hosts with commas between. */
+  host?: string
+  /** @defaultValue 5432 */
+  port?: number
+  /** @defaultValue the user's name */
+  database?: string
+  /** @defaultValue the operating system's user name */
+  user?: string
+  /** Or a function that is asked at each log-in, for tokens that expire. */
+  password?: string | (() => Promise<string>)
+  /**
+   * libpq's modes; true is `verify-full`, false is `disable`; or options for Node's `tls.connect`, taken as they are.
+   * @defaultValue 'prefer'
+   */
+  ssl?: boolean | SslMode | ConnectionOptions
+}
+
+export interface Host {
+  /** A name, an address without brackets, or a socket directory, which starts with `/`. */
+  readonly host: string
+  readonly port: number
+}
+
+/** What is known of the connection; frozen, every field present. Holds the password: for messages see `describeConnection`. */
+export interface Connection {
+  /** At least one, in the order of trial. A socket directory is always alone. */
+  readonly hosts: readonly Host[]
+  readonly database: string
+  readonly user: string
+  readonly password: string | (() => Promise<string>) | undefined
+  /**
+   * false: plain text. 'prefer': TLS if the server has it, unverified. Options: TLS or nothing, checked as they say.
+   * Always false for a socket, as with libpq.
+   */
+  readonly ssl: false | 'prefer' | ConnectionOptions
+  /**
+   * Which server will do. 'any' (the default for one host), 'read-write': one that takes writes (the default for
+   * several), 'primary': one that is no standby.
+   */
+  readonly targetSessionAttrs: TargetSessionAttrs
+  /** For one attempt at one host. */
+  readonly connectTimeoutMs: number
+  readonly applicationName: string | undefined
+}
+
+const targets = ['any', 'read-write', 'primary'] as const
+type TargetSessionAttrs = (typeof targets)[number]
+
+export const connectionDefaults = {
+  host: 'localhost',
+  port: 5432,
+  sslMode: 'prefer',
+  connectTimeoutMs: 5000,
+  applicationName: 'bugle',
+} as const
+
+/**
+ * The connection that the options and the environment describe.
+ *
+ * `connectionString`, else `connection`, else the URL in `DATABASE_URL`; what that leaves out comes from PGHOST, PGPORT,
+ * PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT and
+ * PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
+ * files and `~/.postgresql` are not read. Where verifying asks for a root certificate and none is given, Node's own
+ * are used. Certificate files are read here, once.
+ *
+ * @param urlName - what messages call the URL, where it is another option's
+ * @throws BugleError `INVALID_OPTION`; never shows a password, nor what may be a part of one
+ * @see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+ */
+export function resolveConnection(
+  input: { connectionString?: string; connection?: ConnectionFields },
+  env: NodeJS.ProcessEnv,
+  urlName = 'connectionString',
+): Connection {
+  const given = givenSettings(input, env, urlName)
+  const settings: Settings = { ...settingsFromEnvironment(env), ...given }
+  const hosts = resolveHosts(settings.host, settings.port)
+  const user = settings.user?.value ?? systemUser(env)
+  const ssl = resolveSsl(settings, given)
+  return Object.freeze({
+    hosts,
+    database: settings.dbname?.value ?? user,
+    user,
+    password: given.askPassword ?? settings.password?.value,
+    ssl: isSocket(hosts[0]) ? false : ssl,
+    targetSessionAttrs: resolveTarget(settings.target_session_attrs, hosts.length),
+    connectTimeoutMs: resolveTimeout(settings.connect_timeout),
+    applicationName: settings.application_name?.value,
+  })
+}
+
+/** For messages: `database "shop" at db1:5432,db2:5432 as user "app"`. Never the password. */
+export function describeConnection(connection: Connection): string {
+  const { hosts, database, user } = connection
+  const places = hosts.map(({ host, port }) => `${isIPv6(host) ? `[${host}]` : host}:${port}`)
+  return `database ${describe(database)} at ${places.join(',')} as user ${describe(user)}`
+}
+
+// --- For postgres.js ---
+
+/**
+ * The connection's part of the options of `postgres({ … })`. Its declarations know one host and no sslnegotiation,
+ * so spread this as an `object`.
+ */
+export interface PostgresOptions {
+  host: string[]
+  port: number[]
+  path?: string
+  database: string
+  user: string
+  password: string | (() => Promise<string>)
+  ssl: false | 'prefer' | ConnectionOptions
+  sslnegotiation: null
+  target_session_attrs?: 'read-write' | 'primary'
+  /** Seconds. */
+  connect_timeout: number
+  /** Session parameters at start-up. To add some, spread these: without application_name PGAPPNAME is used. */
+  connection: { application_name: string }
+}
+
+/**
+ * The fields for postgres.js. Nothing in the environment changes where and as whom they connect.
+ *
+ * @param onPasswordError - told what the password function threw; the log-in then fails with 28P01
+ */
+export function postgresOptions(
+  connection: Connection,
+  onPasswordError: (error: unknown) => void = () => {},
+): PostgresOptions {
+  const { hosts, database, user, password, ssl, targetSessionAttrs } = connection
+  const [first] = hosts
+  const options: PostgresOptions = {
+    host: hosts.map(({ host }) => host),
+    port: hosts.map(({ port }) => port),
+    database,
+    user,
+    // An empty one would be taken from PGPASSWORD, a function never is.
+    password: typeof password === 'string' ? password : safePassword(password ?? noPassword, onPasswordError),
+    ssl: typeof ssl === 'object' ? withCheckedAddresses(ssl, hosts) : ssl,
+    sslnegotiation: null, // Present, or PGSSLNEGOTIATION=direct would send TLS to a server that waits for a packet.
+    connect_timeout: connection.connectTimeoutMs / 1000,
+    connection: { application_name: connection.applicationName ?? connectionDefaults.applicationName },
+  }
+  // Given as an array, a socket directory is taken for a host name.
+  if (first !== undefined && isSocket(first)) options.path = `${first.host}/.s.PGSQL.${first.port}`
+  // It knows no 'any' and reads the variable for whatever is false. Then 'primary' is the least that can be asked.
+  if (targetSessionAttrs !== 'any') options.target_session_attrs = targetSessionAttrs
+  else if (process.env.PGTARGETSESSIONATTRS) options.target_session_attrs = 'primary'
+  return options
+}
+
+/** postgres.js awaits the password where nobody catches: a rejection there would end the process. */
+function safePassword(ask: () => Promise<string>, onError: (error: unknown) => void): () => Promise<string> {
+  return async () => {
+    try {
+      const password: unknown = await ask()
+      if (typeof password === 'string') return password
+      onError(new BugleError('INVALID_OPTION', `connection.password must resolve to a string; got ${kindOf(password)}`))
+    } catch (error) {
+      onError(error)
+    }
+    return ''
+  }
+}
+
+/**
+ * For an address postgres.js hands no name to TLS, and Node then compares the certificate with "localhost": the right
+ * certificate fails, and one for localhost passes. So such a host's certificate must name one of our addresses.
+ */
+function withCheckedAddresses(ssl: ConnectionOptions, hosts: readonly Host[]): ConnectionOptions {
+  const names = hosts.map(({ host }) => host)
+  const own = ssl.checkServerIdentity ?? ssl.servername ?? ssl.host
+  if (own !== undefined || !names.some((name) => isIP(name) !== 0)) return { ...ssl }
+  return {
+    ...ssl,
+    checkServerIdentity: (asked: string, certificate: PeerCertificate) => {
+      const possible = names.filter((name) => name === asked || (asked === 'localhost' && isIP(name) !== 0))
+      const faults = possible.map((name) => checkServerIdentity(name, certificate))
+      return faults.includes(undefined) ? undefined : (faults[0] ?? checkServerIdentity(asked, certificate))
+    },
+  }
+}
+
+// --- For pg ---
+
+/**
+ * The fields for one host of the connection, for `new pg.Client`. Nothing in the environment changes them.
+ *
+ * @param ssl - pg knows no 'prefer': for that try `{ rejectUnauthorized: false }`, and false when the server says no
+ */
+export function pgConfig(connection: Connection, host: Host, ssl: false | ConnectionOptions): ClientConfig {
+  return {
+    host: host.host,
+    port: host.port,
+    database: connection.database,
+    user: connection.user,
+    // Without one pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants one.
+    password: connection.password ?? noPassword,
+    ssl: ssl === false ? false : withOwnName(ssl),
+    sslnegotiation: 'postgres',
+    application_name: connection.applicationName ?? connectionDefaults.applicationName,
+    client_encoding: 'utf8',
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    connectionTimeoutMillis: connection.connectTimeoutMs,
+    // PGOPTIONS can only be kept out by something that is not empty. Not sent without need: some poolers refuse it.
+    ...(process.env.PGOPTIONS ? { options: ' ' } : {}),
+  }
+}
+
+/** A copy, as pg redefines `key` on what it gets; and pg overwrites a servername of the user's by the host's name. */
+function withOwnName(ssl: ConnectionOptions): ConnectionOptions {
+  const { servername } = ssl
+  if (servername === undefined || ssl.checkServerIdentity !== undefined) return { ...ssl }
+  return { ...ssl, checkServerIdentity: (_host, certificate) => checkServerIdentity(servername, certificate) }
+}
+
+async function noPassword(): Promise<string> {
+  return ''
+}
+
+// --- What was given ---
+
+/** A value as text, with the name under which it was given. */
+interface Setting {
+  readonly name: string
+  readonly value: string
+  /** Part of a URL's authority: may be a piece of a password that was not percent-encoded, so it is not shown. */
+  readonly hidden?: true
+}
+
+const parameters = [
+  'host',
+  'port',
+  'dbname',
+  'user',
+  'password',
+  'sslmode',
+  'sslrootcert',
+  'sslcert',
+  'sslkey',
+  'application_name',
+  'connect_timeout',
+  'target_session_attrs',
+] as const
+type Parameter = (typeof parameters)[number]
+type Settings = { readonly [name in Parameter]?: Setting }
+
+interface GivenSettings extends Settings {
+  readonly askPassword?: () => Promise<string>
+  readonly tls?: ConnectionOptions
+}
+
+function givenSettings(
+  input: { connectionString?: string; connection?: ConnectionFields },
+  env: NodeJS.ProcessEnv,
+  urlName: string,
+): GivenSettings {
+  const { connectionString, connection } = input
+  if (connectionString !== undefined && connection !== undefined) {
+    throw refusal(`${urlName} and connection`, 'must not both be given; leave one of them out')
+  }
+  if (connectionString !== undefined) return settingsFromUrl(connectionString, urlName)
+  if (connection !== undefined) return settingsFromFields(connection)
+  return env.DATABASE_URL ? settingsFromUrl(env.DATABASE_URL, 'DATABASE_URL') : {}
+}
+
+const variables: { readonly [name in Parameter]: string } = {
+  host: 'PGHOST',
+  port: 'PGPORT',
+  dbname: 'PGDATABASE',
+  user: 'PGUSER',
+  password: 'PGPASSWORD',
+  sslmode: 'PGSSLMODE',
+  sslrootcert: 'PGSSLROOTCERT',
+  sslcert: 'PGSSLCERT',
+  sslkey: 'PGSSLKEY',
+  application_name: 'PGAPPNAME',
+  connect_timeout: 'PGCONNECT_TIMEOUT',
+  target_session_attrs: 'PGTARGETSESSIONATTRS',
+}
+
+function settingsFromEnvironment(env: NodeJS.ProcessEnv): Settings {
+  const found: { [name in Parameter]?: Setting } = {}
+  for (const parameter of parameters) {
+    const name = variables[parameter]
+    const value = env[name]
+    if (value) found[parameter] = { name, value }
+  }
+  return found
+}
+
+function settingsFromFields(fields: ConnectionFields): GivenSettings {
+  // A URL given in the wrong place holds a password, so its value is not shown.
+  if (!isPlainObject(fields)) throw refusal('connection', `must be a plain object of fields; got ${kindOf(fields)}`)
+  knownKeys('connection', fields, ['host', 'port', 'database', 'user', 'password', 'ssl'])
+  const { host, port, database, user, password, ssl }: ConnectionFields = fields
+  const found: { -readonly [name in keyof GivenSettings]: GivenSettings[name] } = {}
+  if (host !== undefined) found.host = textField('connection.host', host)
+  if (port !== undefined) {
+    const value = String(wholeNumber('connection.port', port, portBounds))
+    found.port = { name: 'connection.port', value }
+  }
+  if (database !== undefined) found.dbname = textField('connection.database', database)
+  if (user !== undefined) found.user = textField('connection.user', user)
+  if (typeof password === 'function') found.askPassword = password
+  else if (password !== undefined) {
+    if (typeof password !== 'string' || !isStorable(password)) {
+      throw refusal('connection.password', 'must be a string without NUL, or a function that resolves to one')
+    }
+    if (password !== '') found.password = { name: 'connection.password', value: password }
+  }
+  if (typeof ssl === 'object' && ssl !== null) found.tls = Object.freeze({ ...ssl })
+  else if (ssl !== undefined) {
+    const mode = oneOf('connection.ssl', ssl, [true, false, ...sslModes])
+    const value = mode === true ? 'verify-full' : mode === false ? 'disable' : mode
+    found.sslmode = { name: 'connection.ssl', value }
+  }
+  return found
+}
+
+function textField(name: string, value: unknown): Setting {
+  if (typeof value === 'string' && value !== '' && isStorable(value)) return { name, value }
+  throw refusal(name, `must be a string that is not empty and has no NUL; got ${describe(value)}`)
+}
+
+// --- URLs ---
+
+// Read and left alone, because what they ask for is so anyway, or is set by an option of ours, or concerns others.
+const ignoredParameters: ReadonlySet<string> = new Set([
+  // How the drivers shake hands: the ordinary way, which every server understands.
+  ...['channel_binding', 'sslnegotiation', 'sslsni', 'sslcompression', 'uselibpqcompat'],
+  ...['gssencmode', 'gsslib', 'gssdelegation', 'krbsrvname', 'client_encoding', 'charset', 'encoding'],
+  // Keep-alives and time limits: our sessions set their own.
+  ...['keepalives', 'keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout', 'keep_alive'],
+  ...['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'query_timeout', 'socket_timeout'],
+  // The order of trial: as written.
+  'load_balance_hosts',
+  // Pools: `poolSize` and `prepare` decide. pgbouncer is Prisma's word for prepare: false.
+  ...['pgbouncer', 'connection_limit', 'pool_timeout', 'pool', 'pool_size', 'pool_max_conns', 'max', 'prepare'],
+  ...['idle_timeout', 'max_lifetime', 'max_idle_connection_lifetime', 'max_connection_lifetime'],
+  ...['statement_cache_size', 'single_use_connections', 'binary_parameters', 'default_query_exec_mode', 'supa'],
+  // Names of an ORM's own tables, and its notes: ours are in the schema that the option `schema` names.
+  ...['schema', 'currentSchema', 'search_path', 'serverVersion', 'fallback_application_name'],
+])
+
+// What people may want, and must know that they do not get.
+const refusedParameters: ReadonlyMap<string, string> = new Map([
+  ['options', 'set it for the role or database instead (alter role … set …)'],
+  ['hostaddr', 'give the address as host'],
+  ['service', 'service files are not read; give the fields themselves'],
+  ['passfile', 'password files are not read; give a password, or a function as connection.password'],
+  ['sslpassword', 'decrypt the key, or give connection.ssl as tls options with passphrase'],
+  ['sslcrl', 'give connection.ssl as tls options with crl'],
+])
+
+/**
+ * A URL's parts, by libpq's grammar, which allows several hosts; WHATWG's does not.
+ *
+ * `postgres://user:password@host1:5432,host2:5433/database?parameter=value`, each part percent-encoded and optional.
+ * A parameter overrides the part that says the same. Unlike libpq the last `@` before the path ends the password, and
+ * an `@` after that is refused: it is the trace of a password with a `/` or `?` in it, of which a piece would become
+ * the host, and be shown.
+ */
+function settingsFromUrl(url: string, what: string): Settings {
+  if (typeof url !== 'string') throw refusal(what, `must be a URL as a string; got ${kindOf(url)}`)
+  const scheme = /^(?:postgres|postgresql):\/\//.exec(url)?.[0]
+  if (scheme === undefined) throw refusal(what, notOurs(url))
+  const [, authority = '', path = '', query] =
+    /^([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(url.slice(scheme.length)) ?? []
+  if (`${path}?${query}`.includes('@')) {
+    throw refusal(what, 'must have no @ after the host: percent-encode / ? # and @ in user, password and parameters')
+  }
+  const at = authority.lastIndexOf('@')
+  const [user, password] = at === -1 ? [] : splitOnce(authority.slice(0, at), ':')
+  const found: { [name in Parameter]?: Setting } = {}
+  const set = (parameter: Parameter, part: string | undefined, name: string, hidden?: true) => {
+    if (!part) return
+    const value = decoded(part, name)
+    found[parameter] = hidden === undefined ? { name, value } : { name, value, hidden }
+  }
+  set('user', user, `${what}: user`)
+  set('password', password, `${what}: password`, true)
+  const { hosts, ports } = splitHosts(authority.slice(at + 1), what)
+  set('host', hosts.join(','), `${what}: host`, true)
+  if (ports.some((port) => port !== '')) set('port', ports.join(','), `${what}: port`, true)
+  set('dbname', path, `${what}: database`)
+  for (const [parameter, part] of parametersOf(query, what)) set(parameter, part, `${what}: ${parameter}`)
+  return found
+}
+
+function notOurs(url: string): string {
+  const rule = 'must be a URL like postgres://user:password@host:5432/database'
+  if (/^\s*\w+\s*=/.test(url)) return `${rule}; libpq's keyword form (host=… dbname=…) is not read`
+  const scheme = /^[a-z][a-z0-9+.-]{0,30}(?=:\/\/)/i.exec(url)?.[0]
+  return `${rule}; got ${scheme === undefined ? 'no scheme' : `the scheme ${scheme}`}`
+}
+
+/** The hosts and ports of an authority, at the same places; an empty port is not given. */
+function splitHosts(text: string, what: string): { hosts: string[]; ports: string[] } {
+  const hosts: string[] = []
+  const ports: string[] = []
+  for (const place of text.split(',')) {
+    const [, host = '', port = ''] = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(place) ?? []
+    if (!/^\d*$/.test(port) || (place.startsWith('[') && !host.startsWith('['))) {
+      throw refusal(what, 'must have hosts like name:5432 or [::1]:5432 (not shown, as it may hold a password)')
+    }
+    hosts.push(host)
+    ports.push(port)
+  }
+  return { hosts, ports }
+}
+
+function parametersOf(query: string | undefined, what: string): Map<Parameter, string> {
+  const found = new Map<Parameter, string>()
+  for (const pair of query?.split('&') ?? []) {
+    if (pair === '') continue
+    const [left, right] = splitOnce(pair, '=')
+    const name = decoded(left, `${what}: the name of a parameter`)
+    if (right === undefined) throw refusal(`${what}: the parameter ${describe(name)}`, 'must have a value, after an =')
+    if (ignoredParameters.has(name)) continue
+    const parameter = name === 'ssl' ? 'sslmode' : parameters.find((known) => known === name)
+    if (parameter === undefined) {
+      const hint = refusedParameters.get(name) ?? 'leave it out'
+      throw refusal(what, `must have only parameters that Bugle knows; got ${describe(name)}: ${hint}`)
+    }
+    if (found.has(parameter)) throw refusal(`${what}: ${parameter}`, 'must be given once')
+    found.set(parameter, name === 'ssl' ? modeOfSsl(right) : right)
+  }
+  return found
+}
+
+/** JDBC's word, which libpq translates as well. */
+function modeOfSsl(value: string): string {
+  if (value === 'true') return 'require'
+  return value === 'false' ? 'disable' : value
+}
+
+function splitOnce(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator)
+  return at === -1 ? [text] : [text.slice(0, at), text.slice(at + separator.length)]
+}
+
+/** The value is not shown: it may be the password, or hold a piece of it. */
+function decoded(part: string, name: string): string {
+  let text: string
+  try {
+    text = decodeURIComponent(part)
+  } catch {
+    throw refusal(name, 'must be percent-encoded UTF-8; write a % itself as %25')
+  }
+  if (isStorable(text)) return text
+  throw refusal(name, 'must not have NUL or lone surrogates')
+}
+
+// --- What it means ---
+
+const portBounds = { min: 1, max: 65_535 }
+
+function resolveHosts(host: Setting | undefined, port: Setting | undefined): readonly Host[] {
+  const names = host?.value.split(',') ?? [connectionDefaults.host]
+  const ports = port?.value.split(',') ?? ['']
+  if (ports.length !== 1 && ports.length !== names.length) {
+    throw refusal(port?.name ?? 'port', `must be one, or one for each host; got ${ports.length} for ${names.length}`)
+  }
+  if (names.length > 1 && names.some((name) => name.startsWith('/'))) {
+    throw refusal(host?.name ?? 'host', 'must be one socket directory, or host names only')
+  }
+  const hosts = names.map((name, index) =>
+    Object.freeze({
+      host: resolveHost(name, host),
+      port: resolvePort((ports.length === 1 ? ports[0] : ports[index]) ?? '', port),
+    }),
+  )
+  return Object.freeze(hosts)
+}
+
+function resolveHost(text: string, from: Setting | undefined): string {
+  if (text.startsWith('/')) return text.length > 1 ? text.replace(/\/+$/, '') : text
+  const name = text.replace(/^\[(.*)\]$/, '$1')
+  if (isIPv6(name) || /^[^\s:/\\@?#%"'[\]\p{Cc}]+$/u.test(name)) return name
+  const rule = 'must be a host name, an address or a socket directory that starts with /'
+  throw refusal(from?.name ?? 'host', `${rule}; got ${shown(text, from)}`)
+}
+
+function resolvePort(text: string, from: Setting | undefined): number {
+  if (text === '') return connectionDefaults.port
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port >= portBounds.min && port <= portBounds.max) return port
+  throw refusal(from?.name ?? 'port', `must be a whole number from 1 to 65535; got ${shown(text, from)}`)
+}
+
+function shown(text: string, from: Setting | undefined): string {
+  return from?.hidden === true ? 'a value that is not shown, as it may be part of a password' : describe(text)
+}
+
+function isSocket(host: Host | undefined): boolean {
+  return host?.host.startsWith('/') === true
+}
+
+function systemUser(env: NodeJS.ProcessEnv): string {
+  let name: string | undefined
+  try {
+    name = userInfo().username
+  } catch {
+    name = env.USER || env.LOGNAME || env.USERNAME // An id without an entry in passwd, as containers have.
+  }
+  if (name) return name
+  throw refusal('user', 'must be given, as the operating system has no name for this one')
+}
+
+function resolveSsl(settings: Settings, given: GivenSettings): Connection['ssl'] {
+  if (given.tls !== undefined) return given.tls
+  const { sslmode, sslrootcert, sslcert, sslkey } = settings
+  const system = sslrootcert?.value === 'system'
+  const name = sslmode?.name ?? 'sslmode'
+  const value = sslmode?.value ?? (system ? 'verify-full' : connectionDefaults.sslMode)
+  // Other Node libraries' word for what libpq's require does.
+  const mode = value === 'no-verify' ? value : oneOf(name, value, sslModes)
+  if (mode === 'disable' || mode === 'prefer') {
+    // Refused rather than left unused: whoever names a certificate counts on its being looked at.
+    const unused = given.sslrootcert ?? given.sslcert ?? given.sslkey
+    if (unused !== undefined) {
+      throw refusal(unused.name, `must come with sslmode require, verify-ca or verify-full; got sslmode ${mode}`)
+    }
+    return mode === 'disable' ? false : 'prefer'
+  }
+  if (system && mode !== 'verify-full') throw refusal(name, `must be verify-full with sslrootcert=system; got ${mode}`)
+  if ((sslcert === undefined) !== (sslkey === undefined)) {
+    throw refusal('sslcert and sslkey', `must be given together; got only ${(sslcert ?? sslkey)?.name}`)
+  }
+  const files: ConnectionOptions = {}
+  if (sslrootcert !== undefined && !system) files.ca = fileOf(sslrootcert)
+  if (sslcert !== undefined) files.cert = fileOf(sslcert)
+  if (sslkey !== undefined) files.key = fileOf(sslkey)
+  return Object.freeze({ ...files, ...verification(mode, files.ca !== undefined) })
+}
+
+function verification(
+  mode: 'require' | 'no-verify' | 'verify-ca' | 'verify-full',
+  hasRoot: boolean,
+): ConnectionOptions {
+  if (mode === 'verify-full') return { rejectUnauthorized: true }
+  // libpq: "if a root CA file exists, require behaves the same as verify-ca".
+  if (mode === 'verify-ca' || (mode === 'require' && hasRoot)) {
+    return { rejectUnauthorized: true, checkServerIdentity: () => undefined }
+  }
+  return { rejectUnauthorized: false }
+}
+
+function fileOf({ name, value }: Setting): string {
+  try {
+    return readFileSync(value, 'utf8')
+  } catch (cause) {
+    throw refusal(name, `must be a file that can be read; got ${describe(value)}`, cause)
+  }
+}
+
+function resolveTarget(setting: Setting | undefined, hostCount: number): TargetSessionAttrs {
+  if (setting === undefined) return hostCount > 1 ? 'read-write' : 'any'
+  const { name, value } = setting
+  if (value === 'read-only' || value === 'standby' || value === 'prefer-standby') {
+    throw refusal(name, `must be any, read-write or primary, as Bugle writes; got ${describe(value)}`)
+  }
+  return oneOf(name, value, targets)
+}
+
+function resolveTimeout(setting: Setting | undefined): number {
+  if (setting === undefined) return connectionDefaults.connectTimeoutMs
+  const { name, value } = setting
+  // libpq's 0, wait for ever, is not had: a host that answers nothing must not hold up the next one.
+  if (!/^\d+$/.test(value)) throw refusal(name, `must be whole seconds from 1 up; got ${describe(value)}`)
+  return wholeNumber(name, Number(value), { min: 1, max: 2_000_000 }) * 1000
+}
+
+function refusal(name: string, rule: string, cause?: unknown): BugleError {
+  return new BugleError('INVALID_OPTION', `${name} ${rule}`, cause === undefined ? {} : { cause })
+}

@@ -1,0 +1,27 @@
+/** A wait that ended before its answer came. The work itself may still happen. */
+export class DeadlineError extends Error {
+  override name = 'DeadlineError'
+  readonly code = 'DEADLINE'
+}
+
+/**
+ * The promise's own end, or a DeadlineError after `ms`.
+ *
+ * Neither driver has a time-out that also holds on a half-open connection, where a statement waits for ever.
+ * A result that comes later is dropped; a later rejection is not unhandled.
+ */
+export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new DeadlineError(`${what}: no answer within ${ms} ms`)), ms)
+    promise.then(
+      (value) => {
+        clearTimeout(timer)
+        resolve(value)
+      },
+      (error) => {
+        clearTimeout(timer)
+        reject(error)
+      },
+    )
+  })
+}

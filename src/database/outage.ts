@@ -1,0 +1,34 @@
+import { databaseFault, toError } from '../errors.js'
+import type { Events } from '../events.js'
+
+/**
+ * Whether the database can be reached, as the last statement saw it: an outage is a state with two events,
+ * not an exception for everybody.
+ */
+export interface Outage {
+  readonly isDown: boolean
+  /** A statement was answered. */
+  answered(): void
+  /** A statement failed; only a lost or refused connection counts. */
+  failed(error: unknown): void
+}
+
+export function createOutage(events: Pick<Events, 'emit'>, now: () => number): Outage {
+  let downAt: number | null = null
+  return {
+    get isDown() {
+      return downAt !== null
+    },
+    answered() {
+      if (downAt === null) return
+      const downMs = now() - downAt
+      downAt = null
+      events.emit('database:up', { queue: null, downMs })
+    },
+    failed(error) {
+      if (databaseFault(error) !== 'down' || downAt !== null) return
+      downAt = now()
+      events.emit('database:down', { queue: null, error: toError(error) })
+    },
+  }
+}

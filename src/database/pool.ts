@@ -1,0 +1,63 @@
+import createDebug from 'debug'
+import postgres from 'postgres'
+import { toError } from '../errors.js'
+import { type Connection, postgresOptions } from './connection.js'
+import type { Parameter } from './database.js'
+import { deadline } from './deadline.js'
+
+const log = createDebug('bugle:pool')
+
+/** Single autocommit statements over a few connections, each with a deadline. */
+export interface Pool {
+  query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
+  end(): Promise<void>
+}
+
+export interface PoolOptions {
+  readonly connection: Connection
+  readonly name: string
+  readonly poolSize: number
+  readonly prepare: boolean
+  readonly settings: Readonly<Record<string, string>>
+}
+
+/**
+ * A postgres.js instance that nobody else uses, and of which only single statements are asked: never `begin`, never
+ * `reserve` (a backend that dies inside one may end the process, and leaves the connection's place poisoned).
+ */
+export function createPool(options: PoolOptions): Pool {
+  const { prepare } = options
+  // Its types know neither lists of hosts nor max_pipeline.
+  const untyped: object = {
+    ...postgresOptions(options.connection, (error) => log('the password function failed: %s', toError(error).message)),
+    // One statement a connection: a claim never waits behind somebody's slow put.
+    max_pipeline: 0,
+  }
+  // Every field is given: what is left out it would read from variables such as PGMAX.
+  const sql = postgres({
+    ...untyped,
+    debug: false,
+    max: options.poolSize,
+    prepare,
+    // Parameters are text, and the server is asked for their types: no look at pg_type at each connection.
+    fetch_types: false,
+    max_lifetime: null,
+    idle_timeout: 0,
+    keep_alive: 10,
+    backoff: (retries) => Math.min(0.05 * 2 ** retries, 1) * (0.5 + Math.random()),
+    connection: { application_name: options.name, ...options.settings },
+    transform: { column: { from: postgres.toCamel } },
+    onnotice: (notice) => log('notice: %s', notice.message),
+  })
+
+  return {
+    query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]> {
+      const sent = sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).execute()
+      return deadline(sent, deadlineMs, what)
+    },
+    async end() {
+      // What still runs is given a second; a connection that does not answer is dropped.
+      await deadline(sql.end({ timeout: 1 }), 3_000, 'ending the pool').catch((error) => log('%s', error.message))
+    },
+  }
+}

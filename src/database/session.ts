@@ -1,0 +1,168 @@
+import { Socket } from 'node:net'
+import createDebug from 'debug'
+import pg from 'pg'
+import { toError } from '../errors.js'
+import { type Connection, pgConfig } from './connection.js'
+import { deadline } from './deadline.js'
+
+const log = createDebug('bugle:session')
+
+/**
+ * What every session of ours sets, because a role or a database may default otherwise.
+ *
+ * Plans are fixed, not hoped for. A queue that autovacuum visited while it was empty gets a cached plan of seq scan
+ * and sort (measured: 92 jobs a second instead of 23,000); so no generic plans, and no scan that is not an index's.
+ *
+ * @param serverVersion - server_version_num; older servers refuse settings that they do not know
+ * @see https://www.postgresql.org/docs/current/runtime-config-client.html
+ */
+export function sessionSettings(serverVersion: number): Readonly<Record<string, string>> {
+  return {
+    default_transaction_isolation: 'read committed',
+    default_transaction_read_only: 'off',
+    default_transaction_deferrable: 'off',
+    // Longer than any deadline of ours: a statement that we have given up on ends all the same.
+    statement_timeout: '60s',
+    lock_timeout: '5s',
+    idle_in_transaction_session_timeout: '0',
+    ...(serverVersion >= 140000 && { idle_session_timeout: '0' }),
+    ...(serverVersion >= 170000 && { transaction_timeout: '0' }),
+    search_path: 'pg_catalog',
+    DateStyle: 'ISO',
+    plan_cache_mode: 'force_generic_plan',
+    enable_seqscan: 'off',
+    enable_sort: 'off',
+    enable_bitmapscan: 'off',
+    enable_hashjoin: 'off',
+    enable_mergejoin: 'off',
+    enable_material: 'off',
+    // Disabling a scan is done by cost, and compilation is triggered by cost.
+    jit: 'off',
+    // A vanished client is noticed by the server in about ten seconds, and its locks and leases with it.
+    tcp_keepalives_idle: '5',
+    tcp_keepalives_interval: '2',
+    tcp_keepalives_count: '3',
+  }
+}
+
+/** The same settings in the form of a start-up packet's `options`. */
+function startupOptions(settings: Readonly<Record<string, string>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\ ]/g, '\\$&')}`)
+    .join(' ')
+}
+
+export type Host = Connection['hosts'][number]
+
+/** What a fresh session tells about its server. */
+export interface ServerState {
+  /** server_version_num, such as 180004 */
+  readonly serverVersion: number
+  readonly standby: boolean
+  readonly schemaExists: boolean
+  /** Whether the schema has our migration table. */
+  readonly migrated: boolean
+}
+
+/** A `pg` session of ours with one host, open and idle. One query at a time. */
+export interface Session {
+  readonly client: pg.Client
+  /** The same fields for another session with the same server, such as the listener's. */
+  readonly config: pg.ClientConfig
+  readonly state: ServerState
+  /** Close it in order, or by force when the server does not answer. */
+  end(): Promise<void>
+  /** Close it at once, also when the other side is silent. */
+  destroy(): void
+}
+
+export interface SessionRequest {
+  readonly connection: Connection
+  /** The statement that yields a ServerState. */
+  readonly stateStatement: string
+  /** application_name */
+  readonly name: string
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+/**
+ * Open a session with the first host that will have us as a writer.
+ *
+ * `pg` knows one host, no `sslmode=prefer` and no `target_session_attrs`: they are resolved here.
+ *
+ * @throws the last host's error, as Node or PostgreSQL gave it
+ */
+export async function openSession(request: SessionRequest): Promise<Session> {
+  const { connection } = request
+  const tries = connection.hosts.flatMap((host) =>
+    connection.ssl === 'prefer'
+      ? [
+          { host, ssl: { rejectUnauthorized: false } },
+          { host, ssl: false as const },
+        ]
+      : [{ host, ssl: connection.ssl }],
+  )
+  let failed: unknown
+  for (const { host, ssl } of tries) {
+    try {
+      return await openHost(request, pgConfig(connection, host, ssl))
+    } catch (error) {
+      log('%s: %s:%d: %s', request.name, host.host, host.port, toError(error).message)
+      failed = error
+    }
+  }
+  throw failed
+}
+
+async function openHost(request: SessionRequest, fields: pg.ClientConfig): Promise<Session> {
+  const { connection, name, settings, stateStatement } = request
+  const config: pg.ClientConfig = {
+    ...fields,
+    application_name: name,
+    ...(settings && { options: startupOptions(settings) }),
+  }
+  const socket = new Socket()
+  const client = new pg.Client({ ...config, stream: () => socket })
+  const destroy = (): void => void socket.destroy()
+  // Attached before connecting and for good: pg may report an error of a session that nobody uses any more.
+  client.on('error', (error) => log('%s: %s', name, error.message))
+  try {
+    await deadline(client.connect(), connection.connectTimeoutMs, 'connecting')
+    const answer = await deadline(client.query(stateStatement), connection.connectTimeoutMs, 'the first answer')
+    const state = readState(answer.rows[0])
+    if (state.standby && connection.targetSessionAttrs !== 'any') throw new StandbyError()
+    return { client, config, state, destroy, end: () => endSession(client, destroy) }
+  } catch (error) {
+    destroy()
+    throw error
+  }
+}
+
+function readState(row: Record<string, unknown>): ServerState {
+  return {
+    serverVersion: Number(row.server_version),
+    standby: row.standby === true,
+    schemaExists: row.schema_exists === true,
+    migrated: row.migrated === true,
+  }
+}
+
+async function endSession(client: pg.Client, destroy: () => void): Promise<void> {
+  try {
+    await deadline(client.end(), 1_000, 'ending a session')
+  } catch (error) {
+    log('ended by force: %s', toError(error).message)
+  } finally {
+    destroy()
+  }
+}
+
+/** A server that is in recovery cannot take our jobs; it may become the primary later. */
+class StandbyError extends Error {
+  override name = 'StandbyError'
+  // "the database system is ... not accepting" connections like ours: the class that is tried again.
+  readonly code = '57P03'
+  constructor() {
+    super('the server is a standby, and cannot be written to')
+  }
+}

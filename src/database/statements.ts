@@ -1,0 +1,90 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+/**
+ * The SQL of `sql/`, with the schema's name filled in: the only module that reads files at import,
+ * by the same path from `src/` and `dist/`.
+ */
+const sqlDirectory = new URL('../../sql/', import.meta.url)
+
+const statementNames = [
+  'asleep_others',
+  'asleep_release',
+  'asleep_take',
+  'channel',
+  'claim',
+  'migration_applied',
+  'migration_insert',
+  'migration_lock',
+  'ping',
+  'put',
+  'put_many',
+  'schema_create',
+  'settle',
+  'state',
+  'sweep',
+  'worker_delete',
+  'worker_insert',
+  'writers',
+] as const
+
+export type StatementName = (typeof statementNames)[number]
+export type Statements = Readonly<Record<StatementName, string>>
+
+const statementFiles = new Map(
+  statementNames.map((name) => [name, withoutComments(read(`statements/${name}.sql`))] as const),
+)
+
+export interface Migration {
+  readonly number: number
+  readonly name: string
+  readonly text: string
+}
+
+const migrationFiles: readonly Migration[] = readdirSync(new URL('migrations/', sqlDirectory))
+  .filter((file) => /^\d{4}_.*\.sql$/.test(file))
+  .sort()
+  .map((file) => ({ number: Number(file.slice(0, 4)), name: file.slice(0, -4), text: read(`migrations/${file}`) }))
+
+/** The number of the newest migration that this version of Bugle knows. */
+export const newestMigration = migrationFiles.at(-1)?.number ?? 0
+
+/** Every statement, ready to send. The name goes along as a comment, for those who read pg_stat_activity. */
+export function loadStatements(schema: string): Statements {
+  const loaded = {} as Record<StatementName, string>
+  for (const [name, text] of statementFiles) loaded[name] = fillIn(`/* bugle ${name} */ ${text}`, schema)
+  return loaded
+}
+
+/** Every migration, in order, ready to run. */
+export function loadMigrations(schema: string): readonly Migration[] {
+  return migrationFiles.map((migration) => ({ ...migration, text: fillIn(migration.text, schema) }))
+}
+
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+function quoteLiteral(text: string): string {
+  // E'' only where it is needed: a plain literal reads backslashes by standard_conforming_strings.
+  const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`
+  return text.includes('\\') ? ` E${quoted}` : quoted
+}
+
+// The tokens of psql: :"schema" as an identifier, :'schema' as a literal.
+function fillIn(text: string, schema: string): string {
+  const identifier = quoteIdentifier(schema)
+  const literal = quoteLiteral(schema)
+  return text.replaceAll(':"schema"', () => identifier).replaceAll(":'schema'", () => literal)
+}
+
+function withoutComments(text: string): string {
+  return text
+    .split('\n')
+    .filter((line) => !/^\s*--/.test(line))
+    .join('\n')
+    .trim()
+}
+
+function read(path: string): string {
+  return readFileSync(new URL(path, sqlDirectory), 'utf8')
+}

@@ -1,0 +1,133 @@
+/**
+ * Every error that Bugle throws, and what a database error means for a caller.
+ *
+ * Callers test `code`; the message names the thing, the rule and the value; `cause` is what lay beneath.
+ */
+export type BugleErrorCode =
+  /** An option is unknown, or its value breaks the rule that the message names. */
+  | 'INVALID_OPTION'
+  /** A queue name is not 1 to 128 characters of well-formed Unicode without NUL. */
+  | 'INVALID_QUEUE'
+  /** A payload holds something that JSON or jsonb cannot. Nothing was written. */
+  | 'INVALID_PAYLOAD'
+  /** A payload is longer than `maxPayloadBytes` as JSON in UTF-8. Nothing was written. */
+  | 'PAYLOAD_TOO_LARGE'
+  /** A payload was refused by the queue's schema. */
+  | 'VALIDATION_FAILED'
+  /** A waiting job has this key already, and the put asked to be refused then. */
+  | 'KEY_TAKEN'
+  /** This instance consumes that queue already. */
+  | 'ALREADY_CONSUMING'
+  /** The schema has no tables of ours; the message says what to run. */
+  | 'NOT_MIGRATED'
+  /** The schema was migrated by a newer version of Bugle. */
+  | 'SCHEMA_TOO_NEW'
+  /** The database could not be reached, or refused us. Nothing was written. */
+  | 'DATABASE_DOWN'
+  /** The answer was lost: the write may have happened, or not. */
+  | 'RESULT_UNKNOWN'
+  /** The instance or the consumer is closed. */
+  | 'CLOSED'
+  /** A handler rejected its job. */
+  | 'REJECTED'
+  /** No handler for the job's kind. */
+  | 'NO_HANDLER'
+  /** The job's lease was taken over by another claim. */
+  | 'LEASE_LOST'
+  /** The consumer is being stopped. */
+  | 'SHUTDOWN'
+  /** The job was cancelled. */
+  | 'CANCELLED'
+  /** The job ran for longer than its `timeoutMs`. */
+  | 'TIMEOUT'
+
+export class BugleError extends Error {
+  override name = 'BugleError'
+  readonly code: BugleErrorCode
+  constructor(code: BugleErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Whatever was thrown, as an Error: a handler may throw a string, or nothing at all. */
+export function toError(thrown: unknown): Error {
+  if (thrown instanceof Error) return thrown
+  return new Error(typeof thrown === 'string' ? thrown : `thrown: ${describe(thrown)}`, { cause: thrown })
+}
+
+/** A value for a message: short, on one line, and never itself a reason to throw. */
+export function describe(value: unknown): string {
+  let text: string
+  try {
+    text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  } catch {
+    text = `a ${typeof value} that cannot be shown`
+  }
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+}
+
+/** What a failed statement means for whoever sent it. */
+export type DatabaseFault =
+  /** It never reached a server that could have run it. Sending it again is safe. */
+  | 'down'
+  /** The server, or the way to it, went away meanwhile: it may have committed. */
+  | 'unknown'
+  /** The server rolled it back for a reason that passes: deadlock, lock or statement timeout, no memory. */
+  | 'passing'
+  /** The server refuses this very data; sending it again will not help. */
+  | 'data'
+  /** Our table or schema is not there. */
+  | 'not-migrated'
+  /** Everything else: a missing privilege, a bug. */
+  | 'other'
+
+// Node's and postgres.js's own codes, for which no SQLSTATE was sent.
+const notReached = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT',
+  'EACCES',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'CONNECT_TIMEOUT',
+])
+const lostMeanwhile = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'CONNECTION_CLOSED',
+  'CONNECTION_DESTROYED',
+  'CONNECTION_ENDED',
+  'DEADLINE',
+])
+
+/**
+ * The one table of retryable states.
+ *
+ * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
+export function databaseFault(error: unknown): DatabaseFault {
+  const code = errorCode(error)
+  if (notReached.has(code)) return 'down'
+  if (lostMeanwhile.has(code)) return 'unknown'
+  if (!/^[0-9A-Z]{5}$/.test(code)) return 'other'
+  // 57P03 and 53300 refuse the connection, 28 and 3D the log-in: nothing was sent.
+  if (code === '57P03' || code === '53300' || /^(28|3D)/.test(code)) return 'down'
+  // 57P01, 57P02: the server ends the session, and says so perhaps after the commit. 57P05: idle_session_timeout.
+  if (/^(08|57P0[1245])/.test(code)) return 'unknown'
+  // 25006 (read-only) is a server that has just become, or still is, a standby.
+  if (/^(40|53|55P03|57014|25006|25P0[34])/.test(code)) return 'passing'
+  if (code === '42P01' || code === '3F000' || code === '42883') return 'not-migrated'
+  if (/^(22|23|54)/.test(code)) return 'data'
+  return 'other'
+}
+
+function errorCode(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return ''
+  // Node reports a host with several addresses as one error without a code of its own.
+  if (error instanceof AggregateError && error.errors.length > 0) return errorCode(error.errors[0])
+  const code = 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : ''
+}

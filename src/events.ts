@@ -1,0 +1,123 @@
+import createDebug from 'debug'
+import type { StopReport } from './consume/report.js'
+import { toError } from './errors.js'
+
+const log = createDebug('bugle:events')
+
+/** Common to every event. `queue` is null where the event belongs to the whole instance. */
+export interface EventData {
+  readonly queue: string | null
+}
+
+export interface JobEvent {
+  readonly queue: string
+  readonly id: string
+  readonly kind: string | null
+  readonly attempt: number
+  readonly workerId: string
+}
+
+export type ListenerHealth =
+  /** Not proven yet: at start. */
+  | 'connecting'
+  /** Listening, and an echo has come back within the last seconds: notifications arrive. */
+  | 'live'
+  /** Not listening: sweeps every second do the work until it is live again. */
+  | 'polling'
+  /** Nothing to listen for. */
+  | 'stopped'
+
+/** Why a job is failed. */
+export type FailureCause =
+  /** Its handler rejected it. */
+  | 'rejected'
+  /** Its last attempt threw. */
+  | 'exhausted'
+
+/** Where a callback of the user's threw. */
+export type CallbackPlace = 'listener'
+
+export interface BugleEvents {
+  /** A handler is about to run. `waitMs`: from when the job could run to its claim, by the database's clock. */
+  'job:started': JobEvent & { readonly waitMs: number }
+  /** The ack is durable. `runMs`: the handler's time. */
+  'job:acked': JobEvent & { readonly runMs: number }
+  /** The failure is durable. */
+  'job:failed': JobEvent & { readonly error: Error; readonly cause: FailureCause }
+  /** An outcome came too late: the job's lease was no longer ours, and nothing was changed. */
+  'job:stale': JobEvent & { readonly lease: string }
+  'consumer:started': { readonly queue: string; readonly concurrency: number }
+  'consumer:stopping': { readonly queue: string }
+  'consumer:stopped': { readonly queue: string; readonly report: StopReport }
+  'listener:health': EventData & { readonly from: ListenerHealth; readonly to: ListenerHealth }
+  /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
+  'database:down': EventData & { readonly error: Error }
+  'database:up': EventData & { readonly downMs: number }
+  /** A claim, or what a consumer needs around it, failed; it is tried again. */
+  'claim:error': { readonly queue: string; readonly error: Error }
+  /**
+   * This consumer cannot sleep under its lock, and lives by sweeps every second until it can.
+   * `blocked`: the backend `pid` holds the queue's lock exclusively. `limit`: this worker holds 200 such locks.
+   */
+  'consumer:unprotected': { readonly queue: string; readonly reason: 'blocked' | 'limit'; readonly pid: number | null }
+  /** Something of the user's threw where nothing may throw. */
+  'callback:error': EventData & { readonly where: CallbackPlace; readonly error: Error }
+}
+
+export type BugleEventName = keyof BugleEvents
+export type BugleListener<Name extends BugleEventName> = (data: BugleEvents[Name]) => unknown
+
+export interface Events {
+  on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
+  once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
+  off<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
+  emit<Name extends BugleEventName>(name: Name, data: BugleEvents[Name]): void
+  /** Whether anybody listens: on hot paths, ask before building the data. */
+  has(name: BugleEventName): boolean
+}
+
+/**
+ * An emitter whose listeners cannot hurt: one that throws, or whose promise rejects, becomes `callback:error`,
+ * and the others are called all the same. Node's own emitter would let the exception out into our machinery.
+ */
+export function createEvents(): Events {
+  type AnyListener = (data: never) => unknown
+  const listeners = new Map<BugleEventName, { listener: AnyListener; once: boolean }[]>()
+
+  function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
+    // A new array each time: a listener that adds or removes must not disturb the emit in progress.
+    listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])
+  }
+
+  function remove(name: BugleEventName, listener: AnyListener): void {
+    const kept = (listeners.get(name) ?? []).filter((entry) => entry.listener !== listener)
+    if (kept.length === 0) listeners.delete(name)
+    else listeners.set(name, kept)
+  }
+
+  function broken(name: BugleEventName, thrown: unknown): void {
+    const error = toError(thrown)
+    log('a listener of %s threw: %s', name, error.message)
+    // A listener of callback:error that throws is where the telling ends.
+    if (name !== 'callback:error') events.emit('callback:error', { queue: null, where: 'listener', error })
+  }
+
+  const events: Events = {
+    on: (name, listener) => add(name, listener as AnyListener, false),
+    once: (name, listener) => add(name, listener as AnyListener, true),
+    off: (name, listener) => remove(name, listener as AnyListener),
+    has: (name) => listeners.has(name),
+    emit(name, data) {
+      for (const { listener, once } of listeners.get(name) ?? []) {
+        if (once) remove(name, listener)
+        try {
+          const returned = (listener as (data: unknown) => unknown)(data)
+          if (returned instanceof Promise) returned.catch((thrown) => broken(name, thrown))
+        } catch (thrown) {
+          broken(name, thrown)
+        }
+      }
+    },
+  }
+  return events
+}

@@ -1,0 +1,76 @@
+import { randomUUID } from 'node:crypto'
+import { toError } from '../errors.js'
+
+/**
+ * The loop-back ping: a mark sent by another connection, which must come back to the listener's.
+ *
+ * It is the only proof that notifications arrive: a LISTEN can be answered and come to nothing (a pooler in
+ * transaction mode), and a socket can be open with nobody at the other end.
+ */
+export interface Ping {
+  /** Ping at once, and then about every ten seconds. Resolves with the first echo, or with its silence told. */
+  start(): Promise<void>
+  echoed(mark: string): void
+  stop(): void
+}
+
+export interface PingOptions {
+  readonly send: (mark: string) => Promise<void>
+  readonly onEcho: () => void
+  /** No echo in time, or the ping could not be sent. No further ping until `start`. */
+  readonly onSilence: (error: Error) => void
+  readonly random: () => number
+}
+
+const intervalMs = 10_000
+const echoMs = 2_500
+
+export function createPing({ send, onEcho, onSilence, random }: PingOptions): Ping {
+  let mark: string | null = null
+  let timer: NodeJS.Timeout | undefined
+  let answered = (): void => {}
+
+  function stop(): void {
+    clearTimeout(timer)
+    mark = null
+    answered()
+  }
+
+  function silent(sent: string, error: Error): void {
+    if (mark !== sent) return
+    stop()
+    onSilence(error)
+  }
+
+  async function ping(): Promise<void> {
+    const sent = randomUUID()
+    mark = sent
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      // A blocked event loop ends timers before it reads sockets: let it read once before judging.
+      setImmediate(() => setImmediate(() => silent(sent, new Error(`no echo within ${echoMs} ms`))))
+    }, echoMs)
+    const echo = new Promise<void>((resolve) => {
+      answered = resolve
+    })
+    try {
+      await send(sent)
+    } catch (error) {
+      silent(sent, toError(error))
+    }
+    return echo
+  }
+
+  return {
+    start: ping,
+    echoed(received) {
+      if (received !== mark) return
+      mark = null
+      clearTimeout(timer)
+      timer = setTimeout(() => void ping(), intervalMs * (0.8 + 0.2 * random()))
+      onEcho()
+      answered()
+    },
+    stop,
+  }
+}

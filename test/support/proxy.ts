@@ -1,0 +1,71 @@
+import { connect, createServer, type Socket } from 'node:net'
+
+/** A TCP proxy in front of the server, which can fall silent without closing anything. */
+export interface Proxy {
+  readonly port: number
+  /** Connections that have been made through it. */
+  readonly connections: number
+  /** Chunks that clients have sent through it. */
+  readonly sent: number
+  /** Stop forwarding, both ways; connections stay open, new ones are accepted and get no answer. */
+  freeze(): void
+  /** Cut the frozen connections, and forward again. */
+  heal(): void
+  close(): Promise<void>
+}
+
+export async function startProxy(target: { host: string; port: number }): Promise<Proxy> {
+  const sockets = new Set<Socket>()
+  let frozen = false
+  let connections = 0
+  let sent = 0
+
+  function keep(socket: Socket): void {
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+    socket.on('error', () => socket.destroy())
+  }
+
+  const server = createServer((client) => {
+    connections += 1
+    keep(client)
+    if (frozen) return void client.pause()
+    const upstream = connect(target)
+    keep(upstream)
+    // 'data' handlers, and not pipe: a frozen proxy reads on and drops, as a dead network does.
+    client.on('data', (chunk) => {
+      if (frozen) return
+      sent += 1
+      upstream.write(chunk)
+    })
+    upstream.on('data', (chunk) => {
+      if (!frozen) client.write(chunk)
+    })
+    client.on('close', () => upstream.destroy())
+    upstream.on('close', () => client.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
+
+  return {
+    port: address.port,
+    get connections() {
+      return connections
+    },
+    get sent() {
+      return sent
+    },
+    freeze() {
+      frozen = true
+    },
+    heal() {
+      frozen = false
+      for (const socket of sockets) socket.destroy()
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

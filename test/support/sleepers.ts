@@ -1,0 +1,36 @@
+import { loadStatements } from '../../src/database/statements.js'
+import type { TestDatabase } from './database.js'
+
+/**
+ * Waits until so many sessions hold the queue's sleep lock shared: from then on every insert into it notifies.
+ * One look at pg_locks after the other; a test's own time-out ends it.
+ */
+export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1): Promise<void> {
+  const { asleep_others } = loadStatements(db.schema)
+  for (;;) {
+    const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_others, [queue])
+    if (holders.filter(({ mode }) => mode === 'ShareLock').length >= sessions) return
+  }
+}
+
+/** Listens as consumers do. The function that it returns resolves with every queue notified of since, in order. */
+export async function watchNotifications(db: TestDatabase): Promise<() => Promise<string[]>> {
+  const [row] = await db.sql.unsafe<{ channel: string }[]>(loadStatements(db.schema).channel)
+  const channel = row?.channel ?? ''
+  const notified: string[] = []
+  let tell = (): void => {}
+  const mark = 'a mark of the test'
+  await db.connect().listen(channel, (queue) => {
+    if (queue === mark) tell()
+    else notified.push(queue)
+  })
+  return async () => {
+    // Notifications arrive in the order of the commits: with the mark, those before it have come.
+    const marked = new Promise<void>((resolve) => {
+      tell = resolve
+    })
+    await db.sql`select pg_notify(${channel}, ${mark})`
+    await marked
+    return notified
+  }
+}

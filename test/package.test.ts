@@ -1,0 +1,145 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { dirname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { publint } from 'publint'
+import { formatMessage } from 'publint/utils'
+import { expect, test } from 'vitest'
+import { newestMigration } from '../src/database/statements.js'
+import { version } from '../src/version.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  version: string
+  dependencies: Record<string, string>
+  devDependencies: Record<string, string>
+  peerDependencies?: Record<string, string>
+  optionalDependencies?: Record<string, string>
+}
+
+interface Packed {
+  readonly filename: string
+  readonly files: readonly { readonly path: string }[]
+}
+
+/** `dist` is taken as it is: `npm test` builds first. */
+async function pack(...options: string[]): Promise<Packed> {
+  const { stdout } = await promisify(execFile)('npm', ['pack', '--json', '--ignore-scripts', ...options], { cwd: root })
+  const [packed] = JSON.parse(stdout) as Packed[]
+  if (packed === undefined) throw new Error(`npm pack said ${stdout}`)
+  return packed
+}
+
+const listed = pack('--dry-run')
+
+async function packedFiles(): Promise<string[]> {
+  return (await listed).files.map(({ path }) => path)
+}
+
+test('the version in src/version.ts is that of package.json', () => {
+  expect(version).toBe(manifest.version)
+})
+
+test('every dependency is pinned exactly', () => {
+  for (const [name, wanted] of Object.entries({
+    ...manifest.dependencies,
+    ...manifest.devDependencies,
+    ...manifest.optionalDependencies,
+  })) {
+    expect(wanted, name).toMatch(/^(npm:[@\w/-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/)
+  }
+})
+
+test('dist, sql and the usual files of the root are published, and nothing else', async () => {
+  const files = await packedFiles()
+  const usual = /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/
+  expect(files.filter((file) => !/^(dist|sql)\//.test(file) && !usual.test(file))).toEqual([])
+  expect(files.filter((file) => /^dist\/demo\//.test(file))).toEqual([])
+  expect(files.filter((file) => /\.(test|spec)\.|\.tsbuildinfo$|\.log$|\.tgz$/.test(file))).toEqual([])
+  expect(files).toEqual(
+    expect.arrayContaining([
+      'package.json',
+      'LICENSE',
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/embedded/index.js',
+      'sql/statements/claim.sql',
+    ]),
+  )
+  expect(files.filter((file) => file.startsWith('sql/migrations/'))).toHaveLength(newestMigration)
+})
+
+test('every import between published files finds its file', async () => {
+  const files = new Set(await packedFiles())
+  for (const file of files) {
+    if (!/\.(js|d\.ts)$/.test(file)) continue
+    const text = readFileSync(join(root, file), 'utf8')
+    for (const [, target = ''] of text.matchAll(/(?:from|import|import\()\s*'(\.[^']*)'/g)) {
+      expect(files, `${file} imports ${target}`).toContain(normalize(join(dirname(file), target)))
+    }
+  }
+})
+
+test('only declared dependencies are imported by published files', async () => {
+  const declared = new Set(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
+  for (const file of await packedFiles()) {
+    if (!file.endsWith('.js')) continue
+    const text = readFileSync(join(root, file), 'utf8')
+    const imports = /^(?:import (?:[^'"]*? from )?|export (?:\*|\{[^}]*\}) from )'([^.'][^']*)'/gm
+    for (const [, target = ''] of text.matchAll(imports)) {
+      if (target.startsWith('node:')) continue
+      const name = /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? target
+      expect(declared, `${file} imports ${target}`).toContain(name)
+    }
+  }
+})
+
+test('no path of this machine is published', async () => {
+  const local = [root.replace(/\/$/, ''), homedir()].filter((path) => path.length > 1)
+  for (const file of await packedFiles()) {
+    const text = readFileSync(join(root, file), 'utf8')
+    for (const path of local) expect(text.includes(`${path}/`), `${file} contains ${path}`).toBe(false)
+  }
+})
+
+test('every source map has its source in the package, or in itself', async () => {
+  const files = new Set(await packedFiles())
+  const astray: string[] = []
+  for (const file of files) {
+    if (!file.endsWith('.map')) continue
+    const map = JSON.parse(readFileSync(join(root, file), 'utf8')) as {
+      sources: string[]
+      sourceRoot?: string
+      sourcesContent?: (string | null)[]
+    }
+    for (const [index, source] of map.sources.entries()) {
+      const path = normalize(join(dirname(file), map.sourceRoot ?? '', source))
+      if (!files.has(path) && typeof map.sourcesContent?.[index] !== 'string') astray.push(`${file} -> ${path}`)
+    }
+  }
+  expect(astray).toEqual([])
+})
+
+test('publint finds nothing', { timeout: 60_000 }, async () => {
+  const { messages, pkg } = await publint({ pkgDir: root, strict: true, pack: 'npm' })
+  expect(messages.map((message) => formatMessage(message, pkg, { color: false }))).toEqual([])
+})
+
+test('attw finds that the types resolve (esm-only)', { timeout: 60_000 }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'bugle-pack-'))
+  try {
+    const { filename } = await pack('--pack-destination', directory)
+    const attw = join(root, 'node_modules/.bin/attw')
+    const arguments_ = [join(directory, filename), '--profile', 'esm-only', '--format', 'json']
+    const { stdout } = await promisify(execFile)(attw, arguments_, { cwd: root, maxBuffer: 2 ** 26 })
+    const { analysis, problems } = JSON.parse(stdout) as { analysis: { types: unknown }; problems: object }
+    expect(analysis.types).toMatchObject({ kind: 'included' })
+    // The profile rules what attw exits with, not what it lists.
+    const found = Object.values(problems).flat() as { resolutionKind?: string }[]
+    expect(found.filter(({ resolutionKind = '' }) => !/^(node10|node16-cjs)$/.test(resolutionKind))).toEqual([])
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+})

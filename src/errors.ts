@@ -50,10 +50,19 @@ export class BugleError extends Error {
   }
 }
 
-/** Whatever was thrown, as an Error: a handler may throw a string, or nothing at all. */
+/** Whatever was thrown, as an Error: a handler may throw a string, nothing at all, or something hostile. Never throws. */
 export function toError(thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown
+  if (isError(thrown)) return thrown
   return new Error(typeof thrown === 'string' ? thrown : `thrown: ${describe(thrown)}`, { cause: thrown })
+}
+
+function isError(value: unknown): value is Error {
+  try {
+    // Reading is part of the test: a revoked proxy throws at instanceof, a getter perhaps at `message`.
+    return value instanceof Error && typeof value.message === 'string'
+  } catch {
+    return false
+  }
 }
 
 /** A value for a message: short, on one line, and never itself a reason to throw. */

@@ -17,7 +17,10 @@ export default defineConfig({
     projects: [
       { root: shared.root, test: { ...shared, name: 'embedded-postgres', include: ['test/**/*.test.ts'] } },
       // What depends on the server is shown on an older one as well.
-      { root: shared.root, test: { ...shared, name: 'embedded-postgres-15', include: ['test/scenarios/**/*.test.ts'] } },
+      {
+        root: shared.root,
+        test: { ...shared, name: 'embedded-postgres-15', include: ['test/scenarios/**/*.test.ts'] },
+      },
     ],
   },
 })

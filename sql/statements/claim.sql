@@ -1,11 +1,11 @@
 -- claim: take ready jobs of one queue under a new lease
 -- $1 queue text, $2 limit int, $3 worker_id bigint
--- rows: the claimed jobs, in claim order; and if they are fewer than the limit one more row, without an id:
+-- rows: the claimed jobs, by id; and if they are fewer than the limit one more row at the end, without an id:
 --   xmin: of this statement's snapshot; every transaction with a lower id had ended
 --   target: at least the next transaction id to be assigned when this statement began
 --   left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another meanwhile)
--- plan: index job_ready, no sort; then job_pkey for each. Two plain joins, so that limit and locks stay as they are
---   (`where id in (select ... limit n for update skip locked)` may lock more than n).
+-- plan: index job_ready, no sort; then job_pkey. The picked ids as an array and not as a join: a join that was planned
+--   while the table was empty may read the whole index for ever, an array of keys cannot.
 with picked as materialized (
   select id
   from :"schema".job
@@ -24,8 +24,7 @@ claimed as (
     attempt = job.attempt + 1,
     -- A random step: after a failover to an older state the same numbers must not come twice.
     lease = job.lease + 1 + floor(random() * 1000)::int
-  from picked
-  where job.id = picked.id
+  where id = any (array(select id from picked))
   returning job.*
 ),
 counted as (

@@ -52,7 +52,7 @@ export async function claimJobs(
   const last = rows.at(-1)
   // A short answer ends with a row that is no job.
   const signs = last?.id === null ? last : undefined
-  const jobs = (signs ? rows.slice(0, -1) : rows).map((row) => toClaimedJob(queue, row))
+  const jobs = inClaimOrder(signs ? rows.slice(0, -1) : rows).map((row) => toClaimedJob(queue, row))
   return {
     asked: limit,
     found: jobs.length,
@@ -61,6 +61,12 @@ export async function claimJobs(
     xmin: BigInt(signs?.xmin ?? 0),
     target: BigInt(signs?.target ?? 0),
   }
+}
+
+/** The rows come by id. */
+function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
+  const first = rows[0]?.priority
+  return rows.every((row) => row.priority === first) ? rows : rows.sort((a, b) => b.priority - a.priority)
 }
 
 function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {

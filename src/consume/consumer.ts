@@ -1,7 +1,7 @@
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import type { Database } from '../database/database.js'
-import { BugleError, describe, toError } from '../errors.js'
+import { BugleError, toError } from '../errors.js'
 import type { Events, FailureCause, JobEvent } from '../events.js'
 import type { ConsumerOptions } from '../options.js'
 import type { Outcome } from '../outcome.js'
@@ -206,9 +206,8 @@ function failureOf(outcome: Outcome): Failure | null {
 }
 
 function rejection(reason: unknown): BugleError {
-  if (reason instanceof BugleError) return reason
   if (reason === undefined) return new BugleError('REJECTED', 'rejected without a reason')
-  const message = reason instanceof Error ? reason.message : typeof reason === 'string' ? reason : describe(reason)
+  const message = typeof reason === 'object' || typeof reason === 'function' ? toError(reason).message : String(reason)
   return new BugleError('REJECTED', message, { cause: reason })
 }
 

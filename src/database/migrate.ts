@@ -1,9 +1,9 @@
 import createDebug from 'debug'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
-import { schemaTooNew, writeError } from './database.js'
+import { schemaTooNew } from './database.js'
 import { openSession, type Session } from './session.js'
-import { loadMigrations, loadStatements, newestMigration } from './statements.js'
+import { loadMigrations, loadStatements, type Migration, newestMigration } from './statements.js'
 
 const log = createDebug('bugle:migrate')
 
@@ -33,18 +33,16 @@ export async function migrate(connection: Connection, schema: string, name: stri
     await session.client.query(statements.migration_lock)
     // Only now: another process may have migrated while we waited for the lock.
     const { rows } = await session.client.query<Record<string, unknown>>(statements.state)
-    if (rows[0]?.schema_exists !== true) await session.client.query(statements.schema_create)
+    const first = rows[0]?.schema_exists === true ? [] : [statements.schema_create]
     const from = rows[0]?.migrated === true ? await lastStep(session, statements.migration_applied) : 0
     if (from > newestMigration) throw schemaTooNew(schema, from)
 
     const due = loadMigrations(schema).filter((step) => step.number > from)
     for (const step of due) {
       log('%s: %s', schema, step.name)
-      await runStep(session, step, statements.migration_insert)
+      await runStep(session, step, step === due[0] ? first : [], statements.migration_insert)
     }
     return { schema, from, to: newestMigration, applied: due.map((step) => step.name) }
-  } catch (error) {
-    throw writeError(error, 'migrate')
   } finally {
     // Ends the lock as well.
     await session.end()
@@ -73,12 +71,13 @@ async function lastStep({ client }: Session, statement: string): Promise<number>
 
 async function runStep(
   { client }: Session,
-  step: { number: number; name: string; text: string },
+  step: Migration,
+  before: readonly string[],
   remember: string,
 ): Promise<void> {
   await client.query('begin')
   try {
-    await client.query(step.text)
+    for (const text of [...before, step.text]) await client.query(text)
     await client.query(remember, [step.number, step.name])
     await client.query('commit')
   } catch (error) {

@@ -43,7 +43,11 @@ export interface Migration {
 const migrationFiles: readonly Migration[] = readdirSync(new URL('migrations/', sqlDirectory))
   .filter((file) => /^\d{4}_.*\.sql$/.test(file))
   .sort()
-  .map((file) => ({ number: Number(file.slice(0, 4)), name: file.slice(0, -4), text: read(`migrations/${file}`) }))
+  .map((file) => ({
+    number: Number(file.slice(0, 4)),
+    name: file.slice(0, -4),
+    text: withoutComments(read(`migrations/${file}`)),
+  }))
 
 /** The number of the newest migration that this version of Bugle knows. */
 export const newestMigration = migrationFiles.at(-1)?.number ?? 0
@@ -74,9 +78,11 @@ function quoteLiteral(text: string): string {
 function fillIn(text: string, schema: string): string {
   const identifier = quoteIdentifier(schema)
   const literal = quoteLiteral(schema)
-  return text.replaceAll(':"schema"', () => identifier).replaceAll(":'schema'", () => literal)
+  // In one pass: the name itself may look like a token.
+  return text.replaceAll(/:"schema"|:'schema'/g, (token) => (token === ':"schema"' ? identifier : literal))
 }
 
+// A comment may hold a token, and a schema's name a line end.
 function withoutComments(text: string): string {
   return text
     .split('\n')

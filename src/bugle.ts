@@ -134,7 +134,7 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
     ): Promise<Consumer> {
       signal.throwIfAborted()
       await worker.join(signal)
-      return startConsumer(
+      const consumer = await startConsumer(
         {
           queue,
           // The payload's type is the caller's word for what is in the queue.
@@ -148,6 +148,9 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
         },
         signal,
       )
+      if (!signal.aborted) return consumer
+      await consumer.stop()
+      throw signal.reason
     }
   }
 

@@ -12,8 +12,8 @@ export default defineConfig({
   root: shared.root,
   test: {
     reporters: ['default', './test/support/closing-line.ts'],
-    // Two cores: one file at a time keeps the machine's own noise out of the interleavings that are meant.
-    fileParallelism: false,
+    // Most tests wait more than they compute; no test asserts on speed.
+    maxWorkers: 2,
     projects: [
       { root: shared.root, test: { ...shared, name: 'embedded-postgres', include: ['test/**/*.test.ts'] } },
       // What depends on the server is shown on an older one as well.

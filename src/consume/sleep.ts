@@ -83,6 +83,8 @@ const fastPerSecond = 200
 const paceWindowMs = 100
 /** How long after its last found job a lingering consumer goes to sleep, at least. */
 const lingerMs = 30
+/** And after how many claims in vain: in a fleet half of them are, and a few in a row prove nothing. */
+const lingerInVain = 8
 const lingerTimerMs = { least: 1, most: 30 } as const
 const emptyWakesBeforeNap = 4
 const napMs = { least: 50, most: 500 } as const
@@ -96,27 +98,32 @@ export function createSleepProtocol(now: () => number, random: () => number): Sl
   /** Owed since K was taken. `target` comes with the first short claim: a later one is larger, and as right. */
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
   let leftBehindMs = 1
-  let lingering: { timerMs: number; foundAt: number } | null = null
+  let lingering: { timerMs: number; endsAt: number; inVain: number } | null = null
   let wokenBy: 'notification' | 'other' = 'other'
   let emptyWakes = 0
 
   function linger(found: number): Step | null {
     if (lingering === null) {
       if (pace() < fastPerSecond) return null
-      lingering = { timerMs: lingerTimerMs.least, foundAt: now() }
+      lingering = { timerMs: lingerTimerMs.least, endsAt: now() + lingerMs, inVain: 0 }
     }
-    const { timerMs } = lingering
     if (found > 0) {
-      lingering.foundAt = now()
-      lingering.timerMs = Math.max(lingerTimerMs.least, timerMs / 1.5)
+      stayAwake(lingering)
+      lingering.timerMs = Math.max(lingerTimerMs.least, lingering.timerMs / 1.5)
     } else {
-      if (now() - lingering.foundAt > Math.max(lingerMs, 4 * timerMs)) {
+      lingering.inVain += 1
+      if (now() > lingering.endsAt && lingering.inVain >= lingerInVain) {
         lingering = null
         return null
       }
-      lingering.timerMs = Math.min(lingerTimerMs.most, timerMs * 1.5)
+      lingering.timerMs = Math.min(lingerTimerMs.most, lingering.timerMs * 1.5)
     }
     return { do: 'linger', inMs: lingering.timerMs * (0.5 + random()) }
+  }
+
+  function stayAwake(awake: NonNullable<typeof lingering>): void {
+    awake.endsAt = now() + lingerMs
+    awake.inVain = 0
   }
 
   function payDebt(signs: ClaimSigns): void {
@@ -158,7 +165,7 @@ export function createSleepProtocol(now: () => number, random: () => number): Sl
       }
       if (found === asked) {
         leftBehindMs = 1
-        if (lingering !== null) lingering.foundAt = now()
+        if (lingering !== null) stayAwake(lingering)
         return claimNow
       }
 

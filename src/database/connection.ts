@@ -9,30 +9,22 @@ import { isIP, isIPv6 } from 'node:net'
 import { userInfo } from 'node:os'
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
 import type { ClientConfig } from 'pg'
-import { isPlainObject, isStorable, kindOf, knownKeys, oneOf, wholeNumber } from '../checks.js'
+import { kindOf, oneOf, wholeNumber } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
+import {
+  type ConnectionFields,
+  type GivenSettings,
+  portBounds,
+  refusal,
+  type Setting,
+  type Settings,
+  settingsFromEnvironment,
+  settingsFromFields,
+  sslModes,
+} from './connection-settings.js'
+import { settingsFromUrl } from './connection-url.js'
 
-const sslModes = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
-type SslMode = (typeof sslModes)[number]
-
-/** A connection as fields. What is left out comes from the PG* variables, then from libpq's defaults. */
-export interface ConnectionFields {
-  /** A host name, an address, a socket directory (`/var/run/postgresql`), or several hosts with commas between. */
-  host?: string
-  /** @defaultValue 5432 */
-  port?: number
-  /** @defaultValue the user's name */
-  database?: string
-  /** @defaultValue the operating system's user name */
-  user?: string
-  /** Or a function that is asked at each log-in, for tokens that expire. */
-  password?: string | (() => Promise<string>)
-  /**
-   * libpq's modes; true is `verify-full`, false is `disable`; or options for Node's `tls.connect`, taken as they are.
-   * @defaultValue 'prefer'
-   */
-  ssl?: boolean | SslMode | ConnectionOptions
-}
+export type { ConnectionFields }
 
 export interface Host {
   /** A name, an address without brackets, or a socket directory, which starts with `/`. */
@@ -238,38 +230,9 @@ async function noPassword(): Promise<string> {
   return ''
 }
 
-// --- What was given ---
+// --- What the settings mean ---
 
-/** A value as text, with the name under which it was given. */
-interface Setting {
-  readonly name: string
-  readonly value: string
-  /** Part of a URL's authority: may be a piece of a password that was not percent-encoded, so it is not shown. */
-  readonly hidden?: true
-}
-
-const parameters = [
-  'host',
-  'port',
-  'dbname',
-  'user',
-  'password',
-  'sslmode',
-  'sslrootcert',
-  'sslcert',
-  'sslkey',
-  'application_name',
-  'connect_timeout',
-  'target_session_attrs',
-] as const
-type Parameter = (typeof parameters)[number]
-type Settings = { readonly [name in Parameter]?: Setting }
-
-interface GivenSettings extends Settings {
-  readonly askPassword?: () => Promise<string>
-  readonly tls?: ConnectionOptions
-}
-
+/** The one place that describes the connection; the environment fills in what it leaves out. */
 function givenSettings(
   input: { connectionString?: string; connection?: ConnectionFields },
   env: NodeJS.ProcessEnv,
@@ -283,198 +246,6 @@ function givenSettings(
   if (connection !== undefined) return settingsFromFields(connection)
   return env.DATABASE_URL ? settingsFromUrl(env.DATABASE_URL, 'DATABASE_URL') : {}
 }
-
-const variables: { readonly [name in Parameter]: string } = {
-  host: 'PGHOST',
-  port: 'PGPORT',
-  dbname: 'PGDATABASE',
-  user: 'PGUSER',
-  password: 'PGPASSWORD',
-  sslmode: 'PGSSLMODE',
-  sslrootcert: 'PGSSLROOTCERT',
-  sslcert: 'PGSSLCERT',
-  sslkey: 'PGSSLKEY',
-  application_name: 'PGAPPNAME',
-  connect_timeout: 'PGCONNECT_TIMEOUT',
-  target_session_attrs: 'PGTARGETSESSIONATTRS',
-}
-
-function settingsFromEnvironment(env: NodeJS.ProcessEnv): Settings {
-  const found: { [name in Parameter]?: Setting } = {}
-  for (const parameter of parameters) {
-    const name = variables[parameter]
-    const value = env[name]
-    if (value) found[parameter] = { name, value }
-  }
-  return found
-}
-
-function settingsFromFields(fields: ConnectionFields): GivenSettings {
-  // A URL given in the wrong place holds a password, so its value is not shown.
-  if (!isPlainObject(fields)) throw refusal('connection', `must be a plain object of fields; got ${kindOf(fields)}`)
-  knownKeys('connection', fields, ['host', 'port', 'database', 'user', 'password', 'ssl'])
-  const { host, port, database, user, password, ssl }: ConnectionFields = fields
-  const found: { -readonly [name in keyof GivenSettings]: GivenSettings[name] } = {}
-  if (host !== undefined) found.host = textField('connection.host', host)
-  if (port !== undefined) {
-    const value = String(wholeNumber('connection.port', port, portBounds))
-    found.port = { name: 'connection.port', value }
-  }
-  if (database !== undefined) found.dbname = textField('connection.database', database)
-  if (user !== undefined) found.user = textField('connection.user', user)
-  if (typeof password === 'function') found.askPassword = password
-  else if (password !== undefined) {
-    if (typeof password !== 'string' || !isStorable(password)) {
-      throw refusal('connection.password', 'must be a string without NUL, or a function that resolves to one')
-    }
-    if (password !== '') found.password = { name: 'connection.password', value: password }
-  }
-  if (typeof ssl === 'object' && ssl !== null) found.tls = Object.freeze({ ...ssl })
-  else if (ssl !== undefined) {
-    const mode = oneOf('connection.ssl', ssl, [true, false, ...sslModes])
-    const value = mode === true ? 'verify-full' : mode === false ? 'disable' : mode
-    found.sslmode = { name: 'connection.ssl', value }
-  }
-  return found
-}
-
-function textField(name: string, value: unknown): Setting {
-  if (typeof value === 'string' && value !== '' && isStorable(value)) return { name, value }
-  throw refusal(name, `must be a string that is not empty and has no NUL; got ${describe(value)}`)
-}
-
-// --- URLs ---
-
-// Read and left alone, because what they ask for is so anyway, or is set by an option of ours, or concerns others.
-const ignoredParameters: ReadonlySet<string> = new Set([
-  // How the drivers shake hands: the ordinary way, which every server understands.
-  ...['channel_binding', 'sslnegotiation', 'sslsni', 'sslcompression', 'uselibpqcompat'],
-  ...['gssencmode', 'gsslib', 'gssdelegation', 'krbsrvname', 'client_encoding', 'charset', 'encoding'],
-  // Keep-alives and time limits: our sessions set their own.
-  ...['keepalives', 'keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout', 'keep_alive'],
-  ...['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'query_timeout', 'socket_timeout'],
-  // The order of trial: as written.
-  'load_balance_hosts',
-  // Pools: `poolSize` and `prepare` decide. pgbouncer is Prisma's word for prepare: false.
-  ...['pgbouncer', 'connection_limit', 'pool_timeout', 'pool', 'pool_size', 'pool_max_conns', 'max', 'prepare'],
-  ...['idle_timeout', 'max_lifetime', 'max_idle_connection_lifetime', 'max_connection_lifetime'],
-  ...['statement_cache_size', 'single_use_connections', 'binary_parameters', 'default_query_exec_mode', 'supa'],
-  // Names of an ORM's own tables, and its notes: ours are in the schema that the option `schema` names.
-  ...['schema', 'currentSchema', 'search_path', 'serverVersion', 'fallback_application_name'],
-])
-
-// What people may want, and must know that they do not get.
-const refusedParameters: ReadonlyMap<string, string> = new Map([
-  ['options', 'set it for the role or database instead (alter role … set …)'],
-  ['hostaddr', 'give the address as host'],
-  ['service', 'service files are not read; give the fields themselves'],
-  ['passfile', 'password files are not read; give a password, or a function as connection.password'],
-  ['sslpassword', 'decrypt the key, or give connection.ssl as tls options with passphrase'],
-  ['sslcrl', 'give connection.ssl as tls options with crl'],
-])
-
-/**
- * A URL's parts, by libpq's grammar, which allows several hosts; WHATWG's does not.
- *
- * `postgres://user:password@host1:5432,host2:5433/database?parameter=value`, each part percent-encoded and optional.
- * A parameter overrides the part that says the same. Unlike libpq the last `@` before the path ends the password, and
- * an `@` after that is refused: it is the trace of a password with a `/` or `?` in it, of which a piece would become
- * the host, and be shown.
- */
-function settingsFromUrl(url: string, what: string): Settings {
-  if (typeof url !== 'string') throw refusal(what, `must be a URL as a string; got ${kindOf(url)}`)
-  const scheme = /^(?:postgres|postgresql):\/\//.exec(url)?.[0]
-  if (scheme === undefined) throw refusal(what, notOurs(url))
-  const [, authority = '', path = '', query] =
-    /^([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(url.slice(scheme.length)) ?? []
-  if (`${path}?${query}`.includes('@')) {
-    throw refusal(what, 'must have no @ after the host: percent-encode / ? # and @ in user, password and parameters')
-  }
-  const at = authority.lastIndexOf('@')
-  const [user, password] = at === -1 ? [] : splitOnce(authority.slice(0, at), ':')
-  const found: { [name in Parameter]?: Setting } = {}
-  const set = (parameter: Parameter, part: string | undefined, name: string, hidden?: true) => {
-    if (!part) return
-    const value = decoded(part, name)
-    found[parameter] = hidden === undefined ? { name, value } : { name, value, hidden }
-  }
-  set('user', user, `${what}: user`)
-  set('password', password, `${what}: password`, true)
-  const { hosts, ports } = splitHosts(authority.slice(at + 1), what)
-  set('host', hosts.join(','), `${what}: host`, true)
-  if (ports.some((port) => port !== '')) set('port', ports.join(','), `${what}: port`, true)
-  set('dbname', path, `${what}: database`)
-  for (const [parameter, part] of parametersOf(query, what)) set(parameter, part, `${what}: ${parameter}`)
-  return found
-}
-
-function notOurs(url: string): string {
-  const rule = 'must be a URL like postgres://user:password@host:5432/database'
-  if (/^\s*\w+\s*=/.test(url)) return `${rule}; libpq's keyword form (host=… dbname=…) is not read`
-  const scheme = /^[a-z][a-z0-9+.-]{0,30}(?=:\/\/)/i.exec(url)?.[0]
-  return `${rule}; got ${scheme === undefined ? 'no scheme' : `the scheme ${scheme}`}`
-}
-
-/** The hosts and ports of an authority, at the same places; an empty port is not given. */
-function splitHosts(text: string, what: string): { hosts: string[]; ports: string[] } {
-  const hosts: string[] = []
-  const ports: string[] = []
-  for (const place of text.split(',')) {
-    const [, host = '', port = ''] = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(place) ?? []
-    if (!/^\d*$/.test(port) || (place.startsWith('[') && !host.startsWith('['))) {
-      throw refusal(what, 'must have hosts like name:5432 or [::1]:5432 (not shown, as it may hold a password)')
-    }
-    hosts.push(host)
-    ports.push(port)
-  }
-  return { hosts, ports }
-}
-
-function parametersOf(query: string | undefined, what: string): Map<Parameter, string> {
-  const found = new Map<Parameter, string>()
-  for (const pair of query?.split('&') ?? []) {
-    if (pair === '') continue
-    const [left, right] = splitOnce(pair, '=')
-    const name = decoded(left, `${what}: the name of a parameter`)
-    if (right === undefined) throw refusal(`${what}: the parameter ${describe(name)}`, 'must have a value, after an =')
-    if (ignoredParameters.has(name)) continue
-    const parameter = name === 'ssl' ? 'sslmode' : parameters.find((known) => known === name)
-    if (parameter === undefined) {
-      const hint = refusedParameters.get(name) ?? 'leave it out'
-      throw refusal(what, `must have only parameters that Bugle knows; got ${describe(name)}: ${hint}`)
-    }
-    if (found.has(parameter)) throw refusal(`${what}: ${parameter}`, 'must be given once')
-    found.set(parameter, name === 'ssl' ? modeOfSsl(right) : right)
-  }
-  return found
-}
-
-/** JDBC's word, which libpq translates as well. */
-function modeOfSsl(value: string): string {
-  if (value === 'true') return 'require'
-  return value === 'false' ? 'disable' : value
-}
-
-function splitOnce(text: string, separator: string): [string, string?] {
-  const at = text.indexOf(separator)
-  return at === -1 ? [text] : [text.slice(0, at), text.slice(at + separator.length)]
-}
-
-/** The value is not shown: it may be the password, or hold a piece of it. */
-function decoded(part: string, name: string): string {
-  let text: string
-  try {
-    text = decodeURIComponent(part)
-  } catch {
-    throw refusal(name, 'must be percent-encoded UTF-8; write a % itself as %25')
-  }
-  if (isStorable(text)) return text
-  throw refusal(name, 'must not have NUL or lone surrogates')
-}
-
-// --- What it means ---
-
-const portBounds = { min: 1, max: 65_535 }
 
 function resolveHosts(host: Setting | undefined, port: Setting | undefined): readonly Host[] {
   const names = host?.value.split(',') ?? [connectionDefaults.host]
@@ -590,8 +361,4 @@ function resolveTimeout(setting: Setting | undefined): number {
   // libpq's 0, wait for ever, is not had: a host that answers nothing must not hold up the next one.
   if (!/^\d+$/.test(value)) throw refusal(name, `must be whole seconds from 1 up; got ${describe(value)}`)
   return wholeNumber(name, Number(value), { min: 1, max: 2_000_000 }) * 1000
-}
-
-function refusal(name: string, rule: string, cause?: unknown): BugleError {
-  return new BugleError('INVALID_OPTION', `${name} ${rule}`, cause === undefined ? {} : { cause })
 }

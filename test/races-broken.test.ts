@@ -1,7 +1,7 @@
 import { afterEach, expect, vi } from 'vitest'
-import type * as statementsModule from '../../src/database/statements.js'
-import { test } from '../support/database.js'
-import { lateCommit, lockedRow, race } from '../support/races.js'
+import type * as statementsModule from '../src/database/statements.js'
+import { test } from './support/database.js'
+import { lateCommit, lockedRow, race } from './support/races.js'
 
 // The races must be able to fail: each guard of the sleep protocol is taken out of the claim in turn, and a job is lost.
 const target =
@@ -29,14 +29,14 @@ const broken = [
 ]
 
 afterEach(() => {
-  vi.doUnmock('../../src/database/statements.js')
+  vi.doUnmock('../src/database/statements.js')
   vi.resetModules()
 })
 
 for (const { title, find, put, round } of broken) {
   test(title, { timeout: 120_000 }, async ({ db }) => {
     vi.resetModules()
-    vi.doMock('../../src/database/statements.js', async (importOriginal) => {
+    vi.doMock('../src/database/statements.js', async (importOriginal) => {
       const original = await importOriginal<typeof statementsModule>()
       return {
         ...original,
@@ -47,7 +47,7 @@ for (const { title, find, put, round } of broken) {
         },
       }
     })
-    const { createBugle } = await import('../../src/index.js')
+    const { createBugle } = await import('../src/index.js')
     const bugle = createBugle({ connectionString: db.connectionString, schema: db.schema, sweepMs: 0 })
     const result = await race(db, bugle, { lanes: 4, rounds: 1_000, round: round(db.s), givesUp: true })
     await bugle.close()

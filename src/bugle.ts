@@ -68,7 +68,10 @@ export interface Bugle<Queues extends QueueMap = QueueMap>
     handler: Handler<Queues[Queue], Bugle<Queues>>,
     options?: ConsumeOptions,
   ): Promise<Consumer>
-  /** Stop every consumer, then end every connection. A second call joins the first. */
+  /**
+   * Stop every consumer, then end every connection. Running handlers may put until they have ended. A second call joins
+   * the first. Not to be awaited inside a handler: it waits for that handler.
+   */
   close(): Promise<void>
 }
 
@@ -157,13 +160,16 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
   async function close(): Promise<void> {
     const all = [...consumers.values()]
     for (const { abort } of all) abort()
-    await Promise.all(
-      all.map(async ({ starting }) => {
-        // One that was still waiting for the database ends with the abort.
-        const consumer = await starting.catch(() => null)
-        await consumer?.stop()
-      }),
-    )
+    // Without consumers nobody may put any more, from this very call on.
+    if (all.length > 0) {
+      await Promise.all(
+        all.map(async ({ starting }) => {
+          // One that was still waiting for the database ends with the abort.
+          const consumer = await starting.catch(() => null)
+          await consumer?.stop()
+        }),
+      )
+    }
     await database.end()
   }
 
@@ -177,12 +183,11 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
       demandOpen()
       return migrate(resolved.listenConnection, schema, name)
     },
+    // While consumers are being stopped their handlers may still put: only the pool's end refuses it.
     put: async (queue, payload, putOptions) => {
-      demandOpen()
       return put(database, maxPayloadBytes, queueName(queue), payload, putOptions)
     },
     putMany: async (queue, payloads, putOptions) => {
-      demandOpen()
       return putMany(
         database,
         maxPayloadBytes,

@@ -121,7 +121,7 @@ export function databaseFault(error: unknown): DatabaseFault {
   const code = errorCode(error)
   if (notReached.has(code)) return 'down'
   if (lostMeanwhile.has(code)) return 'unknown'
-  if (!/^[0-9A-Z]{5}$/.test(code)) return 'other'
+  if (sqlState(error) === null) return 'other'
   // 57P03 and 53300 refuse the connection, 28 and 3D the log-in: nothing was sent.
   if (code === '57P03' || code === '53300' || /^(28|3D)/.test(code)) return 'down'
   // 57P01, 57P02: the server ends the session, and says so perhaps after the commit. 57P05: idle_session_timeout.
@@ -131,6 +131,12 @@ export function databaseFault(error: unknown): DatabaseFault {
   if (code === '42P01' || code === '3F000' || code === '42883') return 'not-migrated'
   if (/^(22|23|54)/.test(code)) return 'data'
   return 'other'
+}
+
+/** PostgreSQL's five characters, or null for an error that no server sent. */
+export function sqlState(error: unknown): string | null {
+  const code = errorCode(error)
+  return /^[0-9A-Z]{5}$/.test(code) && !notReached.has(code) && !lostMeanwhile.has(code) ? code : null
 }
 
 function errorCode(error: unknown): string {

@@ -34,6 +34,15 @@ export type FailureCause =
   /** Its last attempt threw. */
   | 'exhausted'
 
+/** Why a consumer waits without its lock. */
+export type UnprotectedReason =
+  /** Somebody holds the queue's lock exclusively, or the server refused it. */
+  | 'blocked'
+  /** This worker holds 200 such locks. */
+  | 'limit'
+  /** The control session is lost, and not back yet. */
+  | 'down'
+
 /** Where a callback of the user's threw. */
 export type CallbackPlace = 'listener'
 
@@ -57,9 +66,13 @@ export interface BugleEvents {
   'claim:error': { readonly queue: string; readonly error: Error }
   /**
    * This consumer cannot sleep under its lock, and lives by sweeps every second until it can.
-   * `blocked`: the backend `pid` holds the queue's lock exclusively. `limit`: this worker holds 200 such locks.
    */
-  'consumer:unprotected': { readonly queue: string; readonly reason: 'blocked' | 'limit'; readonly pid: number | null }
+  'consumer:unprotected': {
+    readonly queue: string
+    readonly reason: UnprotectedReason
+    /** Of the backend that is in the way, if it was seen. */
+    readonly pid: number | null
+  }
   /** Something of the user's threw where nothing may throw. */
   'callback:error': EventData & { readonly where: CallbackPlace; readonly error: Error }
 }
@@ -82,15 +95,16 @@ export interface Events {
  */
 export function createEvents(): Events {
   type AnyListener = (data: never) => unknown
-  const listeners = new Map<BugleEventName, { listener: AnyListener; once: boolean }[]>()
+  type Entry = { readonly listener: AnyListener; readonly once: boolean }
+  const listeners = new Map<BugleEventName, Entry[]>()
 
   function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
     // A new array each time: a listener that adds or removes must not disturb the emit in progress.
     listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])
   }
 
-  function remove(name: BugleEventName, listener: AnyListener): void {
-    const kept = (listeners.get(name) ?? []).filter((entry) => entry.listener !== listener)
+  function remove(name: BugleEventName, isMeant: (entry: Entry) => boolean): void {
+    const kept = (listeners.get(name) ?? []).filter((entry) => !isMeant(entry))
     if (kept.length === 0) listeners.delete(name)
     else listeners.set(name, kept)
   }
@@ -105,11 +119,12 @@ export function createEvents(): Events {
   const events: Events = {
     on: (name, listener) => add(name, listener as AnyListener, false),
     once: (name, listener) => add(name, listener as AnyListener, true),
-    off: (name, listener) => remove(name, listener as AnyListener),
+    off: (name, listener) => remove(name, (entry) => entry.listener === listener),
     has: (name) => listeners.has(name),
     emit(name, data) {
-      for (const { listener, once } of listeners.get(name) ?? []) {
-        if (once) remove(name, listener)
+      for (const entry of listeners.get(name) ?? []) {
+        const { listener, once } = entry
+        if (once) remove(name, (other) => other === entry)
         try {
           const returned = (listener as (data: unknown) => unknown)(data)
           if (returned instanceof Promise) returned.catch((thrown) => broken(name, thrown))

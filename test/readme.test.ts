@@ -35,7 +35,7 @@ function tableAfter(line: string): string[][] {
 test('the first program runs as it stands, in a database without our tables', async ({ db }) => {
   const [program] = blocks('js')
   const name = `readme_${db.schema.slice(5)}`
-  await db.sql.unsafe(`create database ${name}`)
+  await db.sql.unsafe(`create database ${name} template template0`)
   const url = new URL(db.connectionString)
   url.pathname = `/${name}`
   const child = spawn(process.execPath, ['--input-type=module'], {

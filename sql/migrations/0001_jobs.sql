@@ -54,8 +54,15 @@ create table :"schema".job (
   -- A running row without an owner could never be settled nor rescued.
   constraint job_owner check ((state = 'running') = (worker_id is not null)),
   -- 'infinity' has no place on a timer and no form in JavaScript.
-  constraint job_run_at check (isfinite(run_at)),
-  constraint job_limits check (attempt >= 0 and crashes >= 0 and max_attempts > 0 and timeout_ms > 0)
+  constraint job_times check (isfinite(run_at) and isfinite(created_at)),
+  -- A counter that a claim could not raise would fail every claim of its queue.
+  constraint job_limits check (
+    attempt between 0 and 1000000000
+    and lease between 0 and 4611686018427387904
+    and crashes between 0 and 32000
+    and max_attempts > 0
+    and timeout_ms > 0
+  )
 );
 
 -- What a claim reads: ready rows in the very order of claiming, so that it neither sorts nor walks over others.
@@ -117,18 +124,6 @@ create table :"schema".archive (
 );
 create index archive_finished on :"schema".archive (queue, finished_at);
 
--- The channel on which wake-ups travel; writers and listeners both ask this function. Within 63 bytes, and still
--- the same one after the schema or the table is renamed.
--- In PL/pgSQL, which keeps its plan: as SQL it was parsed and planned again at every notification.
-create function :"schema".channel() returns text
-language plpgsql stable
-set search_path = pg_catalog, :"schema", pg_temp
-as $$
-begin
-  return 'bugle_' || 'job'::regclass::oid::text;
-end
-$$;
-
 -- A row due ahead is scheduled, whoever inserts it. The trigger's WHEN keeps every other insert out of PL/pgSQL.
 create function :"schema".schedule() returns trigger
 language plpgsql
@@ -144,13 +139,14 @@ create trigger job_schedule before insert on :"schema".job
 for each row when (new.state = 'ready' and new.run_at > now())
 execute function :"schema".schedule();
 
--- The notification. SECURITY DEFINER: whoever may insert a job may wake its consumers, with no right on channel().
+-- The notification, on a channel named after this table's oid (statements/channel.sql says the same to listeners).
+-- The payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
 create function :"schema".wake() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, :"schema", pg_temp
+language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform pg_notify(channel(), new.queue);
+  perform pg_notify('bugle_' || tg_relid, new.queue);
   return null;
 end
 $$;

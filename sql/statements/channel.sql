@@ -1,2 +1,2 @@
--- channel: on which wake-ups travel
-select :"schema".channel() as channel
+-- channel: on which wake-ups travel; the trigger's function wake() names it in the same way
+select 'bugle_' || format('%I.job', :'schema')::regclass::oid as channel

@@ -2,7 +2,7 @@
 -- $1 worker_id bigint
 -- $2 ids, $3 leases of acked jobs, as array literals of bigint, of equal length
 -- $4 failed jobs as JSON text: [{ "id": "1", "lease": "7", "error": {...} }, ...]
--- rows: only the outcomes that did not match: id, and the row's lease now (null: there is no such row)
+-- rows: only the outcomes that did not match: id, and the row's lease and state now (null: there is no such row)
 -- plan: job_pkey, by arrays of keys (see claim). No `state` in the guards: it would draw the planner to job_running.
 with acked as (
   delete from :"schema".job
@@ -35,5 +35,13 @@ missed as (
 )
 select
   id::text as id,
-  (select job.lease::text from :"schema".job where job.id = missed.id) as lease
+  now_there.lease::text as lease,
+  now_there.state
 from missed
+-- One probe for each: limit 1 keeps the planner from any other join.
+left join lateral (
+  select lease, state
+  from :"schema".job
+  where job.id = missed.id
+  limit 1
+) as now_there on true

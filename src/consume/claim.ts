@@ -104,7 +104,7 @@ export async function writeOutcomes(
 ): Promise<Missed> {
   const acked = batch.filter(({ failure }) => failure === null)
   const failed = batch.filter(({ failure }) => failure !== null)
-  return database.query<{ id: string; lease: string | null }>('settle', [
+  return database.query<Missed[number]>('settle', [
     workerId,
     arrayLiteral(acked.map(({ id }) => id)),
     arrayLiteral(acked.map(({ lease }) => lease)),

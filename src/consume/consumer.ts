@@ -56,7 +56,6 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
   const { concurrency } = options
   const slots = new PQueue({ concurrency })
   const context: JobContext<Owner> = Object.freeze({ workerId: worker.id, bugle })
-  let slotFreed = (): void => {}
   let completed = 0
   let failed = 0
   let stopping: Promise<StopReport> | null = null
@@ -82,13 +81,9 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
       slots
         .add(() => run(job))
         .catch((error) => log('%s: %s', job.job.id, error.message))
-        .finally(() => slotFreed())
+        .finally(dispatcher.slotFreed)
     },
     freeSlots: () => concurrency - activeJobs(),
-    slotFreed: () =>
-      new Promise((resolve) => {
-        slotFreed = resolve
-      }),
     lock: control && {
       holds: () => control.holds(queue),
       take: () => control.take(queue),

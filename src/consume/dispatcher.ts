@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import createDebug from 'debug'
 import { toError } from '../errors.js'
+import type { UnprotectedReason } from '../events.js'
 import { type ClaimSigns, createSleepProtocol, type Step } from './sleep.js'
 
 const log = createDebug('bugle:dispatcher')
@@ -17,8 +18,10 @@ const log = createDebug('bugle:dispatcher')
  * - An error is told, and the claim repeated with back-off; no error ends the loop.
  */
 export interface Dispatcher {
-  /** There may be jobs: a sweep found some, a session is back, a slot is free. */
+  /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
+  /** A slot is free again. */
+  slotFreed(): void
   /** A notification named this queue. */
   notified(): void
   /** Whether it waits for a wake-up: then, and only then, a sweep is of use to it. */
@@ -41,14 +44,12 @@ export interface DispatcherParts<Job> {
   readonly claim: (limit: number) => Promise<ClaimAnswer<Job>>
   readonly start: (job: Job) => void
   readonly freeSlots: () => number
-  /** Resolves when a slot is free. */
-  readonly slotFreed: () => Promise<void>
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
   /** Whether a transaction with an id holds ROW EXCLUSIVE on the job table. */
   readonly writing: () => Promise<boolean>
   readonly onError: (error: Error) => void
-  readonly onUnprotected: (reason: 'blocked' | 'limit', pid: number | null) => void
+  readonly onUnprotected: (reason: UnprotectedReason, pid: number | null) => void
   /** It waits for a wake-up without K: sweeps must come often now. */
   readonly onWaitingUnprotected: () => void
   readonly now: () => number
@@ -73,8 +74,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let isWaiting = false
   let errors = 0
   let takeNotBefore = 0
-  let told: 'blocked' | 'limit' | null = null
+  let told: UnprotectedReason | null = null
   let wake = (): void => {}
+  let wakeSlot = (): void => {}
   let awaitingEmpty: (() => void)[] = []
   const first = withResolvers()
 
@@ -85,7 +87,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     while (!stopping) {
       if (parts.freeSlots() <= 0) {
         lock?.release()
-        await Promise.race([parts.slotFreed(), stopped.promise])
+        await slotFreed()
         // Outcomes become durable together, and so do their slots become free: one claim for all of them.
         await nextTurn()
         step = { do: 'claim', inMs: 0, wakeable: true }
@@ -117,7 +119,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         }
         return { do: 'sleep' }
       case 'sleep':
-        await rest(Number.POSITIVE_INFINITY, true)
+        isWaiting = true
+        if (!holds()) parts.onWaitingUnprotected()
+        // Without K it is tried for again; not while the control session is down, whose return is a wake-up.
+        await rest(holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs, true)
+        isWaiting = false
         return claim()
     }
   }
@@ -129,10 +135,6 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     const toTell = awaitingEmpty
     awaitingEmpty = []
     const asked = parts.freeSlots()
-    if (asked <= 0) {
-      awaitingEmpty.push(...toTell)
-      return { do: 'sleep' }
-    }
     let answer: ClaimAnswer<Job>
     try {
       answer = await parts.claim(asked)
@@ -158,12 +160,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return { do: 'claim', inMs: 0, wakeable: true }
     }
     // Sweeps come every second for whoever waits without K.
-    if (taken !== 'down') {
-      takeNotBefore = now() + blockedMs
-      if (told !== taken) {
-        told = taken
-        parts.onUnprotected(taken, taken === 'blocked' ? (await lock.others()).blocker : null)
-      }
+    if (taken !== 'down') takeNotBefore = now() + blockedMs
+    if (told !== taken) {
+      told = taken
+      parts.onUnprotected(taken, taken === 'blocked' ? (await lock.others()).blocker : null)
     }
     return { do: 'sleep' }
   }
@@ -187,13 +187,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   /** Wait, unless or until the flag is up; with `wakeable` false, for the stop only. */
   function rest(ms: number, wakeable: boolean): Promise<void> {
     if (ms <= 0 || stopping || (wakeable && raised)) return Promise.resolve()
-    isWaiting = ms === Number.POSITIVE_INFINITY
-    if (isWaiting && !holds()) parts.onWaitingUnprotected()
     return new Promise((resolve) => {
-      const timer = isWaiting ? undefined : setTimeout(done, ms)
+      const timer = ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(done, ms)
       function done(): void {
         clearTimeout(timer)
-        isWaiting = false
         wake = () => {}
         resolve()
       }
@@ -203,16 +200,23 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     })
   }
 
+  /** One promise at a time, and none that lives on: this runs with every batch of jobs. */
+  function slotFreed(): Promise<void> {
+    return new Promise((resolve) => {
+      wakeSlot = resolve
+    })
+  }
+
   function raise(): void {
     raised = true
     wake()
   }
 
-  const stopped = withResolvers()
   const running = loop()
 
   return {
     raise,
+    slotFreed: () => wakeSlot(),
     notified() {
       protocol.notified()
       raise()
@@ -233,7 +237,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     firstClaim: first.promise,
     async stop() {
       stopping = true
-      stopped.resolve()
+      wakeSlot()
       wake()
       await running
       lock?.release()

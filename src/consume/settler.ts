@@ -8,17 +8,19 @@ const log = createDebug('bugle:settler')
 /**
  * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
  *
- * One statement is in flight; outcomes that come meanwhile gather and go with the next. So none waits when idle, and
- * many share a commit when busy.
+ * One statement is in flight at a time; outcomes that come meanwhile gather and go with the next. So none waits when
+ * idle, and many share a commit when busy.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
  * - the statement failed and was rolled back: it is sent again after a pause;
- * - its answer was lost, and it may have committed: it is sent again **alone**, and a row that is missing now, or has
- *   our lease and no longer our worker, was settled by the first one: the lease changes with every claim, so nobody
- *   has had the job since;
+ * - its answer was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
+ *   the first one; so was one that is failed under our lease, if we failed it: the lease changes with every claim, so
+ *   nobody has had the job since. A row with our lease in any other state was given back by others, and is not ours;
  * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
+ * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
+ *   that each is held against its own lease;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
- *   stands alone; it becomes a failure that says so, and the others are settled.
+ *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
@@ -46,8 +48,8 @@ export type Settled =
   | { readonly is: 'refused'; readonly error: Error }
   | { readonly is: 'stale'; readonly lease: string | null }
 
-/** Unmatched outcomes: id, and the row's lease now (null: no row). */
-export type Missed = readonly { readonly id: string; readonly lease: string | null }[]
+/** Unmatched outcomes: id, and the row's lease and state now (null: no row). */
+export type Missed = readonly { readonly id: string; readonly lease: string | null; readonly state: string | null }[]
 
 export interface SettlerParts {
   /** One autocommit statement for all of them. */
@@ -77,11 +79,24 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     while (pending.length > 0) {
       // Handlers that end in the same turn of the event loop share a statement.
       await nextTurn()
-      const batch = pending.slice(0, mostAtOnce)
-      pending = pending.slice(mostAtOnce)
+      const batch = takeBatch()
       await settleAll(batch, false)
     }
     flushing = false
+  }
+
+  function takeBatch(): Pending[] {
+    const ids = new Set<string>()
+    const batch: Pending[] = []
+    const later: Pending[] = []
+    for (const outcome of pending) {
+      const { id } = outcome.settlement
+      if (batch.length === mostAtOnce || ids.has(id)) later.push(outcome)
+      else batch.push(outcome)
+      ids.add(id)
+    }
+    pending = later
+    return batch
   }
 
   async function settleAll(batch: readonly Pending[], answerWasLost: boolean): Promise<void> {
@@ -145,11 +160,14 @@ function asFailure(pending: Pending, error: Error): Pending {
 }
 
 function tell(batch: readonly Pending[], missed: Missed, answerLost: boolean): void {
-  const leases = new Map(missed.map(({ id, lease }) => [id, lease]))
+  const rows = new Map(missed.map((row) => [row.id, row]))
   for (const { settlement, refusedBy, done } of batch) {
-    const lease = leases.get(settlement.id)
-    const isOurs = lease === undefined || (answerLost && (lease === null || lease === settlement.lease))
-    if (!isOurs) done({ is: 'stale', lease })
+    const row = rows.get(settlement.id)
+    if (row !== undefined && !(answerLost && wasOurs(settlement, row))) done({ is: 'stale', lease: row.lease })
     else done(refusedBy === null ? durable : { is: 'refused', error: refusedBy })
   }
+}
+
+function wasOurs({ lease, failure }: Settlement, row: Missed[number]): boolean {
+  return row.lease === null || (failure !== null && row.state === 'failed' && row.lease === lease)
 }

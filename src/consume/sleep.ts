@@ -99,12 +99,15 @@ export function createSleepProtocol(now: () => number, random: () => number): Sl
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
   let leftBehindMs = 1
   let lingering: { timerMs: number; endsAt: number; inVain: number } | null = null
+  /** Since the last linger ended. */
+  let hasFound = false
   let wokenBy: 'notification' | 'other' = 'other'
   let emptyWakes = 0
 
   function linger(found: number): Step | null {
+    if (found > 0) hasFound = true
     if (lingering === null) {
-      if (pace() < fastPerSecond) return null
+      if (!hasFound || pace() < fastPerSecond) return null
       lingering = { timerMs: lingerTimerMs.least, endsAt: now() + lingerMs, inVain: 0 }
     }
     if (found > 0) {
@@ -114,6 +117,8 @@ export function createSleepProtocol(now: () => number, random: () => number): Sl
       lingering.inVain += 1
       if (now() > lingering.endsAt && lingering.inVain >= lingerInVain) {
         lingering = null
+        // The pace decays more slowly than this: without a further job there is nothing to stay awake for.
+        hasFound = false
         return null
       }
       lingering.timerMs = Math.min(lingerTimerMs.most, lingering.timerMs * 1.5)

@@ -34,6 +34,8 @@ export interface SweeperOptions {
 }
 
 const shortMs = 1_000
+/** Node fires a longer timer at once. */
+const longestTimerMs = 2_147_483_647
 
 export function createSweeper({ sweepMs, isLive, consumers, look, random }: SweeperOptions): Sweeper {
   let timer: NodeJS.Timeout | undefined
@@ -44,7 +46,11 @@ export function createSweeper({ sweepMs, isLive, consumers, look, random }: Swee
   function schedule(): void {
     if (stopped || sweeping) return
     const isShort = !isLive() || consumers().some((consumer) => consumer.isUnprotected)
-    const inMs = isShort ? shortMs : sweepMs === 0 ? Number.POSITIVE_INFINITY : sweepMs * (0.9 + 0.2 * random())
+    const inMs = isShort
+      ? shortMs
+      : sweepMs === 0
+        ? Number.POSITIVE_INFINITY
+        : Math.min(sweepMs * (0.9 + 0.2 * random()), longestTimerMs)
     // A sweep that is due sooner than that stays where it is.
     if (performance.now() + inMs >= dueAt) return
     clearTimeout(timer)

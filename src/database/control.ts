@@ -1,5 +1,5 @@
 import createDebug from 'debug'
-import { toError } from '../errors.js'
+import { databaseFault, sqlState, toError } from '../errors.js'
 import { deadline } from './deadline.js'
 import type { Session } from './session.js'
 import type { Statements } from './statements.js'
@@ -52,13 +52,16 @@ export interface ControlOptions {
 
 export function createControlSession({ open, statements, onLost, onRegained }: ControlOptions): ControlSession {
   const held = new Set<string>()
+  let taking = 0
+  /** Losses and failed connects since a query last succeeded: what the back-off goes by. */
+  let failures = 0
   let session: Session | null = null
   let stopped = false
   let reconnecting: NodeJS.Timeout | undefined
   // pg wants one query at a time: each waits for the one before.
   let last: Promise<unknown> = Promise.resolve()
 
-  async function connect(tries: number): Promise<void> {
+  async function connect(): Promise<void> {
     try {
       const opened = await open()
       if (stopped) return void opened.destroy()
@@ -66,17 +69,18 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
       opened.client.once('end', () => lose(opened, new Error('the connection ended')))
       opened.client.once('error', (error) => lose(opened, error))
       log('connected')
-      if (tries > 0) onRegained()
+      if (failures > 0) onRegained()
     } catch (error) {
       log('cannot connect: %s', toError(error).message)
-      reconnectSoon(tries)
+      reconnectSoon()
     }
   }
 
-  function reconnectSoon(tries: number): void {
+  function reconnectSoon(): void {
     if (stopped) return
-    const waitMs = Math.min(50 * 2 ** tries, 1_000) * (0.5 + Math.random())
-    reconnecting = setTimeout(() => void connect(tries + 1), waitMs)
+    const waitMs = Math.min(50 * 2 ** failures, 1_000) * (0.5 + Math.random())
+    failures += 1
+    reconnecting = setTimeout(() => void connect(), waitMs)
   }
 
   function lose(which: Session, error: Error): void {
@@ -86,19 +90,25 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
     held.clear()
     which.destroy()
     onLost()
-    reconnectSoon(0)
+    reconnectSoon()
   }
 
   /** @throws PostgreSQL's refusal; any other failure is the session's end. */
-  function query<Row extends object>(name: keyof Statements, queue: string): Promise<Row[]> {
+  function query<Row extends object>(
+    name: keyof Statements,
+    queue: string,
+  ): Promise<{ rows: Row[]; session: Session }> {
     const turn = last.then(async () => {
       const current = session
       if (current === null) throw new SessionLost()
       try {
         const asked = current.client.query<Row>({ name, text: statements[name], values: [queue] })
-        return (await deadline(asked, answerMs, name)).rows
+        const { rows } = await deadline(asked, answerMs, name)
+        failures = 0
+        return { rows, session: current }
       } catch (error) {
-        if (/^(55P03|57014)$/.test(String((error as { code?: unknown }).code))) throw error
+        // Refused by a server that goes on serving: a lock time-out, no more shared memory.
+        if (sqlState(error) !== null && databaseFault(error) !== 'unknown') throw error
         lose(current, toError(error))
         throw new SessionLost()
       }
@@ -108,27 +118,32 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
   }
 
   return {
-    start: () => connect(0),
+    start: connect,
     holds: (queue) => held.has(queue),
     async take(queue) {
       if (held.has(queue)) return 'held'
-      if (held.size >= mostLocks) return 'limit'
+      if (held.size + taking >= mostLocks) return 'limit'
+      taking += 1
       try {
-        await query('asleep_take', queue)
+        const by = await query('asleep_take', queue)
         // Still the session that answered? If not, `lose` has run and K went with it.
-        if (session === null) return 'down'
+        if (session !== by.session) return 'down'
         held.add(queue)
         return 'held'
       } catch (error) {
         return error instanceof SessionLost ? 'down' : 'blocked'
+      } finally {
+        taking -= 1
       }
     },
     release(queue) {
-      // A session that cannot say it has given K up is lost, and K with it.
-      if (held.delete(queue)) query('asleep_release', queue).catch((error) => log('release: %s', error.message))
+      const by = session
+      if (!held.delete(queue) || by === null) return
+      // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
+      query('asleep_release', queue).catch((error) => lose(by, toError(error)))
     },
     async others(queue) {
-      const rows = await query<{ pid: number; mode: string }>('asleep_others', queue).catch(() => [])
+      const { rows } = await query<{ pid: number; mode: string }>('asleep_others', queue).catch(() => ({ rows: [] }))
       return {
         asleep: rows.filter((row) => row.mode === 'ShareLock').length,
         blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,

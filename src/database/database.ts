@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { BugleError, databaseFault, toError } from '../errors.js'
+import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
+import { deadline } from './deadline.js'
 import type { Outage } from './outage.js'
-import { createPool, type Pool } from './pool.js'
+import { createPool, type Parameter, type Pool } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 
@@ -23,22 +24,26 @@ export interface Database {
    * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
   ready(): Promise<void>
-  /** `ready`, waited for through an outage, until `signal` aborts. */
-  readyWhenUp(signal: AbortSignal): Promise<void>
+  /**
+   * `ready`, and then `work`, tried again through an outage until both succeed, or `signal` aborts.
+   *
+   * @throws the signal's reason; what `ready` and `work` throw for any other cause than the connection
+   */
+  whenUp(signal: AbortSignal, work?: () => Promise<unknown>): Promise<void>
   /**
    * One autocommit statement. Call `ready` before the first.
    *
-   * @param deadlineMs - default 10,000; after it the statement may still happen
+   * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. Everything else
+   * is given 10 s. What is still running on the server then is rolled back there, some seconds earlier.
+   *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means
    */
-  query<Row>(name: StatementName, parameters: readonly Parameter[], deadlineMs?: number): Promise<Row[]>
+  query<Row>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
   /** A session of its own, by the direct connection if one was given. */
   openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
   /** End the pool. Sessions are ended by whoever opened them. */
   end(): Promise<void>
 }
-
-export type Parameter = string | number | null
 
 export interface DatabaseOptions {
   readonly connection: Connection
@@ -53,9 +58,25 @@ export interface DatabaseOptions {
   readonly outage: Outage
 }
 
+interface Pools {
+  readonly puts: Pool
+  readonly rest: Pool
+}
+
+interface Patience {
+  /** The server's own time-out, below our deadline: nothing commits after we have given it up. */
+  readonly statementMs: number
+  readonly deadlineMs: number
+}
+
+const patience: Readonly<Record<keyof Pools, Patience>> = {
+  puts: { statementMs: 60_000, deadlineMs: 65_000 },
+  rest: { statementMs: 8_000, deadlineMs: 10_000 },
+}
+
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage } = options
-  let pool: Pool | null = null
+  let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
   let ended = false
@@ -69,7 +90,15 @@ export function createDatabase(options: DatabaseOptions): Database {
       await session.end()
     }
     if (ended) throw closedError()
-    pool = createPool({ ...options, settings: options.prepare ? sessionSettings(serverVersion) : {} })
+    pools = { puts: openPool(patience.puts), rest: openPool(patience.rest) }
+  }
+
+  function openPool({ statementMs }: Patience): Pool {
+    return createPool({
+      ...options,
+      poolSize: Math.ceil(options.poolSize / 2),
+      settings: options.prepare ? sessionSettings(serverVersion, statementMs) : {},
+    })
   }
 
   async function reach(): Promise<Session> {
@@ -78,24 +107,33 @@ export function createDatabase(options: DatabaseOptions): Database {
       outage.answered()
       return session
     } catch (error) {
-      outage.failed(error)
-      throw new BugleError(
-        'DATABASE_DOWN',
-        `cannot reach ${describeConnection(connection)}: ${toError(error).message}`,
-        { cause: error },
-      )
+      throw unreachable(error)
     }
   }
 
-  async function demandSchema({ client, state }: Session): Promise<void> {
-    if (!state.migrated) {
+  function unreachable(error: unknown): BugleError {
+    outage.down(error)
+    const where = describeConnection(connection)
+    return new BugleError('DATABASE_DOWN', `cannot reach ${where}: ${toError(error).message}`, { cause: error })
+  }
+
+  async function appliedSteps({ client }: Session): Promise<{ number: number }[]> {
+    try {
+      const asked = client.query<{ number: number }>(statements.migration_applied)
+      return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
+    } catch (error) {
+      throw sqlState(error) !== null && databaseFault(error) === 'other' ? error : unreachable(error)
+    }
+  }
+
+  async function demandSchema(session: Session): Promise<void> {
+    if (!session.state.migrated) {
       throw new BugleError(
         'NOT_MIGRATED',
         `schema "${options.schema}" has no tables of Bugle's: run \`await bugle.migrate()\` once`,
       )
     }
-    const { rows } = await client.query<{ number: number }>(statements.migration_applied)
-    const applied = rows.at(-1)?.number ?? 0
+    const applied = (await appliedSteps(session)).at(-1)?.number ?? 0
     if (applied > newestMigration) throw schemaTooNew(options.schema, applied)
     if (applied < newestMigration) {
       throw new BugleError(
@@ -117,22 +155,25 @@ export function createDatabase(options: DatabaseOptions): Database {
       })
       return looking
     },
-    async readyWhenUp(signal) {
+    async whenUp(signal, work) {
       for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2_000)) {
         signal.throwIfAborted()
         try {
-          return await database.ready()
+          await unlessAborted(database.ready(), signal)
+          await work?.()
+          return
         } catch (error) {
-          if (!(error instanceof BugleError) || error.code !== 'DATABASE_DOWN') throw error
-          log('%s; again in about %d ms', error.message, waitMs)
+          if (signal.aborted || !isOutage(error)) throw error
+          log('%s; again in about %d ms', toError(error).message, waitMs)
         }
         await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly Parameter[], deadlineMs = 10_000) {
-      if (pool === null) throw ended ? closedError() : new Error(`${name} was sent before ready()`)
+    async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
+      if (pools === null) throw ended ? closedError() : new Error(`${name} was sent before ready()`)
+      const kind = name === 'put' || name === 'put_many' ? 'puts' : 'rest'
       try {
-        const rows = await pool.query<Row>(statements[name], parameters, deadlineMs, name)
+        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
         outage.answered()
         return rows
       } catch (error) {
@@ -145,17 +186,33 @@ export function createDatabase(options: DatabaseOptions): Database {
         connection: listenConnection,
         stateStatement: statements.state,
         name: `${options.name} ${role}`,
-        settings: { ...sessionSettings(serverVersion), ...settings },
+        settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...settings },
       })
     },
     async end() {
       ended = true
       await looking?.catch(() => {})
-      await pool?.end()
-      pool = null
+      await Promise.all([pools?.puts.end(), pools?.rest.end()])
+      pools = null
     },
   }
   return database
+}
+
+/** Whether trying again later may help: the connection's fault, or one that passes. */
+function isOutage(error: unknown): boolean {
+  if (error instanceof BugleError) return error.code === 'DATABASE_DOWN'
+  return ['down', 'unknown', 'passing'].includes(databaseFault(error))
+}
+
+/** The promise's end, or the abort's reason, whichever comes first. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
 }
 
 export function schemaTooNew(schema: string, applied: number): BugleError {

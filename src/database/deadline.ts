@@ -12,7 +12,11 @@ export class DeadlineError extends Error {
  */
 export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new DeadlineError(`${what}: no answer within ${ms} ms`)), ms)
+    let timer: NodeJS.Timeout | undefined = setTimeout(() => {
+      timer = undefined
+      // A blocked event loop ends timers before it reads sockets: an answer that lies there already must count.
+      setImmediate(() => setImmediate(() => reject(new DeadlineError(`${what}: no answer within ${ms} ms`))))
+    }, ms)
     promise.then(
       (value) => {
         clearTimeout(timer)

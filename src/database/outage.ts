@@ -9,12 +9,21 @@ export interface Outage {
   readonly isDown: boolean
   /** A statement was answered. */
   answered(): void
-  /** A statement failed; only a lost or refused connection counts. */
+  /** A statement failed; only a refused connection counts. */
   failed(error: unknown): void
+  /** The server could not be reached, whatever the reason. */
+  down(error: unknown): void
 }
 
 export function createOutage(events: Pick<Events, 'emit'>, now: () => number): Outage {
   let downAt: number | null = null
+
+  function down(error: unknown): void {
+    if (downAt !== null) return
+    downAt = now()
+    events.emit('database:down', { queue: null, error: toError(error) })
+  }
+
   return {
     get isDown() {
       return downAt !== null
@@ -26,9 +35,8 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
       events.emit('database:up', { queue: null, downMs })
     },
     failed(error) {
-      if (databaseFault(error) !== 'down' || downAt !== null) return
-      downAt = now()
-      events.emit('database:down', { queue: null, error: toError(error) })
+      if (databaseFault(error) === 'down') down(error)
     },
+    down,
   }
 }

@@ -2,12 +2,18 @@ import createDebug from 'debug'
 import postgres from 'postgres'
 import { toError } from '../errors.js'
 import { type Connection, postgresOptions } from './connection.js'
-import type { Parameter } from './database.js'
-import { deadline } from './deadline.js'
+import { DeadlineError, deadline } from './deadline.js'
 
 const log = createDebug('bugle:pool')
 
-/** Single autocommit statements over a few connections, each with a deadline. */
+export type Parameter = string | number | null
+
+/**
+ * Single autocommit statements over a few connections, each with a deadline.
+ *
+ * There are two in a process: one for puts, of which a service may have many at once or long ones, and one for what
+ * consumers need. So a claim never waits behind a put.
+ */
 export interface Pool {
   query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
   end(): Promise<void>
@@ -30,7 +36,7 @@ export function createPool(options: PoolOptions): Pool {
   // Its types know neither lists of hosts nor max_pipeline.
   const untyped: object = {
     ...postgresOptions(options.connection, (error) => log('the password function failed: %s', toError(error).message)),
-    // One statement a connection: a claim never waits behind somebody's slow put.
+    // One statement a connection: none waits behind another that is slow.
     max_pipeline: 0,
   }
   // Every field is given: what is left out it would read from variables such as PGMAX.
@@ -53,7 +59,12 @@ export function createPool(options: PoolOptions): Pool {
   return {
     query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]> {
       const sent = sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).execute()
-      return deadline(sent, deadlineMs, what)
+      return deadline(sent, deadlineMs, what).catch((error) => {
+        // Given up on before it had a connection: it must not be sent later, when nobody waits for its answer.
+        // (One that was sent ends by its statement_timeout; postgres.js's cancel of those may reject unheard.)
+        if (error instanceof DeadlineError && 'state' in sent && sent.state === null) sent.cancel()
+        throw error
+      })
     },
     async end() {
       // What still runs is given a second; a connection that does not answer is dropped.

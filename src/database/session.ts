@@ -10,19 +10,20 @@ const log = createDebug('bugle:session')
 /**
  * What every session of ours sets, because a role or a database may default otherwise.
  *
- * Plans are fixed, not hoped for. A queue that autovacuum visited while it was empty gets a cached plan of seq scan
- * and sort (measured: 92 jobs a second instead of 23,000); so no generic plans, and no scan that is not an index's.
+ * Plans are fixed, not hoped for. A queue that autovacuum visited while it was empty gets a plan of seq scan and sort
+ * (measured: 92 jobs a second instead of 23,000). So whatever is not an index scan or a nested loop is off, the
+ * statements are written so that one plan is left, and that one is made once: generic plans.
  *
  * @param serverVersion - server_version_num; older servers refuse settings that they do not know
+ * @param statementTimeoutMs - below the deadline with which we wait: what we have given up on is rolled back
  * @see https://www.postgresql.org/docs/current/runtime-config-client.html
  */
-export function sessionSettings(serverVersion: number): Readonly<Record<string, string>> {
+export function sessionSettings(serverVersion: number, statementTimeoutMs: number): Readonly<Record<string, string>> {
   return {
     default_transaction_isolation: 'read committed',
     default_transaction_read_only: 'off',
     default_transaction_deferrable: 'off',
-    // Longer than any deadline of ours: a statement that we have given up on ends all the same.
-    statement_timeout: '60s',
+    statement_timeout: String(statementTimeoutMs),
     lock_timeout: '5s',
     idle_in_transaction_session_timeout: '0',
     ...(serverVersion >= 140000 && { idle_session_timeout: '0' }),

@@ -1,12 +1,10 @@
-import { type Database, type Parameter, writeError } from '../database/database.js'
+import { type Database, writeError } from '../database/database.js'
+import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError } from '../errors.js'
 import { type PutOptions, resolvePutOptions } from '../options.js'
 import { encodePayload } from '../payload.js'
 import { inTransaction } from './transaction.js'
-
-/** A bulk insert is given as long as the server itself gives a statement. */
-const putDeadlineMs = 65_000
 
 /**
  * Insert one job.
@@ -61,8 +59,19 @@ export async function putMany(
     return `{"payload":${text},"priority":${own.priority}}`
   })
   if (jobs.length === 0) return []
-  const rows = await write<{ id: string }>(database, tx, 'put_many', [queue, `[${jobs.join(',')}]`])
+  const rows = await write<{ id: string }>(database, tx, 'put_many', [queue, joined(jobs)])
   return rows.map((row) => row.id)
+}
+
+function joined(jobs: readonly string[]): string {
+  try {
+    return `[${jobs.join(',')}]`
+  } catch (error) {
+    // A string of V8's holds half a gigabyte.
+    throw new BugleError('PAYLOAD_TOO_LARGE', `putMany: ${jobs.length} jobs are more than one statement can hold`, {
+      cause: error,
+    })
+  }
 }
 
 /** Options of each job; `tx` must be the same for all. */
@@ -78,7 +87,7 @@ async function write<Row>(
   await database.ready()
   try {
     if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
-    return await database.query<Row>(statement, parameters, putDeadlineMs)
+    return await database.query<Row>(statement, parameters)
   } catch (error) {
     throw writeError(error, 'put')
   }

@@ -1,4 +1,4 @@
-import type { Parameter } from '../database/database.js'
+import type { Parameter } from '../database/pool.js'
 import { BugleError } from '../errors.js'
 
 /** Sends one statement in the caller's transaction; the rows as objects, or a result that has them in `rows`. */

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import createDebug from 'debug'
 import { createSweeper, type Sweepable, type Sweeper } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession } from '../database/control.js'
-import type { Database } from '../database/database.js'
+import { type Database, unlessAborted } from '../database/database.js'
 import type { Events } from '../events.js'
 import { createListener, type Listener } from '../listen/listener.js'
 
@@ -94,10 +94,10 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   async function start(signal: AbortSignal): Promise<void> {
-    await database.readyWhenUp(signal)
+    const row = [id, options.name, hostname(), process.pid, options.version]
+    await database.whenUp(signal, () => database.query('worker_insert', row))
     parts = startParts()
     try {
-      await database.query('worker_insert', [id, options.name, hostname(), process.pid, options.version])
       await parts.control?.start()
       await parts.listener?.start()
       parts.sweeper.start()
@@ -124,6 +124,13 @@ export function createWorker(options: WorkerOptions): Worker {
     return done
   }
 
+  function leave(): Promise<void> {
+    return inTurn(async () => {
+      members -= 1
+      if (members === 0) await stop()
+    })
+  }
+
   return {
     id,
     get listener() {
@@ -132,18 +139,23 @@ export function createWorker(options: WorkerOptions): Worker {
     get control() {
       return parts?.control ?? null
     },
-    join(signal) {
-      return inTurn(async () => {
+    async join(signal) {
+      // An outage is waited for outside the turn: each consumer by its own signal.
+      await database.whenUp(signal)
+      const joined = inTurn(async () => {
+        signal.throwIfAborted()
         if (members === 0) await start(signal)
         members += 1
       })
+      try {
+        await unlessAborted(joined, signal)
+      } catch (error) {
+        // Aborted, but perhaps in all the same: then out again.
+        joined.then(leave, () => {})
+        throw error
+      }
     },
-    leave() {
-      return inTurn(async () => {
-        members -= 1
-        if (members === 0) await stop()
-      })
-    },
+    leave,
     add(consumer) {
       consumers.set(consumer.queue, consumer)
     },

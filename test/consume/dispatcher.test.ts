@@ -21,7 +21,6 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
     },
     start: (job) => void started.push(job),
     freeSlots: () => 10,
-    slotFreed: () => new Promise(() => {}),
     lock: {
       holds: () => held,
       take: async () => {

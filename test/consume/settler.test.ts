@@ -34,7 +34,7 @@ test('outcomes that come while one statement is in flight go together with the n
 })
 
 test('an outcome that did not match is stale; the others are durable', async () => {
-  const { settler } = settlerUnderTest(async () => [{ id: '2', lease: '9' }])
+  const { settler } = settlerUnderTest(async () => [{ id: '2', lease: '9', state: 'running' }])
   expect(await Promise.all([settler.settle(settlement('1')), settler.settle(settlement('2'))])).toEqual([
     { is: 'durable' },
     { is: 'stale', lease: '9' },
@@ -42,23 +42,30 @@ test('an outcome that did not match is stale; the others are durable', async () 
 })
 
 test('a missing row is stale: somebody else has finished the job', async () => {
-  const { settler } = settlerUnderTest(async () => [{ id: '1', lease: null }])
+  const { settler } = settlerUnderTest(async () => [{ id: '1', lease: null, state: null }])
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'stale', lease: null })
 })
 
-test('after a lost answer a missing row, and one with our lease, are ours; one with another lease is stale', async () => {
+test('after a lost answer a missing row, and one failed under our lease, are ours; any other is stale', async () => {
   let tries = 0
   const { settler } = settlerUnderTest(async () => {
     tries += 1
     if (tries === 1) throw databaseError('CONNECTION_CLOSED')
     return [
-      { id: '1', lease: null },
-      { id: '2', lease: '7' },
-      { id: '3', lease: '8' },
+      { id: '1', lease: null, state: null },
+      { id: '2', lease: '7', state: 'failed' },
+      { id: '3', lease: '8', state: 'running' },
+      // Given back by others under our lease: it runs again, and is not ours.
+      { id: '4', lease: '7', state: 'ready' },
     ]
   })
-  const all = ['1', '2', '3'].map((id) => settler.settle(settlement(id, id === '2' ? failure : null)))
-  expect(await Promise.all(all)).toEqual([{ is: 'durable' }, { is: 'durable' }, { is: 'stale', lease: '8' }])
+  const all = ['1', '2', '3', '4'].map((id) => settler.settle(settlement(id, id === '2' ? failure : null)))
+  expect(await Promise.all(all)).toEqual([
+    { is: 'durable' },
+    { is: 'durable' },
+    { is: 'stale', lease: '8' },
+    { is: 'stale', lease: '7' },
+  ])
 })
 
 test('an answer that was not lost leaves a missing row stale, also after a refused connection', async () => {
@@ -66,7 +73,7 @@ test('an answer that was not lost leaves a missing row stale, also after a refus
   const { settler } = settlerUnderTest(async () => {
     tries += 1
     if (tries === 1) throw databaseError('ECONNREFUSED')
-    return [{ id: '1', lease: null }]
+    return [{ id: '1', lease: null, state: null }]
   })
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'stale', lease: null })
 })
@@ -96,4 +103,18 @@ test('any other refusal is told, and the outcome is kept until it is durable', a
   })
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'durable' })
   expect(errors.map(({ message }) => message)).toEqual(['code 42501', 'code 42501'])
+})
+
+test('two outcomes of one job never share a statement: each is held against its own lease', async () => {
+  const batches: string[][] = []
+  const { settler } = settlerUnderTest(async (batch) => {
+    batches.push(batch.map(({ id, lease }) => `${id}/${lease}`))
+    return []
+  })
+  await Promise.all([
+    settler.settle({ id: '1', lease: '1', attempt: 1, failure: null }),
+    settler.settle({ id: '2', lease: '5', attempt: 1, failure: null }),
+    settler.settle({ id: '1', lease: '2', attempt: 2, failure: null }),
+  ])
+  expect(batches).toEqual([['1/1', '2/5'], ['1/2']])
 })

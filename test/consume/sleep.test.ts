@@ -141,6 +141,17 @@ describe('waking', () => {
     expect(waits.reduce((sum, ms) => sum + ms, 0)).toBeGreaterThan(30)
   })
 
+  test('after a linger that ran out there is none before the next job, however fast it went just now', () => {
+    const { protocol, pass } = protocolAt()
+    protocol.taken()
+    protocol.claimed({ ...empty, asked: 1_000, found: 999 }, true)
+    let step = protocol.claimed(empty, false)
+    for (; step.do === 'linger'; step = protocol.claimed(empty, false)) pass(step.inMs)
+    expect(step).toEqual({ do: 'take' })
+    protocol.taken()
+    expect(protocol.claimed(empty, true)).toEqual({ do: 'sleep' })
+  })
+
   test('several wake-ups for nothing in a row end in a nap', () => {
     const { protocol, pass } = protocolAt()
     protocol.taken()

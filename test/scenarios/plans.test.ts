@@ -118,7 +118,7 @@ async function expectBoundedWork(db: TestDatabase, session: postgres.Sql): Promi
 async function openSession(db: TestDatabase): Promise<postgres.Sql> {
   const session = db.connect()
   const [server] = await session<{ version: number }[]>`select current_setting('server_version_num')::int as version`
-  for (const [name, value] of Object.entries(sessionSettings(server?.version ?? 0))) {
+  for (const [name, value] of Object.entries(sessionSettings(server?.version ?? 0, 60_000))) {
     await session`select set_config(${name}, ${value}, false)`
   }
   await session.unsafe(`

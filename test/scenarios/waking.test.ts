@@ -1,7 +1,9 @@
 import pg from 'pg'
 import { expect } from 'vitest'
+import { loadStatements } from '../../src/database/statements.js'
 import { signal, test } from '../support/database.js'
 import { startProxy } from '../support/proxy.js'
+import { untilAsleep } from '../support/sleepers.js'
 import { countNotifications } from '../support/wakeups.js'
 
 // Sweeps are off in this file unless a test turns them on: only a notification, or a timer of ours, can have done it.
@@ -45,7 +47,7 @@ test('B3 an insert that commits while an empty claim is in flight still runs at 
   let started = signal()
   const consumer = await bugle.consume('q', () => started.resolve())
   await consumer.idle()
-  const [row] = await db.sql.unsafe<{ channel: string }[]>(`select ${db.s}.channel() as channel`)
+  const [row] = await db.sql.unsafe<{ channel: string }[]>(loadStatements(db.schema).channel)
   // False alarms keep an empty claim in flight nearly all the time, while jobs are put in between.
   const alarms = new AbortController()
   const alarming = Promise.all(
@@ -127,7 +129,7 @@ test('B7 the listener is half-open: noticed within 15 s, and jobs run meanwhile 
   // The promise itself is a time; the ping's interval and patience add up to 12.5 s.
   expect(performance.now() - frozenAt).toBeLessThan(15_000)
   expect(await ran.promise).toBe('in the dark')
-  proxy.heal()
+  await proxy.heal()
   expect(await health.next()).toMatchObject({ from: 'polling', to: 'live' })
   await bugle.close()
   await proxy.close()
@@ -323,4 +325,6 @@ test('a put by a session with the sleep lock in the way is not lost: K held excl
   await bugle.put('q', 'swept')
   expect(await ran.promise).toBe('swept')
   await stranger.end()
+  // Tried again by itself once the stranger is gone.
+  await untilAsleep(db, 'q')
 })

@@ -9,8 +9,10 @@ export interface Proxy {
   readonly sent: number
   /** Stop forwarding, both ways; connections stay open, new ones are accepted and get no answer. */
   freeze(): void
-  /** Cut the frozen connections, and forward again. */
-  heal(): void
+  /** Cut all connections and refuse new ones, as a server that is down. */
+  refuse(): Promise<void>
+  /** Cut the frozen connections, listen again, and forward again. */
+  heal(): Promise<void>
   close(): Promise<void>
 }
 
@@ -48,8 +50,15 @@ export async function startProxy(target: { host: string; port: number }): Promis
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
 
+  const { port } = address
+
+  async function stop(): Promise<void> {
+    for (const socket of sockets) socket.destroy()
+    if (server.listening) await new Promise((resolve) => server.close(resolve))
+  }
+
   return {
-    port: address.port,
+    port,
     get connections() {
       return connections
     },
@@ -59,13 +68,12 @@ export async function startProxy(target: { host: string; port: number }): Promis
     freeze() {
       frozen = true
     },
-    heal() {
+    refuse: stop,
+    async heal() {
       frozen = false
       for (const socket of sockets) socket.destroy()
+      if (!server.listening) await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
     },
-    async close() {
-      for (const socket of sockets) socket.destroy()
-      await new Promise((resolve) => server.close(resolve))
-    },
+    close: stop,
   }
 }

@@ -64,12 +64,12 @@ worker.seen_at timestamp with time zone not null default now()
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
-bugle.job job_limits: CHECK (((attempt >= 0) AND (crashes >= 0) AND (max_attempts > 0) AND (timeout_ms > 0)))
+bugle.job job_limits: CHECK ((((attempt >= 0) AND (attempt <= 1000000000)) AND ((lease >= 0) AND (lease <= '4611686018427387904'::bigint)) AND ((crashes >= 0) AND (crashes <= 32000)) AND (max_attempts > 0) AND (timeout_ms > 0)))
 bugle.job job_owner: CHECK (((state = 'running'::text) = (worker_id IS NOT NULL)))
 bugle.job job_pkey: PRIMARY KEY (id)
 bugle.job job_queue_name: CHECK (((char_length(queue) >= 1) AND (char_length(queue) <= 128)))
-bugle.job job_run_at: CHECK (isfinite(run_at))
 bugle.job job_state: CHECK ((state = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
+bugle.job job_times: CHECK ((isfinite(run_at) AND isfinite(created_at)))
 bugle.migration migration_pkey: PRIMARY KEY (number)
 bugle.queue queue_pkey: PRIMARY KEY (name)
 bugle.worker worker_pkey: PRIMARY KEY (id)
@@ -104,11 +104,6 @@ CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue ON bugle.job FOR EAC
         END) EXECUTE FUNCTION bugle.wake()
 
 -- functions
-function channel() returns text
-language plpgsql stable parallel u set search_path=pg_catalog, bugle, pg_temp
-begin
-  return 'bugle_' || 'job'::regclass::oid::text;
-end
 function put(queue text, payload jsonb DEFAULT 'null'::jsonb, priority integer DEFAULT 0) returns bigint
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   insert into job (queue, payload, priority)
@@ -121,9 +116,9 @@ begin
   return new;
 end
 function wake() returns trigger
-language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
+language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
-  perform pg_notify(channel(), new.queue);
+  perform pg_notify('bugle_' || tg_relid, new.queue);
   return null;
 end
 

@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { loadStatements } from '../../src/database/statements.js'
 import type { TestDatabase } from './database.js'
 
 /** Counts the notifications that a schema's writers send, by listening as a consumer does. */
@@ -14,7 +15,7 @@ export interface NotificationCount {
 export async function countNotifications(db: TestDatabase): Promise<NotificationCount> {
   const client = new pg.Client(db.connectionString)
   await client.connect()
-  const { rows } = await client.query<{ channel: string }>(`select ${db.s}.channel() as channel`)
+  const { rows } = await client.query<{ channel: string }>(loadStatements(db.schema).channel)
   const channel = rows[0]?.channel ?? ''
   let count = 0
   let fence = (): void => {}

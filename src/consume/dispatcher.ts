@@ -121,8 +121,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       case 'sleep':
         isWaiting = true
         if (!holds()) parts.onWaitingUnprotected()
-        // Without K it is tried for again; not while the control session is down, whose return is a wake-up.
-        await rest(holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs, true)
+        await rest(sleepMs(), true)
         isWaiting = false
         return claim()
     }
@@ -182,6 +181,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     const inMs = Math.min(50 * 2 ** errors, 2_000) * (0.5 + random())
     log('failed %d times, again in %d ms', errors, inMs)
     return { do: 'claim', inMs, wakeable: false }
+  }
+
+  /** Without a K that could be had it is tried for again. The return of a lost control session is a wake-up itself. */
+  function sleepMs(): number {
+    return lock === null || holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs
   }
 
   /** Wait, unless or until the flag is up; with `wakeable` false, for the stop only. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
-import { deadline } from './deadline.js'
+import { deadline, unlessAborted } from './deadline.js'
 import type { Outage } from './outage.js'
 import { createPool, type Parameter, type Pool } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
@@ -205,16 +205,6 @@ function isOutage(error: unknown): boolean {
   return ['down', 'unknown', 'passing'].includes(databaseFault(error))
 }
 
-/** The promise's end, or the abort's reason, whichever comes first. */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
-}
-
 export function schemaTooNew(schema: string, applied: number): BugleError {
   return new BugleError(
     'SCHEMA_TOO_NEW',
@@ -225,31 +215,4 @@ export function schemaTooNew(schema: string, applied: number): BugleError {
 
 function closedError(): BugleError {
   return new BugleError('CLOSED', 'this Bugle instance is closed')
-}
-
-/**
- * A failed write as its caller should see it.
- *
- * @returns a BugleError, or the driver's own error where no code of ours says it better
- */
-export function writeError(error: unknown, what: string): Error {
-  if (error instanceof BugleError) return error
-  const { message } = toError(error)
-  const cause = { cause: error }
-  switch (databaseFault(error)) {
-    case 'down':
-      return new BugleError('DATABASE_DOWN', `${what}: nothing was written: ${message}`, cause)
-    case 'unknown':
-      return new BugleError(
-        'RESULT_UNKNOWN',
-        `${what}: the answer was lost, it may have been written: ${message}`,
-        cause,
-      )
-    case 'not-migrated':
-      return new BugleError('NOT_MIGRATED', `${what}: ${message}: run \`await bugle.migrate()\``, cause)
-    case 'data':
-      return new BugleError('INVALID_PAYLOAD', `${what}: the database refused the data: ${message}`, cause)
-    default:
-      return toError(error)
-  }
 }

@@ -29,3 +29,13 @@ export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): 
     )
   })
 }
+
+/** The promise's end, or the abort's reason, whichever comes first. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

@@ -67,8 +67,8 @@ export function createPool(options: PoolOptions): Pool {
       })
     },
     async end() {
-      // What still runs is given a second; a connection that does not answer is dropped.
-      await deadline(sql.end({ timeout: 1 }), 3_000, 'ending the pool').catch((error) => log('%s', error.message))
+      // What still runs is given some seconds; a connection that does not answer is dropped.
+      await deadline(sql.end({ timeout: 5 }), 7_000, 'ending the pool').catch((error) => log('%s', error.message))
     },
   }
 }

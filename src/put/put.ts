@@ -1,7 +1,7 @@
-import { type Database, writeError } from '../database/database.js'
+import type { Database } from '../database/database.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
-import { BugleError } from '../errors.js'
+import { BugleError, databaseFault, toError } from '../errors.js'
 import { type PutOptions, resolvePutOptions } from '../options.js'
 import { encodePayload } from '../payload.js'
 import { inTransaction } from './transaction.js'
@@ -89,6 +89,29 @@ async function write<Row>(
     if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
     return await database.query<Row>(statement, parameters)
   } catch (error) {
-    throw writeError(error, 'put')
+    throw writeError(error)
+  }
+}
+
+/**
+ * A failed write as its caller should see it.
+ *
+ * @returns a BugleError, or the driver's own error where no code of ours says it better
+ */
+function writeError(error: unknown): Error {
+  if (error instanceof BugleError) return error
+  const { message } = toError(error)
+  const cause = { cause: error }
+  switch (databaseFault(error)) {
+    case 'down':
+      return new BugleError('DATABASE_DOWN', `put: nothing was written: ${message}`, cause)
+    case 'unknown':
+      return new BugleError('RESULT_UNKNOWN', `put: the answer was lost, it may have been written: ${message}`, cause)
+    case 'not-migrated':
+      return new BugleError('NOT_MIGRATED', `put: ${message}: run \`await bugle.migrate()\``, cause)
+    case 'data':
+      return new BugleError('INVALID_PAYLOAD', `put: the database refused the data: ${message}`, cause)
+    default:
+      return toError(error)
   }
 }

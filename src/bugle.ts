@@ -69,7 +69,7 @@ export interface Bugle<Queues extends QueueMap = QueueMap>
     options?: ConsumeOptions,
   ): Promise<Consumer>
   /**
-   * Stop every consumer, then end every connection. Running handlers may put until they have ended. A second call joins
+   * Stop every consumer, then end every connection. While handlers still run, they and others may put. A second call joins
    * the first. Not to be awaited inside a handler: it waits for that handler.
    */
   close(): Promise<void>
@@ -102,6 +102,8 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
   })
   const consumers = new Map<string, Consuming>()
   let closing: Promise<void> | null = null
+  /** Closed for puts as well. */
+  let isShut = false
 
   async function consume(
     queueGiven: string,
@@ -159,17 +161,19 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
 
   async function close(): Promise<void> {
     const all = [...consumers.values()]
+    // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
+    isShut = all.length === 0
     for (const { abort } of all) abort()
-    // Without consumers nobody may put any more, from this very call on.
-    if (all.length > 0) {
-      await Promise.all(
-        all.map(async ({ starting }) => {
-          // One that was still waiting for the database ends with the abort.
-          const consumer = await starting.catch(() => null)
-          await consumer?.stop()
-        }),
-      )
-    }
+    await Promise.all(
+      all.map(async ({ starting }) => {
+        // One that was still waiting for the database ends with the abort.
+        const consumer = await starting.catch(() => null)
+        await consumer?.stop()
+      }),
+    )
+    isShut = true
+    // A start that was aborted in the middle tidies up after itself, and needs the database for it.
+    await worker.settled()
     await database.end()
   }
 
@@ -183,11 +187,12 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
       demandOpen()
       return migrate(resolved.listenConnection, schema, name)
     },
-    // While consumers are being stopped their handlers may still put: only the pool's end refuses it.
     put: async (queue, payload, putOptions) => {
+      if (isShut) throw closedError()
       return put(database, maxPayloadBytes, queueName(queue), payload, putOptions)
     },
     putMany: async (queue, payloads, putOptions) => {
+      if (isShut) throw closedError()
       return putMany(
         database,
         maxPayloadBytes,

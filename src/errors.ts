@@ -10,7 +10,7 @@ export type BugleErrorCode =
   | 'INVALID_QUEUE'
   /** A payload holds something that JSON or jsonb cannot. Nothing was written. */
   | 'INVALID_PAYLOAD'
-  /** A payload is longer than `maxPayloadBytes` as JSON in UTF-8. Nothing was written. */
+  /** A payload is longer than `maxPayloadBytes` as JSON in UTF-8, or a putMany than one statement. Nothing was written. */
   | 'PAYLOAD_TOO_LARGE'
   /** A payload was refused by the queue's schema. */
   | 'VALIDATION_FAILED'
@@ -101,6 +101,8 @@ const notReached = new Set([
   'EHOSTUNREACH',
   'ENETUNREACH',
   'CONNECT_TIMEOUT',
+  'CONNECTION_ENDED',
+  'NOT_SENT',
 ])
 const lostMeanwhile = new Set([
   'ECONNRESET',
@@ -108,7 +110,6 @@ const lostMeanwhile = new Set([
   'ETIMEDOUT',
   'CONNECTION_CLOSED',
   'CONNECTION_DESTROYED',
-  'CONNECTION_ENDED',
   'DEADLINE',
 ])
 

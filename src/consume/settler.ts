@@ -101,10 +101,13 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
 
   async function settleAll(batch: readonly Pending[], answerWasLost: boolean): Promise<void> {
     let answerLost = answerWasLost
+    let lookedTwice = false
     for (let tries = 1; ; tries += 1) {
       try {
         const missed = await write(batch.map(({ settlement }) => settlement))
-        return tell(batch, missed, answerLost)
+        // The first statement, whose answer was lost, committed in the middle of this one: look once more.
+        if (answerLost && isOutdated(batch, missed) && !lookedTwice) lookedTwice = true
+        else return tell(batch, missed, answerLost)
       } catch (error) {
         const fault = databaseFault(error)
         log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
@@ -166,6 +169,14 @@ function tell(batch: readonly Pending[], missed: Missed, answerLost: boolean): v
     if (row !== undefined && !(answerLost && wasOurs(settlement, row))) done({ is: 'stale', lease: row.lease })
     else done(refusedBy === null ? durable : { is: 'refused', error: refusedBy })
   }
+}
+
+/** A row still running under the very lease that did not match: it was seen as it was before the statement. */
+function isOutdated(batch: readonly Pending[], missed: Missed): boolean {
+  return missed.some(({ id, lease, state }) => {
+    const own = batch.find(({ settlement }) => settlement.id === id)
+    return state === 'running' && lease === own?.settlement.lease
+  })
 }
 
 function wasOurs({ lease, failure }: Settlement, row: Missed[number]): boolean {

@@ -104,7 +104,8 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
       try {
         const asked = current.client.query<Row>({ name, text: statements[name], values: [queue] })
         const { rows } = await deadline(asked, answerMs, name)
-        failures = 0
+        // Unless it was lost in the very moment: then the back-off, and the word that it is back, are owed.
+        if (session === current) failures = 0
         return { rows, session: current }
       } catch (error) {
         // Refused by a server that goes on serving: a lock time-out, no more shared memory.

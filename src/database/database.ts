@@ -11,10 +11,10 @@ import { newestMigration, type StatementName, type Statements } from './statemen
 const log = createDebug('bugle:database')
 
 /**
- * The way to the database: a pool for statements, and sessions for what must stay on one connection.
+ * The way to the database: two pools for statements, and sessions for what must stay on one connection.
  *
  * Nothing is opened before it is needed. The first need looks at the server once, on a session of its own: is it
- * reached, is it ours, which settings does it know; then the pool is made for what was found.
+ * reached, is it ours, which settings does it know; then the pools are made for what was found.
  */
 export interface Database {
   readonly statements: Statements
@@ -34,7 +34,8 @@ export interface Database {
    * One autocommit statement. Call `ready` before the first.
    *
    * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. Everything else
-   * is given 10 s. What is still running on the server then is rolled back there, some seconds earlier.
+   * is given 10 s. What is still running on the server then was rolled back there, some seconds earlier; with
+   * `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means
    */
@@ -64,7 +65,7 @@ interface Pools {
 }
 
 interface Patience {
-  /** The server's own time-out, below our deadline: nothing commits after we have given it up. */
+  /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
   readonly statementMs: number
   readonly deadlineMs: number
 }
@@ -90,13 +91,17 @@ export function createDatabase(options: DatabaseOptions): Database {
       await session.end()
     }
     if (ended) throw closedError()
-    pools = { puts: openPool(patience.puts), rest: openPool(patience.rest) }
+    const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
+    pools = {
+      puts: openPool(patience.puts, forPuts),
+      rest: openPool(patience.rest, Math.max(1, options.poolSize - forPuts)),
+    }
   }
 
-  function openPool({ statementMs }: Patience): Pool {
+  function openPool({ statementMs }: Patience, poolSize: number): Pool {
     return createPool({
       ...options,
-      poolSize: Math.ceil(options.poolSize / 2),
+      poolSize,
       settings: options.prepare ? sessionSettings(serverVersion, statementMs) : {},
     })
   }
@@ -170,7 +175,8 @@ export function createDatabase(options: DatabaseOptions): Database {
       }
     },
     async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
-      if (pools === null) throw ended ? closedError() : new Error(`${name} was sent before ready()`)
+      if (ended) throw closedError()
+      if (pools === null) throw new Error(`${name} was sent before ready()`)
       const kind = name === 'put' || name === 'put_many' ? 'puts' : 'rest'
       try {
         const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)

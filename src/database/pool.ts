@@ -60,9 +60,10 @@ export function createPool(options: PoolOptions): Pool {
     query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]> {
       const sent = sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).execute()
       return deadline(sent, deadlineMs, what).catch((error) => {
-        // Given up on before it had a connection: it must not be sent later, when nobody waits for its answer.
-        // (One that was sent ends by its statement_timeout; postgres.js's cancel of those may reject unheard.)
-        if (error instanceof DeadlineError && 'state' in sent && sent.state === null) sent.cancel()
+        if (error instanceof DeadlineError && isUnsent(sent)) {
+          makeHarmless(sent)
+          throw new NotSentError(`${what}: no connection within ${deadlineMs} ms`, { cause: error })
+        }
         throw error
       })
     },
@@ -71,4 +72,24 @@ export function createPool(options: PoolOptions): Pool {
       await deadline(sql.end({ timeout: 5 }), 7_000, 'ending the pool').catch((error) => log('%s', error.message))
     },
   }
+}
+
+/** A statement that was given up on before any connection had taken it. */
+class NotSentError extends Error {
+  override name = 'NotSentError'
+  readonly code = 'NOT_SENT'
+}
+
+/** postgres.js gives a query its connection's state when it is sent. */
+function isUnsent(query: object): boolean {
+  return 'state' in query && query.state === null
+}
+
+/**
+ * Nobody waits for it any more, so it must not happen later. It is not cancelled: a query for which a connection is just
+ * being opened takes that connection with it, which then serves nobody for ever (postgres.js 3.4.9). It goes out as
+ * something harmless instead; text and parameters are read only then.
+ */
+function makeHarmless(query: object): void {
+  Object.assign(query, { strings: ['select 1'], args: [] })
 }

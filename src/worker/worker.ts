@@ -22,6 +22,8 @@ export interface Worker {
   /** What a consumer does first; it must `leave` as often as it joined. */
   join(signal: AbortSignal): Promise<void>
   leave(): Promise<void>
+  /** Resolves when nothing is being started or stopped any more. */
+  settled(): Promise<unknown>
   add(consumer: WorkerConsumer): void
   remove(consumer: WorkerConsumer): void
   hurrySweep(): void
@@ -96,9 +98,9 @@ export function createWorker(options: WorkerOptions): Worker {
 
   async function start(signal: AbortSignal): Promise<void> {
     const row = [id, options.name, hostname(), process.pid, options.version]
-    await database.whenUp(signal, () => database.query('worker_insert', row))
-    parts = startParts()
     try {
+      await database.whenUp(signal, () => database.query('worker_insert', row))
+      parts = startParts()
       await parts.control?.start()
       await parts.listener?.start()
       parts.sweeper.start()
@@ -143,20 +145,26 @@ export function createWorker(options: WorkerOptions): Worker {
     async join(signal) {
       // An outage is waited for outside the turn: each consumer by its own signal.
       await database.whenUp(signal)
+      let isIn = false
+      let isGone = false
       const joined = inTurn(async () => {
         signal.throwIfAborted()
         if (members === 0) await start(signal)
+        if (isGone) return members === 0 ? stop() : undefined
         members += 1
+        isIn = true
       })
       try {
         await unlessAborted(joined, signal)
       } catch (error) {
-        // Aborted, but perhaps in all the same: then out again.
-        joined.then(leave, () => {})
+        // Aborted in the middle: whoever is not in yet leaves in its own turn.
+        isGone = true
+        if (isIn) await leave()
         throw error
       }
     },
     leave,
+    settled: () => turn,
     add(consumer) {
       consumers.set(consumer.queue, consumer)
     },

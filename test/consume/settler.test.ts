@@ -68,6 +68,17 @@ test('after a lost answer a missing row, and one failed under our lease, are our
   ])
 })
 
+test('a lost answer whose statement commits during the next one is looked at once more, and is ours', async () => {
+  let tries = 0
+  const { settler } = settlerUnderTest(async () => {
+    tries += 1
+    if (tries === 1) throw databaseError('ECONNRESET')
+    return [{ id: '1', lease: tries === 2 ? '7' : null, state: tries === 2 ? 'running' : null }]
+  })
+  expect(await settler.settle(settlement('1'))).toEqual({ is: 'durable' })
+  expect(tries).toBe(3)
+})
+
 test('an answer that was not lost leaves a missing row stale, also after a refused connection', async () => {
   let tries = 0
   const { settler } = settlerUnderTest(async () => {

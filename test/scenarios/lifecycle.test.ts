@@ -116,6 +116,46 @@ test('with the database down consume waits, says so once, and starts when it is 
   await proxy.close()
 })
 
+// Longer than a statement's deadline of 10 s. CI runs it.
+test.runIf(process.env.BUGLE_TEST_SLOW)(
+  'after an outage in which connections were accepted and dropped no connection is left unusable',
+  async ({ db }) => {
+    const { hostname, port } = new URL(db.connectionString)
+    const proxy = await startProxy({ host: hostname, port: Number(port) })
+    const through = new URL(db.connectionString)
+    through.port = String(proxy.port)
+    const bugle = db.bugle({ connectionString: through.href, poolSize: 2 })
+    const errors = db.collect(bugle, 'claim:error')
+    const downs = db.collect(bugle, 'database:down')
+    const ran = signal()
+    const consumer = await bugle.consume('q', () => ran.resolve())
+    await consumer.idle()
+    proxy.drop()
+    // The lost control session is a wake-up; that claim, and a put, find no connection within their time.
+    expect(await errors.next()).toMatchObject({ error: { code: expect.stringMatching(/NOT_SENT|CONNECTION_CLOSED/) } })
+    await downs.next()
+    await proxy.heal()
+    await db.sql.unsafe(`insert into ${db.s}.job (queue) values ('q')`)
+    await ran.promise
+    await bugle.put('other', 1)
+    await bugle.close()
+    await proxy.close()
+  },
+)
+
+test('close during the start of a consumer leaves no row and no session', async ({ db }) => {
+  const bugle = db.bugle()
+  await bugle.put('other', 1)
+  const starting = bugle.consume('q', () => {})
+  const watched = expect(starting).rejects.toMatchObject({ code: 'CLOSED' })
+  // In the middle of the start: its row is there.
+  while ((await db.sql.unsafe(`select id from ${db.s}.worker`)).length === 0);
+  await bugle.close()
+  await watched
+  expect(await db.sql.unsafe(`select id from ${db.s}.worker`)).toEqual([])
+  while ((await db.backends('control')).length + (await db.backends('listener')).length > 0);
+})
+
 test('an abort ends the wait for a database that is down, also behind another consumer that waits', async ({ db }) => {
   const url = new URL(db.connectionString)
   url.port = '1'
@@ -145,5 +185,6 @@ test('more queues than a worker may hold locks for: the rest says so and lives b
   for (let n = 0; n < 5; n += 1) expect(await unprotected.next()).toMatchObject({ reason: 'limit', pid: null })
   await Promise.all(queues.map((queue) => bugle.put(queue, null)))
   await Promise.all(ran.values())
-  expect(await db.jobs()).toMatchObject([])
+  await bugle.close()
+  expect(await db.jobs()).toEqual([])
 })

@@ -11,6 +11,8 @@ export interface Proxy {
   freeze(): void
   /** Cut all connections and refuse new ones, as a server that is down. */
   refuse(): Promise<void>
+  /** Accept connections and close them at once, as a forward without anybody behind it. */
+  drop(): void
   /** Cut the frozen connections, listen again, and forward again. */
   heal(): Promise<void>
   close(): Promise<void>
@@ -19,6 +21,7 @@ export interface Proxy {
 export async function startProxy(target: { host: string; port: number }): Promise<Proxy> {
   const sockets = new Set<Socket>()
   let frozen = false
+  let dropping = false
   let connections = 0
   let sent = 0
 
@@ -31,6 +34,7 @@ export async function startProxy(target: { host: string; port: number }): Promis
   const server = createServer((client) => {
     connections += 1
     keep(client)
+    if (dropping) return void client.end()
     if (frozen) return void client.pause()
     const upstream = connect(target)
     keep(upstream)
@@ -69,8 +73,13 @@ export async function startProxy(target: { host: string; port: number }): Promis
       frozen = true
     },
     refuse: stop,
+    drop() {
+      dropping = true
+      for (const socket of sockets) socket.destroy()
+    },
     async heal() {
       frozen = false
+      dropping = false
       for (const socket of sockets) socket.destroy()
       if (!server.listening) await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
     },

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { queueName } from './checks.js'
 import { type Consumer, startConsumer } from './consume/consumer.js'
 import type { Handler } from './consume/runner.js'
-import { createDatabase } from './database/database.js'
+import { closedError, createDatabase } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { loadStatements } from './database/statements.js'
@@ -217,10 +217,6 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
 interface Consuming {
   readonly starting: Promise<Consumer>
   abort(): void
-}
-
-function closedError(): BugleError {
-  return new BugleError('CLOSED', 'this Bugle instance is closed')
 }
 
 /** 63 random bits, so that no id is used twice, also after a failover to an older state of the database. */

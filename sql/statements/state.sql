@@ -1,5 +1,5 @@
 -- state: what this database is, asked once on a fresh session before anything else
--- rows: one: server_version_num int, standby boolean, schema_exists boolean, migrated boolean
+-- rows: one: server_version int, standby boolean, schema_exists boolean, migrated boolean
 select
   current_setting('server_version_num')::int as server_version,
   pg_is_in_recovery() as standby,

@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import createDebug from 'debug'
+import type { TakeResult } from '../database/control.js'
 import { toError } from '../errors.js'
 import type { UnprotectedReason } from '../events.js'
-import { type ClaimSigns, createSleepProtocol, type Step } from './sleep.js'
+import { type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sleep.js'
 
 const log = createDebug('bugle:dispatcher')
 
@@ -58,7 +59,7 @@ export interface DispatcherParts<Job> {
 
 export interface SleepLock {
   holds(): boolean
-  take(): Promise<'held' | 'blocked' | 'limit' | 'down'>
+  take(): Promise<TakeResult>
   release(): void
   others(): Promise<{ asleep: number; blocker: number | null }>
 }
@@ -83,14 +84,14 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const holds = (): boolean => lock?.holds() ?? false
 
   async function loop(): Promise<void> {
-    let step: Step = { do: 'claim', inMs: 0, wakeable: true }
+    let step: Step = claimNow
     while (!stopping) {
       if (parts.freeSlots() <= 0) {
         lock?.release()
         await slotFreed()
         // Outcomes become durable together, and so do their slots become free: one claim for all of them.
         await nextTurn()
-        step = { do: 'claim', inMs: 0, wakeable: true }
+        step = claimNow
         continue
       }
       step = await carryOut(step)
@@ -156,7 +157,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     if (taken === 'held') {
       told = null
       protocol.taken()
-      return { do: 'claim', inMs: 0, wakeable: true }
+      return claimNow
     }
     // Sweeps come every second for whoever waits without K.
     if (taken !== 'down') takeNotBefore = now() + blockedMs

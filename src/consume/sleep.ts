@@ -91,7 +91,8 @@ const napMs = { least: 50, most: 500 } as const
 
 const asleep: Step = { do: 'sleep' }
 const take: Step = { do: 'take' }
-const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
+/** The step after anything that proves nothing. */
+export const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
 
 export function createSleepProtocol(now: () => number, random: () => number): SleepProtocol {
   const pace = createPace(now)

@@ -118,8 +118,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   function unreachable(error: unknown): BugleError {
     outage.down(error)
-    const where = describeConnection(connection)
-    return new BugleError('DATABASE_DOWN', `cannot reach ${where}: ${toError(error).message}`, { cause: error })
+    return databaseDown(connection, error)
   }
 
   async function appliedSteps({ client }: Session): Promise<{ number: number }[]> {
@@ -211,6 +210,11 @@ function isOutage(error: unknown): boolean {
   return ['down', 'unknown', 'passing'].includes(databaseFault(error))
 }
 
+export function databaseDown(connection: Connection, error: unknown): BugleError {
+  const where = describeConnection(connection)
+  return new BugleError('DATABASE_DOWN', `cannot reach ${where}: ${toError(error).message}`, { cause: error })
+}
+
 export function schemaTooNew(schema: string, applied: number): BugleError {
   return new BugleError(
     'SCHEMA_TOO_NEW',
@@ -219,6 +223,6 @@ export function schemaTooNew(schema: string, applied: number): BugleError {
   )
 }
 
-function closedError(): BugleError {
+export function closedError(): BugleError {
   return new BugleError('CLOSED', 'this Bugle instance is closed')
 }

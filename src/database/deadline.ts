@@ -12,8 +12,7 @@ export class DeadlineError extends Error {
  */
 export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined = setTimeout(() => {
-      timer = undefined
+    const timer = setTimeout(() => {
       // A blocked event loop ends timers before it reads sockets: an answer that lies there already must count.
       setImmediate(() => setImmediate(() => reject(new DeadlineError(`${what}: no answer within ${ms} ms`))))
     }, ms)

@@ -1,8 +1,8 @@
 import createDebug from 'debug'
-import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection } from './connection.js'
-import { schemaTooNew } from './database.js'
-import { openSession, type Session } from './session.js'
+import { toError } from '../errors.js'
+import type { Connection } from './connection.js'
+import { databaseDown, schemaTooNew } from './database.js'
+import { openSession, readState, type Session } from './session.js'
 import { loadMigrations, loadStatements, type Migration, newestMigration } from './statements.js'
 
 const log = createDebug('bugle:migrate')
@@ -33,8 +33,9 @@ export async function migrate(connection: Connection, schema: string, name: stri
     await session.client.query(statements.migration_lock)
     // Only now: another process may have migrated while we waited for the lock.
     const { rows } = await session.client.query<Record<string, unknown>>(statements.state)
-    const first = rows[0]?.schema_exists === true ? [] : [statements.schema_create]
-    const from = rows[0]?.migrated === true ? await lastStep(session, statements.migration_applied) : 0
+    const state = readState(rows[0])
+    const first = state.schemaExists ? [] : [statements.schema_create]
+    const from = state.migrated ? await lastStep(session, statements.migration_applied) : 0
     if (from > newestMigration) throw schemaTooNew(schema, from)
 
     const due = loadMigrations(schema).filter((step) => step.number > from)
@@ -58,9 +59,7 @@ async function reach(connection: Connection, stateStatement: string, name: strin
       settings: { statement_timeout: '0', lock_timeout: '0', default_transaction_read_only: 'off' },
     })
   } catch (error) {
-    throw new BugleError('DATABASE_DOWN', `cannot reach ${describeConnection(connection)}: ${toError(error).message}`, {
-      cause: error,
-    })
+    throw databaseDown(connection, error)
   }
 }
 

@@ -6,7 +6,6 @@ import type { Events } from '../events.js'
  * not an exception for everybody.
  */
 export interface Outage {
-  readonly isDown: boolean
   /** A statement was answered. */
   answered(): void
   /** A statement failed; only a refused connection counts. */
@@ -25,9 +24,6 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
   }
 
   return {
-    get isDown() {
-      return downAt !== null
-    },
     answered() {
       if (downAt === null) return
       const downMs = now() - downAt

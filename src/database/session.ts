@@ -139,7 +139,8 @@ async function openHost(request: SessionRequest, fields: pg.ClientConfig): Promi
   }
 }
 
-function readState(row: Record<string, unknown>): ServerState {
+/** A row of the statement `state`. */
+export function readState(row: Record<string, unknown> = {}): ServerState {
   return {
     serverVersion: Number(row.server_version),
     standby: row.standby === true,

@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { loadStatements } from '../../src/database/statements.js'
 import { signal, test } from '../support/database.js'
 import { startProxy } from '../support/proxy.js'
-import { untilAsleep } from '../support/sleepers.js'
+import { untilAsleep, untilAwake } from '../support/sleepers.js'
 import { countNotifications } from '../support/wakeups.js'
 
 // Sweeps are off in this file unless a test turns them on: only a notification, or a timer of ours, can have done it.
@@ -200,7 +200,7 @@ test('B12 consumers busy with a backlog: a writer sends no NOTIFY, and nothing i
   const notifications = await countNotifications(db)
   await bugle.putMany('q', [1, 2, 3, 4])
   // Both slots are taken, and K is given up: seen from outside when its lock is gone.
-  await untilUnlocked(db.sql)
+  await untilAwake(db, 'q')
   await notifications.settled()
   notifications.reset()
   for (let i = 0; i < 500; i += 1) await bugle.put('q', i)
@@ -219,7 +219,7 @@ test('B12 with several writers at once at most 3 % of the inserts notify while c
   const consumer = await bugle.consume('q', () => gate.promise, { concurrency: 1 })
   const notifications = await countNotifications(db)
   await bugle.putMany('q', [1, 2])
-  await untilUnlocked(db.sql)
+  await untilAwake(db, 'q')
   await notifications.settled()
   notifications.reset()
   await Promise.all(
@@ -303,12 +303,6 @@ test('B17 the role defaults to serializable, read only, short time-outs and anot
   await bugle.close()
   await db.sql.unsafe(`drop role ${role}`)
 })
-
-/** Waits until no session holds an advisory lock of the queues' kind: nobody sleeps. */
-async function untilUnlocked(sql: { unsafe: (text: string) => PromiseLike<unknown[]> }): Promise<void> {
-  const text = `select from pg_locks where locktype = 'advisory' and objsubid = 2 and granted limit 1`
-  while ((await sql.unsafe(text)).length > 0);
-}
 
 test('a put by a session with the sleep lock in the way is not lost: K held exclusively by a stranger', async ({
   db,

@@ -6,11 +6,18 @@ import type { TestDatabase } from './database.js'
  * One look at pg_locks after the other; a test's own time-out ends it.
  */
 export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1): Promise<void> {
+  while ((await countAsleep(db, queue)) < sessions);
+}
+
+/** Waits until no session holds the queue's sleep lock: from then on its writers are silent. */
+export async function untilAwake(db: TestDatabase, queue: string): Promise<void> {
+  while ((await countAsleep(db, queue)) > 0);
+}
+
+async function countAsleep(db: TestDatabase, queue: string): Promise<number> {
   const { asleep_others } = loadStatements(db.schema)
-  for (;;) {
-    const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_others, [queue])
-    if (holders.filter(({ mode }) => mode === 'ShareLock').length >= sessions) return
-  }
+  const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_others, [queue])
+  return holders.filter(({ mode }) => mode === 'ShareLock').length
 }
 
 /** Listens as consumers do. The function that it returns resolves with every queue notified of since, in order. */

@@ -269,13 +269,15 @@ test('B17 the role defaults to serializable, read only, short time-outs and anot
 }) => {
   const role = `role_${db.schema.slice(5)}`
   await db.sql.unsafe(`create role ${role} superuser login`)
+  const [{ version } = { version: 0 }] = await db.sql<{ version: number }[]>`
+    select current_setting('server_version_num')::int as version`
   const settings = [
     'default_transaction_isolation = serializable',
     'default_transaction_read_only = on',
     'statement_timeout = 50',
     'lock_timeout = 1',
     'idle_in_transaction_session_timeout = 50',
-    'idle_session_timeout = 300',
+    ...(version >= 140_000 ? ['idle_session_timeout = 300'] : []),
     `datestyle = 'German'`,
     `search_path = nowhere`,
     `enable_indexscan = off`,

@@ -80,7 +80,10 @@ export const test = base.extend<{ db: TestDatabase }>({
         return rows.map((row) => row.pid)
       },
       async kill(pids) {
-        for (const pid of pids) await sql`select pg_terminate_backend(${pid}, 5000)`
+        for (const pid of pids) await sql`select pg_terminate_backend(${pid})`
+        // PostgreSQL 13 does not wait for them itself.
+        const gone = async () => (await sql`select from pg_stat_activity where pid = any (${[...pids]})`).length === 0
+        while (!(await gone()));
       },
       collect(bugle, eventName) {
         type Data = BugleEvents[typeof eventName]

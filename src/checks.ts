@@ -37,6 +37,46 @@ export function milliseconds(name: string, value: unknown, rules: { allowInfinit
   throw invalidOption(name, `must be milliseconds from 0 up${allowInfinity ? ', or Infinity' : ''}`, value)
 }
 
+/** A hundred years: what is due later than that is a slip, and timestamps end somewhere. */
+const longestDelayMs = 3_155_760_000_000
+
+/**
+ * How long from now, in milliseconds, at most a hundred years; a fraction is rounded up.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function delay(name: string, value: unknown): number {
+  const ms = milliseconds(name, value)
+  if (ms <= longestDelayMs) return ms
+  throw invalidOption(name, 'must be at most a hundred years in milliseconds', value)
+}
+
+/**
+ * A point in time: a valid `Date`, at most a hundred years ahead.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function moment(name: string, value: unknown, now = Date.now()): Date {
+  if (value instanceof Date && value.getTime() <= now + longestDelayMs) return value
+  throw invalidOption(name, 'must be a valid Date, at most a hundred years ahead', value)
+}
+
+/**
+ * A short text that an index can hold: 1 to `maxChars` characters (code points) without NUL or lone surrogates.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function label(name: string, value: unknown, maxChars: number): string {
+  if (typeof value === 'string' && isStorable(value) && value.length >= 1 && codePoints(value) <= maxChars) return value
+  throw invalidOption(name, `must be a string of 1 to ${maxChars} characters without NUL or lone surrogates`, value)
+}
+
+/** @throws BugleError `INVALID_OPTION` */
+export function functionOf<T>(name: string, value: unknown): T {
+  if (typeof value === 'function') return value as T
+  throw invalidOption(name, 'must be a function', value)
+}
+
 /**
  * One of a fixed set of values.
  *

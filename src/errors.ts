@@ -82,7 +82,7 @@ export type DatabaseFault =
   | 'down'
   /** The server, or the way to it, went away meanwhile: it may have committed. */
   | 'unknown'
-  /** The server rolled it back for a reason that passes: deadlock, lock or statement timeout, no memory. */
+  /** The server rolled it back for a reason that passes: deadlock, a key's race, lock or statement timeout, no memory. */
   | 'passing'
   /** The server refuses this very data; sending it again will not help. */
   | 'data'
@@ -128,7 +128,8 @@ export function databaseFault(error: unknown): DatabaseFault {
   // 57P01, 57P02: the server ends the session, and says so perhaps after the commit. 57P05: idle_session_timeout.
   if (/^(08|57P0[1245])/.test(code)) return 'unknown'
   // 25006 (read-only) is a server that has just become, or still is, a standby.
-  if (/^(40|53|55P03|57014|25006|25P0[34])/.test(code)) return 'passing'
+  // 23505: another transaction's job with the same key came first; sent again, the statement sees it.
+  if (/^(40|53|55P03|57014|25006|25P0[34]|23505)/.test(code)) return 'passing'
   if (code === '42P01' || code === '3F000' || code === '42883') return 'not-migrated'
   if (/^(22|23|54)/.test(code)) return 'data'
   return 'other'

@@ -1,13 +1,21 @@
+import { delay, knownKeys } from './checks.js'
+
 /**
  * What a run ended with. A handler returns one, or returns anything else and means an ack.
  *
  * The union is inspectable: read `type`, or ask `isOutcome`.
  */
 export type Outcome =
-  /** Done. The job is gone. */
+  /** Done. The job is gone, or in the archive. */
   | AckOutcome
   /** Refused for good by its handler. The job is failed. */
   | RejectOutcome
+  /** To be run again, as after an error. */
+  | RetryOutcome
+  /** Back to the queue, as if it had not been run. */
+  | ReleaseOutcome
+  /** A step is done, the next one is another run. */
+  | PartialOutcome
   /** The handler threw, or answered with something that breaks the contract. */
   | ErrorOutcome
 
@@ -19,6 +27,24 @@ export interface AckOutcome {
 export interface RejectOutcome {
   readonly type: 'reject'
   readonly reason: unknown
+}
+
+export interface RetryOutcome {
+  readonly type: 'retry'
+  /** undefined: as the retry strategy says. */
+  readonly delayMs: number | undefined
+  readonly reason: unknown
+}
+
+export interface ReleaseOutcome {
+  readonly type: 'release'
+  readonly delayMs: number
+}
+
+export interface PartialOutcome {
+  readonly type: 'partial'
+  readonly progress: unknown
+  readonly delayMs: number
 }
 
 export interface ErrorOutcome {
@@ -37,7 +63,11 @@ function own<T extends Outcome>(outcome: T): T {
 // Every plain return is an ack: the commonest outcome is made once.
 const plainAck: AckOutcome = own({ type: 'ack', result: undefined })
 
-/** The job is done. `result` is for those who look on: middleware, events, history. */
+/**
+ * The job is done.
+ *
+ * @param result - for middleware; and consumers with `keep: 'all'` store it, so for them JSON must be able to hold it
+ */
 export function ack(result?: unknown): AckOutcome {
   return result === undefined ? plainAck : own({ type: 'ack', result })
 }
@@ -47,12 +77,54 @@ export function reject(reason: unknown): RejectOutcome {
   return own({ type: 'reject', reason })
 }
 
+/**
+ * The run did not succeed, and counts: again after a delay, or failed if it was the last that the retry strategy or the
+ * job's `maxAttempts` allows.
+ *
+ * @param options - `delayMs`: until the next run, in milliseconds, by default as the retry strategy says;
+ *   `reason`: stored as the job's last error
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function retry(options: { readonly delayMs?: number; readonly reason?: unknown } = {}): RetryOutcome {
+  knownKeys('retry options', options, ['delayMs', 'reason'])
+  const { delayMs, reason } = options
+  return own({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
+}
+
+export const outcomeDefaults = { delayMs: 1_000 } as const
+
+/**
+ * Not now: back to the queue, and the run does not count.
+ *
+ * @param options - `delayMs`: until it may run again, in milliseconds, by default 1000
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function release(options: { readonly delayMs?: number } = {}): ReleaseOutcome {
+  knownKeys('release options', options, ['delayMs'])
+  const { delayMs = outcomeDefaults.delayMs } = options
+  return own({ type: 'release', delayMs: delay('delayMs', delayMs) })
+}
+
+/**
+ * A part is done: `progress` is stored, and the next run reads it as `job.progress`. The run counts as an attempt, but
+ * does not fail the job, however many there are.
+ *
+ * @param progress - what JSON can hold, at most `maxPayloadBytes`
+ * @param options - `delayMs`: until the next run, in milliseconds, by default 1000
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function partial(progress: unknown, options: { readonly delayMs?: number } = {}): PartialOutcome {
+  knownKeys('partial options', options, ['delayMs'])
+  const { delayMs = outcomeDefaults.delayMs } = options
+  return own({ type: 'partial', progress, delayMs: delay('delayMs', delayMs) })
+}
+
 /** @internal What a throw becomes. */
 export function failure(error: unknown): ErrorOutcome {
   return own({ type: 'error', error })
 }
 
-/** Whether a value is an outcome made by `ack`, `reject` and their kin. */
+/** Whether a value is an outcome made by `ack`, `reject`, `retry`, `release` or `partial`, or that of a throw. */
 export function isOutcome(value: unknown): value is Outcome {
   return typeof value === 'object' && value !== null && ours.has(value)
 }

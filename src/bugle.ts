@@ -1,32 +1,46 @@
 import { randomBytes } from 'node:crypto'
+import { type CancelAnswer, cancel } from './admin/cancel.js'
+import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
+import { createCollector } from './admin/collector.js'
+import { findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
+import type { JobRecord } from './admin/record.js'
+import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { queueName } from './checks.js'
 import { type Consumer, startConsumer } from './consume/consumer.js'
-import type { Handler } from './consume/runner.js'
+import { type Handlers, resolveHandlers } from './consume/handlers.js'
 import { closedError, createDatabase } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { loadStatements } from './database/statements.js'
 import { BugleError, describe } from './errors.js'
-import { createEvents, type Events } from './events.js'
+import { createEvents, type EventSource } from './events.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
+  type ConsumerOptions,
   type PutOptions,
   resolveBugleOptions,
   resolveConsumerOptions,
 } from './options.js'
-import { type PutOptionsOf, put, putMany } from './put/put.js'
+import { createPayloads } from './payloads.js'
+import { put, putMany } from './put/put.js'
+import type {
+  HandlersOf,
+  JobOf,
+  PutArguments,
+  PutManyArguments,
+  PutOptionsOf,
+  QueueMap,
+  QueueName,
+  QueueSchemas,
+  QueuesOf,
+} from './queues.js'
 import { version } from './version.js'
 import { createWorker } from './worker/worker.js'
 
-/** Queue names and the payloads of their jobs: `createBugle<{ emails: { to: string } }>()`. */
-export type QueueMap = Record<string, unknown>
-
-type QueueName<Queues extends QueueMap> = keyof Queues & string
-
-/** Bugle's one object: puts jobs, and starts consumers. */
-export interface Bugle<Queues extends QueueMap = QueueMap>
-  extends Pick<Events, 'on' | 'once' | 'off'>,
+/** Bugle's one object: puts jobs, starts consumers, and looks after the jobs that are there. */
+export interface Bugle<Queues extends QueueMap = QueueMap, Context = unknown>
+  extends EventSource<QueueName<Queues>>,
     AsyncDisposable {
   /** This process's presence, a decimal string: the owner of its leases. */
   readonly workerId: string
@@ -37,37 +51,73 @@ export interface Bugle<Queues extends QueueMap = QueueMap>
    */
   migrate(): Promise<MigrationReport>
   /**
-   * Insert a job. An idle consumer of the queue starts it about a millisecond after the commit.
+   * Insert a job. An idle consumer of the queue starts it about a millisecond after the commit, or at its `runAt`.
    *
-   * @returns the job's id, a decimal string
-   * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `INVALID_OPTION`, `NOT_MIGRATED`,
-   *   `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was written; `RESULT_UNKNOWN`: perhaps it was
+   * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
+   * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)
+   * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`,
+   *   `KEY_TAKEN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was written; `RESULT_UNKNOWN`:
+   *   perhaps it was
    */
-  put<Queue extends QueueName<Queues>>(queue: Queue, payload: Queues[Queue], options?: PutOptions): Promise<string>
+  put<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutArguments<Queues[Queue]>): Promise<string>
   /**
    * Insert many jobs in one statement: all or none.
    *
+   * @param args - the payloads, then options for all, or a function that is asked for those of each
    * @returns their ids, in the order of the payloads
    * @throws as `put`
    */
-  putMany<Queue extends QueueName<Queues>>(
-    queue: Queue,
-    payloads: readonly Queues[Queue][],
-    options?: PutOptions | PutOptionsOf<Queues[Queue]>,
-  ): Promise<string[]>
+  putMany<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutManyArguments<Queues[Queue]>): Promise<string[]>
   /**
    * Run the handler for the queue's jobs, until it is stopped.
    *
+   * @param handler - a function, or an object with one for each kind
    * @returns once the queue is listened to and what was waiting there has been claimed, as far as there are slots.
    *   With the database down it waits, and says so (`database:down`), until `signal` aborts
    * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `ALREADY_CONSUMING`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`,
    *   `CLOSED`; the signal's reason
    */
-  consume<Queue extends QueueName<Queues>>(
+  consume<Queue extends QueueName<Queues>, ConsumerContext = Context>(
     queue: Queue,
-    handler: Handler<Queues[Queue], Bugle<Queues>>,
-    options?: ConsumeOptions,
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, ConsumerContext>,
+    options?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext>,
   ): Promise<Consumer>
+  /**
+   * One job, wherever it is: waiting, running, failed or in the archive.
+   *
+   * @returns null where there is none: it never was, or was acked, or collected
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   */
+  job(id: string): Promise<JobRecord | null>
+  /**
+   * A page of jobs, newest id first; `cursor` leads to the next one.
+   *
+   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   */
+  jobs(filter?: JobsFilter): Promise<JobsPage>
+  /**
+   * Make failed or archived jobs ready again, each under its id and with all its attempts. Two at once make one.
+   *
+   * @param which - ids, which are requeued in one statement; or a filter, by default of failed jobs: `{}` is all of them,
+   *   in batches
+   * @returns how many were made ready
+   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
+   *   `RESULT_UNKNOWN`
+   */
+  requeue(which: string | readonly string[] | RequeueFilter): Promise<number>
+  /**
+   * Cancel a job: one that waits is failed at once; one that runs is not run again, unless it succeeds.
+   *
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   */
+  cancel(id: string): Promise<CancelAnswer>
+  /**
+   * Delete jobs that ended long ago, in batches. `failedForMs` and `archivedForMs` of `createBugle` do it by themselves.
+   *
+   * @returns how many rows were deleted
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   */
+  collect(options: CollectOptions): Promise<CollectReport>
   /**
    * Stop every consumer, then end every connection. While handlers still run, they and others may put. A second call joins
    * the first. Not to be awaited inside a handler: it waits for that handler.
@@ -78,11 +128,20 @@ export interface Bugle<Queues extends QueueMap = QueueMap>
 /**
  * Make an instance. No I/O: the first connection is made by the first call that needs one.
  *
+ * Its queues are typed by the schemas, or by the first type argument: `createBugle<{ emails: { to: string } }>()`. The
+ * second one is the type of `context`, where the first is written out.
+ *
  * @throws BugleError `INVALID_OPTION`
  */
-export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOptions = {}): Bugle<Queues> {
+export function createBugle<Schemas extends QueueSchemas, Context = undefined>(
+  options: BugleOptions<Bugle, Context> & { readonly schemas: Schemas },
+): Bugle<QueuesOf<Schemas>, Context>
+export function createBugle<Queues extends QueueMap = QueueMap, Context = unknown>(
+  options?: BugleOptions<Bugle, Context>,
+): Bugle<Queues, Context>
+export function createBugle(options: object = {}): unknown {
   const resolved = resolveBugleOptions(options, process.env)
-  const { schema, name, maxPayloadBytes } = resolved
+  const { schema, name } = resolved
   const events = createEvents()
   const workerId = randomWorkerId()
   const database = createDatabase({
@@ -90,6 +149,9 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
     statements: loadStatements(schema),
     outage: createOutage(events, () => performance.now()),
   })
+  const payloads = createPayloads(resolved)
+  const putParts = { database, payloads }
+  const adminParts = { database, decode: payloads.decode }
   const worker = createWorker({
     id: workerId,
     name,
@@ -98,6 +160,12 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
     events,
     listen: resolved.listen,
     sweepMs: resolved.sweepMs,
+    collector: createCollector({
+      collectBatch: (what, olderThanMs) => collectBatch(database, what, olderThanMs),
+      failedForMs: resolved.failedForMs,
+      archivedForMs: resolved.archivedForMs,
+      random: Math.random,
+    }),
     random: Math.random,
   })
   const consumers = new Map<string, Consuming>()
@@ -105,23 +173,17 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
   /** Closed for puts as well. */
   let isShut = false
 
-  async function consume(
-    queueGiven: string,
-    handler: Handler<never, Bugle<Queues>>,
-    consumeOptions?: ConsumeOptions,
-  ): Promise<Consumer> {
+  async function consume(queueGiven: string, given: unknown, consumeOptions?: object): Promise<Consumer> {
     const queue = queueName(queueGiven)
-    const consumerOptions = resolveConsumerOptions(consumeOptions)
-    if (typeof handler !== 'function') {
-      throw new BugleError('INVALID_OPTION', `handler must be a function; got ${describe(handler)}`)
-    }
+    const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
+    const handlers = resolveHandlers(given, consumerOptions.unknownKinds)
     demandOpen()
     if (consumers.has(queue)) {
       throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
     }
     const closed = new AbortController()
     const signal = consumerOptions.signal ? AbortSignal.any([closed.signal, consumerOptions.signal]) : closed.signal
-    const starting = start(queue, handler, signal)
+    const starting = start(queue, handlers, consumerOptions, signal)
     consumers.set(queue, { starting, abort: () => closed.abort(closedError()) })
     try {
       const consumer = await starting
@@ -131,32 +193,23 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
       consumers.delete(queue)
       throw error
     }
+  }
 
-    async function start(
-      queue: string,
-      handler: Handler<never, Bugle<Queues>>,
-      signal: AbortSignal,
-    ): Promise<Consumer> {
-      signal.throwIfAborted()
-      await worker.join(signal)
-      const consumer = await startConsumer(
-        {
-          queue,
-          // The payload's type is the caller's word for what is in the queue.
-          handler: handler as Handler<unknown, Bugle<Queues>>,
-          options: consumerOptions,
-          bugle,
-          database,
-          worker,
-          events,
-          random: Math.random,
-        },
-        signal,
-      )
-      if (!signal.aborted) return consumer
-      await consumer.stop()
-      throw signal.reason
-    }
+  async function start(
+    queue: string,
+    handlers: Handlers,
+    consumerOptions: ConsumerOptions,
+    signal: AbortSignal,
+  ): Promise<Consumer> {
+    signal.throwIfAborted()
+    await worker.join(signal)
+    const consumer = await startConsumer(
+      { queue, handlers, options: consumerOptions, bugle, payloads, database, worker, events, random: Math.random },
+      signal,
+    )
+    if (!signal.aborted) return consumer
+    await consumer.stop()
+    throw signal.reason
   }
 
   async function close(): Promise<void> {
@@ -181,27 +234,35 @@ export function createBugle<Queues extends QueueMap = QueueMap>(options: BugleOp
     if (closing !== null) throw closedError()
   }
 
-  const bugle: Bugle<Queues> = {
+  /** An operator's call, while the instance is open. */
+  function whileOpen<Args extends unknown[], Result>(
+    call: (...args: Args) => Promise<Result>,
+  ): (...args: Args) => Promise<Result> {
+    return async (...args) => {
+      if (isShut) throw closedError()
+      return call(...args)
+    }
+  }
+
+  const bugle: Bugle = {
     workerId,
     migrate: async () => {
       demandOpen()
       return migrate(resolved.listenConnection, schema, name)
     },
-    put: async (queue, payload, putOptions) => {
-      if (isShut) throw closedError()
-      return put(database, maxPayloadBytes, queueName(queue), payload, putOptions)
-    },
-    putMany: async (queue, payloads, putOptions) => {
-      if (isShut) throw closedError()
-      return putMany(
-        database,
-        maxPayloadBytes,
-        queueName(queue),
-        payloads,
-        putOptions as PutOptions | PutOptionsOf<unknown> | undefined,
-      )
-    },
+    put: whileOpen((queue: string, payload: unknown, putOptions?: PutOptions) =>
+      put(putParts, queueName(queue), payload, putOptions),
+    ),
+    putMany: whileOpen(
+      (queue: string, payloadsGiven: readonly unknown[], putOptions?: PutOptions | PutOptionsOf<unknown>) =>
+        putMany(putParts, queueName(queue), payloadsGiven, putOptions),
+    ),
     consume,
+    job: whileOpen((id) => findJob(adminParts, id)),
+    jobs: whileOpen((filter) => findJobs(adminParts, filter)),
+    requeue: whileOpen((which) => requeue(adminParts, which)),
+    cancel: whileOpen((id) => cancel(adminParts, id)),
+    collect: whileOpen((collectOptions) => collect(adminParts, collectOptions)),
     on: events.on,
     once: events.once,
     off: events.off,

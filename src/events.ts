@@ -5,12 +5,12 @@ import { toError } from './errors.js'
 const log = createDebug('bugle:events')
 
 /** Common to every event. `queue` is null where the event belongs to the whole instance. */
-export interface EventData {
-  readonly queue: string | null
+export interface EventData<Queue extends string = string> {
+  readonly queue: Queue | null
 }
 
-export interface JobEvent {
-  readonly queue: string
+export interface JobEvent<Queue extends string = string> {
+  readonly queue: Queue
   readonly id: string
   readonly kind: string | null
   readonly attempt: number
@@ -31,8 +31,14 @@ export type ListenerHealth =
 export type FailureCause =
   /** Its handler rejected it. */
   | 'rejected'
-  /** Its last attempt threw. */
+  /** Its last attempt threw, or asked for a retry. */
   | 'exhausted'
+  /** Its payload was refused by schema or codec, or its result or progress cannot be stored. */
+  | 'invalid'
+  /** No handler for its kind, and the consumer has `unknownKinds: 'fail'`. */
+  | 'no-handler'
+  /** It was cancelled while it ran, and did not succeed. */
+  | 'cancelled'
 
 /** Why a consumer waits without its lock. */
 export type UnprotectedReason =
@@ -44,46 +50,59 @@ export type UnprotectedReason =
   | 'down'
 
 /** Where a callback of the user's threw. */
-export type CallbackPlace = 'listener'
+export type CallbackPlace = 'listener' | 'onFailed' | 'retryStrategy'
 
-export interface BugleEvents {
+/** `Queue`: the names of the instance's queues. */
+export interface BugleEvents<Queue extends string = string> {
   /** A handler is about to run. `waitMs`: from when the job could run to its claim, by the database's clock. */
-  'job:started': JobEvent & { readonly waitMs: number }
+  'job:started': JobEvent<Queue> & { readonly waitMs: number }
   /** The ack is durable. `runMs`: the handler's time. */
-  'job:acked': JobEvent & { readonly runMs: number }
+  'job:acked': JobEvent<Queue> & { readonly runMs: number }
+  /** The run failed, and the job waits for its next one. `retriesLeft` after that: 0: it is the last; Infinity: no limit. */
+  'job:retrying': JobEvent<Queue> & { readonly error: Error; readonly retryAt: Date; readonly retriesLeft: number }
   /** The failure is durable. */
-  'job:failed': JobEvent & { readonly error: Error; readonly cause: FailureCause }
+  'job:failed': JobEvent<Queue> & { readonly error: Error; readonly cause: FailureCause }
+  /** The run ended with `partial`: its progress is durable, and the next run waits for that moment. */
+  'job:partial': JobEvent<Queue> & { readonly runAt: Date }
+  /** The run ended with `release`: the job is back in the queue, attempt given back. */
+  'job:released': JobEvent<Queue>
   /** An outcome came too late: the job's lease was no longer ours, and nothing was changed. */
-  'job:stale': JobEvent & { readonly lease: string }
-  'consumer:started': { readonly queue: string; readonly concurrency: number }
-  'consumer:stopping': { readonly queue: string }
-  'consumer:stopped': { readonly queue: string; readonly report: StopReport }
-  'listener:health': EventData & { readonly from: ListenerHealth; readonly to: ListenerHealth }
+  'job:stale': JobEvent<Queue> & { readonly lease: string }
+  'consumer:started': { readonly queue: Queue; readonly concurrency: number }
+  'consumer:stopping': { readonly queue: Queue }
+  'consumer:stopped': { readonly queue: Queue; readonly report: StopReport }
+  'listener:health': EventData<Queue> & { readonly from: ListenerHealth; readonly to: ListenerHealth }
   /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
-  'database:down': EventData & { readonly error: Error }
-  'database:up': EventData & { readonly downMs: number }
+  'database:down': EventData<Queue> & { readonly error: Error }
+  'database:up': EventData<Queue> & { readonly downMs: number }
   /** A claim, or what a consumer needs around it, failed; it is tried again. */
-  'claim:error': { readonly queue: string; readonly error: Error }
+  'claim:error': { readonly queue: Queue; readonly error: Error }
   /**
    * This consumer cannot sleep under its lock, and lives by sweeps every second until it can.
    */
   'consumer:unprotected': {
-    readonly queue: string
+    readonly queue: Queue
     readonly reason: UnprotectedReason
     /** Of the backend that is in the way, if it was seen. */
     readonly pid: number | null
   }
   /** Something of the user's threw where nothing may throw. */
-  'callback:error': EventData & { readonly where: CallbackPlace; readonly error: Error }
+  'callback:error': EventData<Queue> & { readonly where: CallbackPlace; readonly error: Error }
 }
 
 export type BugleEventName = keyof BugleEvents
-export type BugleListener<Name extends BugleEventName> = (data: BugleEvents[Name]) => unknown
+export type BugleListener<Name extends BugleEventName, Queue extends string = string> = (
+  data: BugleEvents<Queue>[Name],
+) => unknown
 
-export interface Events {
-  on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
-  once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
-  off<Name extends BugleEventName>(name: Name, listener: BugleListener<Name>): void
+/** How to listen, on the instance. */
+export interface EventSource<Queue extends string = string> {
+  on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  off<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+}
+
+export interface Events extends EventSource {
   emit<Name extends BugleEventName>(name: Name, data: BugleEvents[Name]): void
   /** Whether anybody listens: on hot paths, ask before building the data. */
   has(name: BugleEventName): boolean

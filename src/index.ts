@@ -3,10 +3,15 @@
  *
  * @packageDocumentation
  */
-export { type Bugle, createBugle, type QueueMap } from './bugle.js'
+export type { CancelAnswer } from './admin/cancel.js'
+export type { CollectOptions, CollectReport } from './admin/collect.js'
+export type { JobsFilter, JobsPage } from './admin/find.js'
+export type { JobError, JobRecord, JobState } from './admin/record.js'
+export type { RequeueFilter } from './admin/requeue.js'
+export { type Bugle, createBugle } from './bugle.js'
+export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
 export type { StopReport } from './consume/report.js'
-export type { Handler, Job, JobContext } from './consume/runner.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
@@ -19,6 +24,7 @@ export type {
   JobEvent,
   ListenerHealth,
 } from './events.js'
+export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
 export type { BugleOptions, ConsumeOptions, PutOptions } from './options.js'
 export {
   type AckOutcome,
@@ -26,8 +32,37 @@ export {
   type ErrorOutcome,
   isOutcome,
   type Outcome,
+  type PartialOutcome,
+  partial,
   type RejectOutcome,
+  type ReleaseOutcome,
+  type RetryOutcome,
   reject,
+  release,
+  retry,
 } from './outcome.js'
-export type { PutOptionsOf } from './put/put.js'
+export {
+  type DrizzleTransaction,
+  fromDrizzle,
+  fromKnex,
+  fromKysely,
+  fromPrisma,
+  type KnexTransaction,
+  type KyselyTransaction,
+  type PrismaTransaction,
+} from './put/adapters.js'
 export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
+export type { Checked, HandlersOf, JobOf, Kinds, PutOptionsOf, QueueMap, QueueSchemas, QueuesOf } from './queues.js'
+export {
+  type ConstantDecision,
+  type ExponentialOptions,
+  exponential,
+  type FixedOptions,
+  fixed,
+  type LinearOptions,
+  linear,
+  parseRetryAfter,
+  type RetryDecision,
+  type RetryStrategy,
+} from './retry.js'
+export type { StandardSchema } from './schema.js'

@@ -1,10 +1,26 @@
-import { isPlainObject, knownKeys, milliseconds, oneOf, schemaName, wholeNumber } from './checks.js'
+import {
+  delay,
+  functionOf,
+  isPlainObject,
+  knownKeys,
+  label,
+  milliseconds,
+  moment,
+  oneOf,
+  schemaName,
+  wholeNumber,
+} from './checks.js'
+import { type Codec, codecOption } from './codec.js'
 import { type Connection, type ConnectionFields, resolveConnection } from './database/connection.js'
 import { BugleError, describe } from './errors.js'
+import type { Job, Middleware } from './job.js'
 import type { Transaction } from './put/transaction.js'
+import type { QueueSchemas } from './queues.js'
+import { type ConstantDecision, defaultRetryStrategy, type RetryStrategy, retryStrategyOption } from './retry.js'
+import { type SchemasByQueue, schemasOption } from './schema.js'
 
-/** What `createBugle` takes. */
-export interface BugleOptions {
+/** What `createBugle` takes. `Owner` is the instance's type, `Context` that of `context`. */
+export interface BugleOptions<Owner = unknown, Context = unknown> {
   /** `postgres://user:password@host:5432/database`. Default: `DATABASE_URL`, then the `PG…` variables. */
   readonly connectionString?: string
   /** The same as fields, instead of a connection string. `password` may be a function, asked at each connect. */
@@ -25,6 +41,21 @@ export interface BugleOptions {
   readonly sweepMs?: number
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number
+  /** After how long a failed job is deleted, in milliseconds; null: never. @defaultValue null */
+  readonly failedForMs?: number | null
+  /** After how long a job in the archive is deleted, in milliseconds; null: never. @defaultValue null */
+  readonly archivedForMs?: number | null
+  /**
+   * A Standard Schema for each queue, or for each kind of one: checks payloads at the put and again before the handler,
+   * and gives them their types.
+   */
+  readonly schemas?: QueueSchemas
+  /** For payloads, results and progress that are more than JSON (dates, maps). Default: JSON as it is. */
+  readonly codec?: Codec
+  /** Runs around every handler, the first outermost. @defaultValue [] */
+  readonly middleware?: readonly Middleware<Owner, Context>[]
+  /** What handlers need: `ctx.context`. Default: undefined. */
+  readonly context?: Context
 }
 
 export const bugleDefaults = {
@@ -35,6 +66,9 @@ export const bugleDefaults = {
   listen: true,
   sweepMs: 30_000,
   maxPayloadBytes: 1_048_576,
+  failedForMs: null,
+  archivedForMs: null,
+  middleware: [],
 } as const satisfies Partial<BugleOptions>
 
 export interface ResolvedBugleOptions {
@@ -47,9 +81,23 @@ export interface ResolvedBugleOptions {
   readonly listen: boolean
   readonly sweepMs: number
   readonly maxPayloadBytes: number
+  readonly failedForMs: number | null
+  readonly archivedForMs: number | null
+  readonly schemas: SchemasByQueue
+  readonly codec: Codec | null
+  readonly middleware: readonly Middleware[]
+  readonly context: unknown
 }
 
-const bugleOptionNames = ['connectionString', 'connection', 'listenConnectionString', ...Object.keys(bugleDefaults)]
+const bugleOptionNames = [
+  'connectionString',
+  'connection',
+  'listenConnectionString',
+  'schemas',
+  'codec',
+  'context',
+  ...Object.keys(bugleDefaults),
+]
 
 /** @throws BugleError `INVALID_OPTION` */
 export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEnv): ResolvedBugleOptions {
@@ -77,15 +125,41 @@ export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEn
     sweepMs: timerMs('sweepMs', given.sweepMs),
     // jsonb holds no more than 256 MB.
     maxPayloadBytes: wholeNumber('maxPayloadBytes', given.maxPayloadBytes, { min: 1, max: 268_435_455 }),
+    failedForMs: given.failedForMs === null ? null : delay('failedForMs', given.failedForMs),
+    archivedForMs: given.archivedForMs === null ? null : delay('archivedForMs', given.archivedForMs),
+    schemas: given.schemas === undefined ? {} : schemasOption(given.schemas),
+    codec: given.codec === undefined ? null : codecOption(given.codec),
+    middleware: middlewareOption(given.middleware),
+    context: given.context,
   })
 }
 
-/** What `consume` takes. */
-export interface ConsumeOptions {
+/** What `consume` takes: `AnyJob` is the queue's job, `Owner` the instance's type, `Context` that of `context`. */
+export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown> {
   /** Handlers at once in this process. @defaultValue 10 */
   readonly concurrency?: number
   /** 'explicit': a handler must return an outcome; anything else is a reject. @defaultValue 'implicit' */
   readonly outcome?: 'implicit' | 'explicit'
+  /**
+   * What follows a run that threw, or asked for a retry: a function, one of `fixed`, `linear` and `exponential`, or a
+   * constant answer such as `false`. Default: `exponential()`, 5 runs in all.
+   */
+  readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision
+  /** Called once a job of this consumer is failed for good, whyever. What it throws changes nothing. */
+  readonly onFailed?: (job: AnyJob, error: Error) => unknown
+  /**
+   * With a handler for each kind: what becomes of jobs of other kinds, and of none. 'leave': they stay for consumers that
+   * have a handler; 'fail': failed at once. @defaultValue 'leave'
+   */
+  readonly unknownKinds?: 'leave' | 'fail'
+  /** Takes no job that has one of these flags. @defaultValue [] */
+  readonly withoutFlags?: readonly string[]
+  /** 'all': acked jobs stay, in the archive, with their result. @defaultValue 'failed' */
+  readonly keep?: 'failed' | 'all'
+  /** Runs around the handler, inside of the instance's own. @defaultValue [] */
+  readonly middleware?: readonly Middleware<Owner, Context>[]
+  /** What the handler needs: `ctx.context`. Default: the instance's. */
+  readonly context?: Context
   /** Ends the wait for a database that is down, and later stops the consumer. */
   readonly signal?: AbortSignal
 }
@@ -93,18 +167,42 @@ export interface ConsumeOptions {
 export const consumerDefaults = {
   concurrency: 10,
   outcome: 'implicit',
+  unknownKinds: 'leave',
+  withoutFlags: [],
+  keep: 'failed',
+  middleware: [],
 } as const satisfies Partial<ConsumeOptions>
 
 export interface ConsumerOptions {
   readonly concurrency: number
   readonly outcome: 'implicit' | 'explicit'
+  readonly retryStrategy: RetryStrategy
+  readonly onFailed: ((job: Job, error: Error) => unknown) | undefined
+  readonly unknownKinds: 'leave' | 'fail'
+  readonly withoutFlags: readonly string[]
+  readonly keep: 'failed' | 'all'
+  readonly middleware: readonly Middleware[]
+  readonly context: unknown
   readonly signal: AbortSignal | undefined
 }
 
-/** @throws BugleError `INVALID_OPTION` */
-export function resolveConsumerOptions(options: ConsumeOptions = {}): ConsumerOptions {
-  knownKeys('consume options', options, [...Object.keys(consumerDefaults), 'signal'])
-  const given = { signal: undefined, ...consumerDefaults, ...withoutUndefined(options) }
+const consumeOptionNames = [...Object.keys(consumerDefaults), 'retryStrategy', 'onFailed', 'context', 'signal']
+
+/**
+ * @param instance - whose context is the default, and whose middleware is the outer one
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function resolveConsumerOptions(
+  options: object = {},
+  instance: Pick<ResolvedBugleOptions, 'context' | 'middleware'> = { context: undefined, middleware: [] },
+): ConsumerOptions {
+  knownKeys('consume options', options, consumeOptionNames)
+  const given = {
+    ...consumerDefaults,
+    signal: undefined,
+    onFailed: undefined,
+    ...withoutUndefined<ConsumeOptions>(options),
+  }
   if (given.signal !== undefined && !(given.signal instanceof AbortSignal)) {
     throw new BugleError('INVALID_OPTION', `signal must be an AbortSignal; got ${describe(given.signal)}`)
   }
@@ -112,33 +210,109 @@ export function resolveConsumerOptions(options: ConsumeOptions = {}): ConsumerOp
     // A claim takes as many rows as there are free slots; more than this in one statement gains nothing.
     concurrency: wholeNumber('concurrency', given.concurrency, { min: 1, max: 1_000 }),
     outcome: oneOf('outcome', given.outcome, ['implicit', 'explicit']),
+    retryStrategy: given.retryStrategy === undefined ? defaultRetryStrategy : retryStrategyOption(given.retryStrategy),
+    onFailed:
+      given.onFailed === undefined
+        ? undefined
+        : functionOf<NonNullable<ConsumerOptions['onFailed']>>('onFailed', given.onFailed),
+    unknownKinds: oneOf('unknownKinds', given.unknownKinds, ['leave', 'fail']),
+    withoutFlags: flagNames('withoutFlags', given.withoutFlags),
+    keep: oneOf('keep', given.keep, ['failed', 'all']),
+    middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
+    context: 'context' in given ? given.context : instance.context,
     signal: given.signal,
   })
+}
+
+function middlewareOption(value: unknown): readonly Middleware[] {
+  if (!Array.isArray(value)) {
+    throw new BugleError('INVALID_OPTION', `middleware must be an array of functions; got ${describe(value)}`)
+  }
+  return value.map((one, index) => functionOf(`middleware[${index}]`, one))
+}
+
+function flagNames(name: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length > 100) {
+    throw new BugleError('INVALID_OPTION', `${name} must be an array of at most 100 flags; got ${describe(value)}`)
+  }
+  return [...new Set(value.map((flag, index) => label(`${name}[${index}]`, flag, 128)))]
 }
 
 /** What `put` takes. */
 export interface PutOptions {
   /** Higher first; -32768 to 32767. @defaultValue 0 */
   readonly priority?: number
+  /** Picks the handler where a consumer has one for each kind: 1 to 128 characters. */
+  readonly kind?: string
+  /** Not before that moment, by the database's clock. */
+  readonly runAt?: Date
+  /** Not before so many milliseconds from now, by the database's clock; at most a hundred years. */
+  readonly delayMs?: number
+  /** At most one waiting job a queue and key: 1 to 255 characters. A job that runs does not wait any more. */
+  readonly key?: string
+  /**
+   * What a put does if a job waits under its key. 'replace': it becomes that job, with all its attempts, under its id;
+   * 'keep': the waiting one stays as it is; 'reject': KEY_TAKEN. @defaultValue 'replace'
+   */
+  readonly keyMode?: 'replace' | 'keep' | 'reject'
+  /** For consumers that take no jobs with certain flags: at most 100, of 1 to 128 characters. @defaultValue [] */
+  readonly flags?: readonly string[]
+  /** Runs in all, instead of what the consumer's retry strategy allows. */
+  readonly maxAttempts?: number
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction
 }
 
-export const putDefaults = { priority: 0 } as const satisfies Partial<PutOptions>
+export const putDefaults = { priority: 0, keyMode: 'replace', flags: [] } as const satisfies Partial<PutOptions>
 
 export interface ResolvedPutOptions {
   readonly priority: number
+  readonly kind: string | null
+  /** In ms since 1970. */
+  readonly runAt: number | null
+  readonly delayMs: number | null
+  readonly key: string | null
+  readonly keyMode: 'replace' | 'keep' | 'reject'
+  readonly flags: readonly string[]
+  readonly maxAttempts: number | null
   readonly tx: Transaction | undefined
 }
 
-const plainPut: ResolvedPutOptions = Object.freeze({ priority: putDefaults.priority, tx: undefined })
+const plainPut: ResolvedPutOptions = Object.freeze({
+  ...putDefaults,
+  kind: null,
+  runAt: null,
+  delayMs: null,
+  key: null,
+  maxAttempts: null,
+  tx: undefined,
+})
+
+const putOptionNames = [...Object.keys(putDefaults), 'kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'tx']
 
 /** @throws BugleError `INVALID_OPTION` */
 export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutOptions {
   if (options === undefined) return plainPut
-  knownKeys('put options', options, ['priority', 'tx'])
-  const { priority = putDefaults.priority, tx } = options
-  return { priority: wholeNumber('priority', priority, { min: -32_768, max: 32_767 }), tx }
+  knownKeys('put options', options, putOptionNames)
+  const { priority = putDefaults.priority, kind, runAt, delayMs, key, keyMode, flags, maxAttempts, tx } = options
+  if (runAt !== undefined && delayMs !== undefined) {
+    throw new BugleError('INVALID_OPTION', 'put options: give runAt or delayMs, not both')
+  }
+  if (keyMode !== undefined && key === undefined) {
+    throw new BugleError('INVALID_OPTION', 'put options: keyMode says what to do about a key; give the key as well')
+  }
+  return {
+    priority: wholeNumber('priority', priority, { min: -32_768, max: 32_767 }),
+    kind: kind === undefined ? null : label('kind', kind, 128),
+    // What was due before 1970 is due.
+    runAt: runAt === undefined ? null : Math.max(0, moment('runAt', runAt).getTime()),
+    delayMs: delayMs === undefined ? null : delay('delayMs', delayMs),
+    key: key === undefined ? null : label('key', key, 255),
+    keyMode: oneOf('keyMode', keyMode ?? putDefaults.keyMode, ['replace', 'keep', 'reject']),
+    flags: flags === undefined ? putDefaults.flags : flagNames('flags', flags),
+    maxAttempts: maxAttempts === undefined ? null : wholeNumber('maxAttempts', maxAttempts, { min: 1, max: 1e9 }),
+    tx,
+  }
 }
 
 function withoutUndefined<T extends object>(options: T): T {

@@ -9,6 +9,7 @@ import {
   resolveConsumerOptions,
   resolvePutOptions,
 } from '../src/options.js'
+import { defaultRetryStrategy } from '../src/retry.js'
 import { refusal } from './support/refusal.js'
 
 const connectionString = 'postgres://user:secret@localhost:1/db'
@@ -66,11 +67,13 @@ test('resolved options are complete and frozen, and the caller’s object stays 
   expect(Object.isFrozen(resolved.connection)).toBe(true)
   // A fraction of a millisecond is rounded up; undefined is as good as left out.
   expect(resolved).toMatchObject({ sweepMs: 2, poolSize: bugleDefaults.poolSize })
-  expect(Object.values(resolved)).not.toContain(undefined)
+  const { context, ...others } = resolved
+  expect(Object.values(others)).not.toContain(undefined)
+  expect(context).toBeUndefined()
 
   const consume: ConsumeOptions = Object.freeze({ concurrency: 3 })
   const resolvedConsume = resolveConsumerOptions(consume)
-  expect(resolvedConsume).toEqual({ concurrency: 3, outcome: 'implicit', signal: undefined })
+  expect(resolvedConsume).toMatchObject({ ...consumerDefaults, concurrency: 3 })
   expect(Object.isFrozen(resolvedConsume)).toBe(true)
 })
 
@@ -90,13 +93,37 @@ test('the defaults are those that are documented', () => {
     listen: true,
     sweepMs: 30_000,
     maxPayloadBytes: 1_048_576,
+    failedForMs: null,
+    archivedForMs: null,
+    middleware: [],
   })
-  expect(consumerDefaults).toEqual({ concurrency: 10, outcome: 'implicit' })
-  expect(putDefaults).toEqual({ priority: 0 })
+  expect(consumerDefaults).toEqual({
+    concurrency: 10,
+    outcome: 'implicit',
+    unknownKinds: 'leave',
+    withoutFlags: [],
+    keep: 'failed',
+    middleware: [],
+  })
+  expect(putDefaults).toEqual({ priority: 0, keyMode: 'replace', flags: [] })
   expect(resolveBugleOptions({ connectionString }, {})).toMatchObject(bugleDefaults)
-  expect(resolveConsumerOptions()).toEqual({ ...consumerDefaults, signal: undefined })
+  expect(resolveConsumerOptions()).toEqual({
+    ...consumerDefaults,
+    retryStrategy: defaultRetryStrategy,
+    onFailed: undefined,
+    context: undefined,
+    signal: undefined,
+  })
   expect(resolveConsumerOptions({})).toEqual(resolveConsumerOptions())
-  expect(resolvePutOptions(undefined)).toEqual({ ...putDefaults, tx: undefined })
+  expect(resolvePutOptions(undefined)).toEqual({
+    ...putDefaults,
+    kind: null,
+    runAt: null,
+    delayMs: null,
+    key: null,
+    maxAttempts: null,
+    tx: undefined,
+  })
   expect(resolvePutOptions({})).toEqual(resolvePutOptions(undefined))
 })
 
@@ -108,6 +135,22 @@ test('the bounds of options are included', () => {
   expect(resolveConsumerOptions({ concurrency: 1_000 }).concurrency).toBe(1_000)
   expect(resolvePutOptions({ priority: -32_768 }).priority).toBe(-32_768)
   expect(resolvePutOptions({ priority: 32_767 }).priority).toBe(32_767)
+  // Characters are code points.
+  expect(resolvePutOptions({ key: '🐘'.repeat(255), kind: '🐘'.repeat(128) })).toMatchObject({ key: '🐘'.repeat(255) })
+  const century = 100 * 365.25 * 86_400_000
+  expect(resolvePutOptions({ delayMs: century }).delayMs).toBe(century)
+  expect(resolvePutOptions({ runAt: new Date(-1) }).runAt).toBe(0)
+  expect(resolvePutOptions({ maxAttempts: 1 }).maxAttempts).toBe(1)
+})
+
+test('a consumer’s middleware is inside of the instance’s, and its context comes before the instance’s', () => {
+  const [outer, inner] = [() => {}, () => {}]
+  const instance = resolveBugleOptions({ connectionString, middleware: [outer], context: 'instance' }, {})
+  expect(resolveConsumerOptions({ middleware: [inner] }, instance)).toMatchObject({
+    middleware: [outer, inner],
+    context: 'instance',
+  })
+  expect(resolveConsumerOptions({ context: null }, instance).context).toBeNull()
 })
 
 test('without an option the connection comes from DATABASE_URL; LISTEN goes its own way if told to', () => {

@@ -22,8 +22,8 @@ const broken = [
   },
   {
     title: 'B15 without left_behind a job is lost',
-    find: 'taken < (\n    select count(*)',
-    put: 'taken < 0 and taken < (\n    select count(*)',
+    find: 'ready < case',
+    put: 'ready < 0 and ready < case',
     round: (schema: string) => lockedRow(schema),
   },
 ]

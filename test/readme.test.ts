@@ -1,36 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { describe, expect } from 'vitest'
 import { bugleDefaults, consumerDefaults, putDefaults } from '../src/options.js'
 import { test } from './support/database.js'
-
-const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
-
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map((match) => match[1] ?? '')
-}
-
-/** The rows of the table that follows a line, each as its cells without backticks. */
-function tableAfter(line: string): string[][] {
-  const from = readme.indexOf(`\n${line}\n`)
-  expect(from, `README has the line ${line}`).toBeGreaterThan(-1)
-  const rows: string[][] = []
-  for (const text of readme.slice(from + line.length + 2).split('\n')) {
-    if (text.startsWith('|'))
-      rows.push(
-        text
-          .split('|')
-          .slice(1, -1)
-          .map((cell) => cell.trim().replaceAll('`', '')),
-      )
-    else if (rows.length > 0) break
-  }
-  return rows.slice(2)
-}
+import { blocks, root, tableAfter } from './support/readme.js'
 
 test('the first program runs as it stands, in a database without our tables', async ({ db }) => {
   const [program] = blocks('js')
@@ -87,15 +62,26 @@ test('every TypeScript block compiles as a module of its own', () => {
 })
 
 describe('tables', () => {
-  const shown = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : String(value))
+  const shown = (value: unknown): string => {
+    if (Array.isArray(value)) return JSON.stringify(value)
+    return typeof value === 'string' ? `'${value}'` : String(value)
+  }
   const cases = [
     {
       line: '`createBugle`:',
       defaults: bugleDefaults,
-      others: ['connectionString', 'connection', 'listenConnectionString'],
+      others: ['connectionString', 'connection', 'listenConnectionString', 'schemas', 'codec', 'context'],
     },
-    { line: '`consume`:', defaults: consumerDefaults, others: ['signal'] },
-    { line: '`put` and `putMany`:', defaults: putDefaults, others: ['tx'] },
+    {
+      line: '`consume`:',
+      defaults: consumerDefaults,
+      others: ['retryStrategy', 'onFailed', 'context', 'signal'],
+    },
+    {
+      line: '`put` and `putMany`:',
+      defaults: putDefaults,
+      others: ['kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'tx'],
+    },
   ]
   for (const { line, defaults, others } of cases) {
     test(`the options table after ${line} has every option and its default`, () => {

@@ -1,4 +1,4 @@
--- 0001_jobs: the tables, the wake-up trigger and bugle.put
+-- 0001_jobs: the tables, their triggers and bugle.put
 --
 -- :"schema" is the quoted schema name. Function bodies are string literals, which neither psql nor we fill in:
 -- they find their tables by the search_path fixed on each function.
@@ -50,6 +50,12 @@ create table :"schema".job (
   last_error jsonb,                                   -- { name, message, stack, cause, attempt, ... } of the last failed run
 
   constraint job_queue_name check (char_length(queue) between 1 and 128),
+  -- Bounded, so that each fits into an index's row; a flag that is null could not be compared.
+  constraint job_names check (
+    char_length(kind) between 1 and 128
+    and char_length(key) between 1 and 255
+    and array_position(flags, null) is null
+  ),
   constraint job_state check (state in ('scheduled', 'ready', 'running', 'failed')),
   -- A running row without an owner could never be settled nor rescued.
   constraint job_owner check ((state = 'running') = (worker_id is not null)),
@@ -68,6 +74,10 @@ create table :"schema".job (
 -- What a claim reads: ready rows in the very order of claiming, so that it neither sorts nor walks over others.
 create index job_ready on :"schema".job (queue, priority desc, id) where state = 'ready';
 
+-- The same for consumers that serve some kinds only: jobs of others, left in the queue in any number, cost them nothing.
+-- Rows without a kind are not in it.
+create index job_kind on :"schema".job (queue, kind, priority desc, id) where state = 'ready' and kind is not null;
+
 -- What the due timer and the promotion read: the nearest run_at of a queue.
 create index job_due on :"schema".job (queue, run_at) where state = 'scheduled';
 
@@ -76,7 +86,7 @@ create index job_due on :"schema".job (queue, run_at) where state = 'scheduled';
 create index job_running on :"schema".job (worker_id) where state = 'running';
 
 -- Failed jobs by age: for listing and collecting. Written only when a job fails.
-create index job_failed on :"schema".job (queue, finished_at) where state = 'failed';
+create index job_failed on :"schema".job (finished_at, id) where state = 'failed';
 
 -- One waiting job a key. Rows without a key are not in it.
 create unique index job_key on :"schema".job (queue, key) where key is not null and state in ('ready', 'scheduled');
@@ -122,9 +132,9 @@ create table :"schema".archive (
   progress jsonb,
   result jsonb
 );
-create index archive_finished on :"schema".archive (queue, finished_at);
+create index archive_finished on :"schema".archive (finished_at, id);
 
--- A row due ahead is scheduled, whoever inserts it. The trigger's WHEN keeps every other insert out of PL/pgSQL.
+-- A row due ahead is scheduled, whoever writes it. The trigger's WHEN keeps every other row out of PL/pgSQL.
 create function :"schema".schedule() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -135,9 +145,39 @@ begin
 end
 $$;
 
-create trigger job_schedule before insert on :"schema".job
-for each row when (new.state = 'ready' and new.run_at > now())
+create trigger job_schedule before insert or update of state, run_at on :"schema".job
+for each row when (new.state = 'ready' and new.run_at > clock_timestamp())
 execute function :"schema".schedule();
+
+-- A job that goes back to the queue while another waits under its key goes back without it: one conflict must not fail a
+-- batch of outcomes, a rescue or a requeue. Volatile, so it sees what the same command has done to rows before this one.
+-- What it cannot see, a put that has not committed, ends in a unique violation: sent again, the command sees it.
+create function :"schema".free_key() returns trigger
+language plpgsql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+begin
+  if exists (
+    select
+    from job
+    where queue = new.queue
+      and key = new.key
+      and state in ('ready', 'scheduled')
+      and id <> new.id
+  ) then
+    new.key := null;
+  end if;
+  return new;
+end
+$$;
+
+create trigger job_free_key before update of state on :"schema".job
+for each row when (
+  new.key is not null
+  and new.state in ('ready', 'scheduled')
+  and old.state not in ('ready', 'scheduled')
+)
+execute function :"schema".free_key();
 
 -- The notification, on a channel named after this table's oid (statements/channel.sql says the same to listeners).
 -- The payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
@@ -155,10 +195,13 @@ $$;
 -- K is the advisory lock (oid of this table, hashtext(queue)). Got exclusively: nobody sleeps; given back at once, silent.
 -- One expression, so that a cancel cannot come between taking K and giving it back; and in WHEN, so that the
 -- silent path calls no PL/pgSQL.
+-- A row due within a minute is told like a ready one, so that sleepers set their timers by it; they look for those that are
+-- due later themselves, every half minute (src/consume/due.ts).
 create trigger job_wake_insert after insert on :"schema".job
 for each row when (
   case
-    when new.state <> 'ready' then false
+    when new.state <> 'ready'
+      and (new.state <> 'scheduled' or new.run_at > clock_timestamp() + interval '1 min') then false
     when pg_try_advisory_lock(new.tableoid::int, hashtext(new.queue))
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
     else true
@@ -166,12 +209,18 @@ for each row when (
 )
 execute function :"schema".wake();
 
--- Retry, release, requeue, promotion and rescue make a row ready by an update, and wake like a put.
-create trigger job_wake_update after update of state, queue on :"schema".job
+-- Retry, release, requeue, promotion and rescue make a row wait by an update, and wake like a put. So does a change that
+-- lets another consumer have the row, or any consumer sooner.
+create trigger job_wake_update after update of state, queue, kind, flags, run_at on :"schema".job
 for each row when (
   case
-    when new.state <> 'ready' then false
-    when old.state = 'ready' and old.queue = new.queue then false
+    when new.state <> 'ready'
+      and (new.state <> 'scheduled' or new.run_at > clock_timestamp() + interval '1 min') then false
+    when old.state = new.state
+      and old.queue = new.queue
+      and old.kind is not distinct from new.kind
+      and old.flags is not distinct from new.flags
+      and (new.state = 'ready' or old.run_at <= new.run_at) then false
     when pg_try_advisory_lock(new.tableoid::int, hashtext(new.queue))
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
     else true
@@ -180,11 +229,17 @@ for each row when (
 execute function :"schema".wake();
 
 -- select bugle.put('emails', '{"to": "a@example.org"}'): from psql, a trigger, or any language.
-create function :"schema".put(queue text, payload jsonb default 'null', priority int default 0) returns bigint
+create function :"schema".put(
+  queue text,
+  payload jsonb default 'null',
+  priority int default 0,
+  kind text default null,
+  run_at timestamptz default null
+) returns bigint
 language sql
 set search_path = pg_catalog, :"schema", pg_temp
 as $$
-  insert into job (queue, payload, priority)
-  values (put.queue, coalesce(put.payload, 'null'), put.priority)
+  insert into job (queue, payload, priority, kind, run_at)
+  values (put.queue, coalesce(put.payload, 'null'), put.priority, put.kind, coalesce(put.run_at, now()))
   returning id
 $$;

@@ -1,19 +1,85 @@
--- claim: take ready jobs of one queue under a new lease
+-- claim: take jobs of one queue under a new lease: ready ones, and while there are too few, scheduled ones that are due
 -- $1 queue text, $2 limit int, $3 worker_id bigint
+-- $4 kinds as an array literal: jobs of these kinds only; null: of any kind, and of none
+-- $5 flags as an array literal: no job that has one of them; null: whatever flags it has
 -- rows: the claimed jobs, by id; and if they are fewer than the limit one more row at the end, without an id:
 --   xmin: of this statement's snapshot; every transaction with a lower id had ended
 --   target: at least the next transaction id to be assigned when this statement began
 --   left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another meanwhile)
--- plan: index job_ready, no sort; then job_pkey. The picked ids as an array and not as a join: a join that was planned
---   while the table was empty may read the whole index for ever, an array of keys cannot.
-with picked as materialized (
+--   due_in_ms: until the nearest scheduled row that was not taken, whosever it is; 0 or less: it is due; null: none
+-- plan: index job_ready (with $4: job_kind), then job_due, no sort of rows; then job_pkey. The picked ids as an array and
+--   not as a join: a join that was planned while the table was empty may read the whole index for ever, an array of keys
+--   cannot. What is not asked for is not run: without $4 no row comes out of unnest, and a limit of 0 reads nothing.
+with present as materialized (
+  select id
+  from :"schema".worker
+  where id = $3::bigint
+),
+picked_any as materialized (
+  select id
+  from :"schema".job
+  where $4::text is null
+    and queue = $1::text
+    and state = 'ready'
+    and ($5::text is null or flags is null or not flags && $5::text::text[])
+    and exists (select from present)
+  order by priority desc, id
+  limit $2::int
+  for no key update skip locked
+),
+-- In the order of claiming, how many jobs of each kind are among the first.
+shares as materialized (
+  select kind, count(*) as most
+  from (
+    select asked.kind
+    from unnest($4::text::text[]) as asked (kind),
+      lateral (
+        select priority, id
+        from :"schema".job
+        where queue = $1::text
+          and kind = asked.kind
+          and state = 'ready'
+          and ($5::text is null or flags is null or not flags && $5::text::text[])
+        order by priority desc, id
+        limit $2::int
+      ) as waiting
+    order by waiting.priority desc, waiting.id
+    limit $2::int
+  ) as first
+  group by kind
+),
+picked_kinds as materialized (
+  select waiting.id
+  from shares,
+    lateral (
+      select id
+      from :"schema".job
+      where queue = $1::text
+        and kind = shares.kind
+        and state = 'ready'
+        and ($5::text is null or flags is null or not flags && $5::text::text[])
+        and exists (select from present)
+      order by priority desc, id
+      limit shares.most
+      for no key update skip locked
+    ) as waiting
+),
+picked as materialized (
+  select id from picked_any
+  union all
+  select id from picked_kinds
+),
+due as materialized (
   select id
   from :"schema".job
   where queue = $1::text
-    and state = 'ready'
-    and exists (select from :"schema".worker where worker.id = $3::bigint)
-  order by priority desc, id
-  limit $2::int
+    and state = 'scheduled'
+    and run_at <= statement_timestamp()
+    and ($4::text is null or kind = any ($4::text::text[]))
+    and ($5::text is null or flags is null or not flags && $5::text::text[])
+    and exists (select from present)
+  order by run_at
+  limit $2::int - (select count(*) from picked)
   for no key update skip locked
 ),
 claimed as (
@@ -24,11 +90,13 @@ claimed as (
     attempt = job.attempt + 1,
     -- A random step: after a failover to an older state the same numbers must not come twice.
     lease = job.lease + 1 + floor(random() * 1000)::int
-  where id = any (array(select id from picked))
+  where id = any (array(select id from picked union all select id from due))
   returning job.*
 ),
 counted as (
-  select count(*) as taken from picked
+  select
+    (select count(*) from picked) as ready,
+    (select count(*) from due) as due
 )
 select
   id::text as id,
@@ -48,7 +116,8 @@ select
   greatest(0, extract(epoch from claimed_at - greatest(run_at, created_at)) * 1000)::float8 as wait_ms,
   null::text as xmin,
   null::text as target,
-  null::boolean as left_behind
+  null::boolean as left_behind,
+  null::float8 as due_in_ms
 from claimed
 union all
 select
@@ -56,16 +125,29 @@ select
   pg_snapshot_xmin(pg_current_snapshot())::text,
   (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + age(pg_snapshot_xmin(pg_current_snapshot())::xid))::text,
   -- What was taken is a part of what the snapshot shows: the counts differ if and only if something was left.
-  taken < (
-    select count(*)
-    from (
-      select
-      from :"schema".job
-      where queue = $1::text
-        and state = 'ready'
-      order by priority desc, id
-      limit $2::int
-    ) as visible
-  )
+  ready < case
+    when $4::text is null then (
+      select count(*)
+      from (
+        select
+        from :"schema".job
+        where queue = $1::text
+          and state = 'ready'
+          and ($5::text is null or flags is null or not flags && $5::text::text[])
+        order by priority desc, id
+        limit $2::int
+      ) as visible
+    )
+    else (select sum(most) from shares)
+  end,
+  (
+    select extract(epoch from run_at - clock_timestamp()) * 1000
+    from :"schema".job
+    where queue = $1::text
+      and state = 'scheduled'
+      and id <> all (array(select id from due))
+    order by run_at
+    limit 1
+  )::float8
 from counted
-where taken < $2::int
+where ready + due < $2::int

@@ -1,13 +1,27 @@
--- sweep: which of these queues have ready jobs
+-- sweep: which of these queues have ready jobs, and when the next scheduled one of each is due
 -- $1 queue names as a JSON array
--- rows: those that have; plan: one probe of index job_ready a queue
-select asked.name
-from json_array_elements_text($1::text::json) as asked (name),
-  -- One probe for each name, whatever the planner knows: a semijoin planned on an empty table may read the whole index.
-  lateral (
-    select
-    from :"schema".job
-    where queue = asked.name
-      and state = 'ready'
-    limit 1
-  ) as found
+-- rows: those that have either: name, ready boolean, due_in_ms float8 (0 or less: due; null: none scheduled)
+-- plan: one probe of index job_ready and one of job_due a queue
+select
+  asked.name,
+  found.ready is not null as ready,
+  (extract(epoch from next.run_at - clock_timestamp()) * 1000)::float8 as due_in_ms
+from json_array_elements_text($1::text::json) as asked (name)
+-- One probe for each name, whatever the planner knows: a semijoin planned on an empty table may read the whole index.
+left join lateral (
+  select true as ready
+  from :"schema".job
+  where queue = asked.name
+    and state = 'ready'
+  limit 1
+) as found on true
+left join lateral (
+  select run_at
+  from :"schema".job
+  where queue = asked.name
+    and state = 'scheduled'
+  order by run_at
+  limit 1
+) as next on true
+where found.ready is not null
+  or next.run_at is not null

@@ -1,10 +1,13 @@
 import type { Database } from '../database/database.js'
+import { BugleError } from '../errors.js'
+import type { Job } from '../job.js'
+import { inTransaction } from '../put/transaction.js'
 import type { ClaimAnswer } from './dispatcher.js'
-import type { Job } from './runner.js'
-import type { Missed, Settlement } from './settler.js'
+import type { Answer, Answers, Settlement } from './settler.js'
 
 /** A job under our lease. */
 export interface ClaimedJob {
+  /** Payload and progress as they are stored. */
   readonly job: Job
   /** The fence of every later write. */
   readonly lease: string
@@ -31,10 +34,22 @@ interface ClaimRow {
   readonly xmin: string
   readonly target: string
   readonly leftBehind: boolean
+  readonly dueInMs: number | null
 }
 
+/** Which of a queue's jobs a consumer takes. */
+export interface Choice {
+  readonly queue: string
+  /** null: any kind, and none. */
+  readonly kinds: readonly string[] | null
+  readonly withoutFlags: readonly string[]
+}
+
+/** Also until the nearest scheduled job of the queue that was not taken is due: 0 or less: it is; null: there is none. */
+export type Claimed = ClaimAnswer<ClaimedJob> & { readonly dueInMs: number | null }
+
 /**
- * Claim up to `limit` ready jobs of one queue.
+ * Claim up to `limit` jobs of one queue: ready ones, and while there are too few, scheduled ones that are due.
  *
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
@@ -44,11 +59,17 @@ interface ClaimRow {
  */
 export async function claimJobs(
   database: Database,
-  queue: string,
+  { queue, kinds, withoutFlags }: Choice,
   limit: number,
   workerId: string,
-): Promise<ClaimAnswer<ClaimedJob>> {
-  const rows = await database.query<ClaimRow>('claim', [queue, limit, workerId])
+): Promise<Claimed> {
+  const rows = await database.query<ClaimRow>('claim', [
+    queue,
+    limit,
+    workerId,
+    kinds && textArray(kinds),
+    withoutFlags.length === 0 ? null : textArray(withoutFlags),
+  ])
   const last = rows.at(-1)
   // A short answer ends with a row that is no job.
   const signs = last?.id === null ? last : undefined
@@ -60,6 +81,7 @@ export async function claimJobs(
     leftBehind: signs?.leftBehind ?? false,
     xmin: BigInt(signs?.xmin ?? 0),
     target: BigInt(signs?.target ?? 0),
+    dueInMs: signs?.dueInMs ?? null,
   }
 }
 
@@ -68,6 +90,8 @@ function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
   const first = rows[0]?.priority
   return rows.every((row) => row.priority === first) ? rows : rows.sort((a, b) => b.priority - a.priority)
 }
+
+const noFlags: readonly string[] = Object.freeze([])
 
 function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {
   return {
@@ -81,7 +105,7 @@ function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {
       crashes: row.crashes,
       priority: row.priority,
       key: row.key,
-      flags: Object.freeze(row.flags === null ? [] : (JSON.parse(row.flags) as string[])),
+      flags: row.flags === null ? noFlags : Object.freeze(JSON.parse(row.flags) as string[]),
       progress: row.progress,
       createdAt: new Date(row.createdAt),
       runAt: new Date(row.runAt),
@@ -92,27 +116,88 @@ function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {
 }
 
 /**
+ * Make up to `limit` due jobs of one queue ready; their trigger wakes consumers that sleep.
+ *
+ * @returns also until the nearest that is still scheduled is due: 0 or less: it is; null: there is none
+ * @see sql/statements/promote.sql
+ */
+export async function promoteJobs(
+  database: Database,
+  queue: string,
+  limit: number,
+): Promise<{ promoted: number; dueInMs: number | null }> {
+  const [row] = await database.query<{ promoted: number; dueInMs: number | null }>('promote', [queue, limit])
+  return row ?? { promoted: 0, dueInMs: null }
+}
+
+/**
  * Settle many outcomes in one statement, each only while its lease is still ours.
  *
- * @returns those that did not match
+ * @param batch - plain acks only, or none of them
+ * @returns those that did not match, and of jobs that wait from when on
  * @see sql/statements/settle.sql
+ * @see sql/statements/settle_other.sql
  */
 export async function writeOutcomes(
   database: Database,
   workerId: string,
   batch: readonly Settlement[],
-): Promise<Missed> {
-  const acked = batch.filter(({ failure }) => failure === null)
-  const failed = batch.filter(({ failure }) => failure !== null)
-  return database.query<Missed[number]>('settle', [
-    workerId,
-    arrayLiteral(acked.map(({ id }) => id)),
-    arrayLiteral(acked.map(({ lease }) => lease)),
-    JSON.stringify(failed.map(({ id, lease, failure }) => ({ id, lease, error: failure }))),
-  ])
+): Promise<Answers> {
+  if (batch[0]?.ending.is === 'acked') {
+    const ids = batch.map(({ id }) => id)
+    return database.query<Answer>('settle', [workerId, numberArray(ids), numberArray(batch.map(({ lease }) => lease))])
+  }
+  return database.query<Answer>('settle_other', [workerId, `[${batch.map(outcomeText).join(',')}]`])
+}
+
+/**
+ * Ack one job inside the caller's transaction.
+ *
+ * @param result - JSON text for the archive; null: the job is deleted
+ * @throws BugleError `LEASE_LOST`, `INVALID_OPTION`; the driver's error
+ */
+export async function ackInTransaction(
+  { statements }: Database,
+  workerId: string,
+  tx: unknown,
+  { id, lease }: Pick<Settlement, 'id' | 'lease'>,
+  result: string | null,
+): Promise<void> {
+  const send = inTransaction(tx)
+  const missed =
+    result === null
+      ? await send(statements.settle, [workerId, numberArray([id]), numberArray([lease])])
+      : await send(statements.settle_other, [
+          workerId,
+          `[${outcomeText({ id, lease, ending: { is: 'archived', result } })}]`,
+        ])
+  if (missed.length === 0) return
+  throw new BugleError('LEASE_LOST', `job ${id} is no longer ours to ack: its lease was taken over, or it is settled`)
+}
+
+/** As JSON text: result and progress are JSON already. */
+function outcomeText({ id, lease, ending }: Pick<Settlement, 'id' | 'lease' | 'ending'>): string {
+  const head = `"id":"${id}","lease":"${lease}","end":"${ending.is}"`
+  switch (ending.is) {
+    case 'archived':
+      return `{${head},"result":${ending.result}}`
+    case 'waiting': {
+      const { delayMs, keptAttempt, error, progress } = ending
+      const progressText = progress === null ? '' : `,"has_progress":true,"progress":${progress}`
+      return `{${head},"delay_ms":${delayMs},"kept_attempt":${keptAttempt},"error":${JSON.stringify(error)}${progressText}}`
+    }
+    case 'failed':
+      return `{${head},"error":${JSON.stringify(ending.error)}}`
+    case 'acked':
+      throw new Error('a plain ack has a statement of its own')
+  }
 }
 
 // Of decimal strings only, so nothing needs quoting.
-function arrayLiteral(numbers: readonly string[]): string {
+function numberArray(numbers: readonly string[]): string {
   return `{${numbers.join(',')}}`
+}
+
+function textArray(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`
 }

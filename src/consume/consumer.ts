@@ -1,17 +1,17 @@
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import type { Database } from '../database/database.js'
-import { BugleError, toError } from '../errors.js'
-import type { Events, FailureCause, JobEvent } from '../events.js'
+import type { Events } from '../events.js'
 import type { ConsumerOptions } from '../options.js'
-import type { Outcome } from '../outcome.js'
-import { describeError } from '../payload.js'
+import type { Payloads } from '../payloads.js'
 import type { Worker } from '../worker/worker.js'
-import { type ClaimedJob, claimJobs, writeOutcomes } from './claim.js'
+import { ackInTransaction, type Choice, type ClaimedJob, claimJobs, promoteJobs, writeOutcomes } from './claim.js'
 import { createDispatcher } from './dispatcher.js'
+import { createDueTimer } from './due.js'
+import type { Handlers } from './handlers.js'
 import type { StopReport } from './report.js'
-import { type Handler, type JobContext, runAttempt } from './runner.js'
-import { createSettler, type StoredFailure } from './settler.js'
+import { createRun, type RunEnd } from './run.js'
+import { createSettler } from './settler.js'
 
 const log = createDebug('bugle:consumer')
 
@@ -35,11 +35,12 @@ export interface Consumer extends AsyncDisposable {
   idle(): Promise<void>
 }
 
-export interface ConsumerParts<Owner> {
+export interface ConsumerParts {
   readonly queue: string
-  readonly handler: Handler<unknown, Owner>
+  readonly handlers: Handlers
   readonly options: ConsumerOptions
-  readonly bugle: Owner
+  readonly bugle: unknown
+  readonly payloads: Payloads
   readonly database: Database
   readonly worker: Worker
   readonly events: Events
@@ -51,11 +52,12 @@ export interface ConsumerParts<Owner> {
  *
  * @returns when the first catch-up claim is done
  */
-export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: AbortSignal): Promise<Consumer> {
-  const { queue, handler, options, bugle, database, worker, events, random } = parts
+export async function startConsumer(parts: ConsumerParts, signal: AbortSignal): Promise<Consumer> {
+  const { queue, handlers, options, bugle, payloads, database, worker, events, random } = parts
   const { concurrency } = options
+  const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const slots = new PQueue({ concurrency })
-  const context: JobContext<Owner> = Object.freeze({ workerId: worker.id, bugle })
+  const now = (): number => performance.now()
   let completed = 0
   let failed = 0
   let stopping: Promise<StopReport> | null = null
@@ -73,13 +75,38 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
     random,
   })
 
+  const run = createRun({
+    queue,
+    workerId: worker.id,
+    bugle,
+    options,
+    handlerFor: handlers.of,
+    payloads,
+    settler,
+    ackInTransaction: (tx, { job, lease }, result) =>
+      ackInTransaction(database, worker.id, tx, { id: job.id, lease }, result),
+    events,
+  })
+
+  const due = createDueTimer({
+    isWaiting: () => dispatcher.isWaiting,
+    wake: () => dispatcher.raise(),
+    promote: (limit) => promoteJobs(database, queue, limit),
+    onError: claimError,
+    now,
+  })
+
   const { control } = worker
   const dispatcher = createDispatcher<ClaimedJob>({
-    claim: (limit) => claimJobs(database, queue, limit, worker.id),
+    claim: async (limit) => {
+      const answer = await claimJobs(database, choice, limit, worker.id)
+      due.claimed(answer)
+      return answer
+    },
     start: (job) => {
       // The slot is free again when the outcome is durable: until then the job counts as ours.
       slots
-        .add(() => run(job))
+        .add(async () => count(await run(job)))
         .catch((error) => log('%s: %s', job.job.id, error.message))
         .finally(dispatcher.slotFreed)
     },
@@ -94,13 +121,14 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
     onError: claimError,
     onUnprotected: (reason, pid) => events.emit('consumer:unprotected', { queue, reason, pid }),
     onWaitingUnprotected: () => worker.hurrySweep(),
-    now: () => performance.now(),
+    now,
     random,
   })
   const member = {
     queue,
     raise: dispatcher.raise,
     notified: dispatcher.notified,
+    dueSeen: due.seen,
     get isWaiting() {
       return dispatcher.isWaiting
     },
@@ -110,28 +138,9 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
   }
   worker.add(member)
 
-  async function run({ job, lease, waitMs }: ClaimedJob): Promise<void> {
-    const { id, kind, attempt } = job
-    const about: JobEvent = { queue, id, kind, attempt, workerId: worker.id }
-    if (events.has('job:started')) events.emit('job:started', { ...about, waitMs })
-    const startedAt = performance.now()
-    const outcome = await runAttempt(handler, job, context, options.outcome)
-    const runMs = performance.now() - startedAt
-    const failure = failureOf(outcome)
-    const settled = await settler.settle({ id, lease, attempt, failure: failure && stored(failure, attempt) })
-    if (settled.is === 'stale') {
-      log('%s: its outcome %s came too late', id, outcome.type)
-      events.emit('job:stale', { ...about, lease })
-    } else if (settled.is === 'refused') {
-      failed += 1
-      events.emit('job:failed', { ...about, error: settled.error, cause: 'exhausted' })
-    } else if (failure === null) {
-      completed += 1
-      if (events.has('job:acked')) events.emit('job:acked', { ...about, runMs })
-    } else {
-      failed += 1
-      events.emit('job:failed', { ...about, error: failure.error, cause: failure.cause })
-    }
+  function count(end: RunEnd): void {
+    if (end === 'completed') completed += 1
+    if (end === 'failed') failed += 1
   }
 
   function stopOnce(): Promise<StopReport> {
@@ -142,6 +151,7 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
   async function stop(): Promise<StopReport> {
     events.emit('consumer:stopping', { queue })
     await dispatcher.stop()
+    await due.stop()
     await slots.onIdle()
     worker.remove(member)
     signal.removeEventListener('abort', stopOnAbort)
@@ -182,30 +192,4 @@ export async function startConsumer<Owner>(parts: ConsumerParts<Owner>, signal: 
       await stopOnce()
     },
   }
-}
-
-interface Failure {
-  readonly error: Error
-  readonly cause: FailureCause
-}
-
-function failureOf(outcome: Outcome): Failure | null {
-  switch (outcome.type) {
-    case 'ack':
-      return null
-    case 'reject':
-      return { error: rejection(outcome.reason), cause: 'rejected' }
-    case 'error':
-      return { error: toError(outcome.error), cause: 'exhausted' }
-  }
-}
-
-function rejection(reason: unknown): BugleError {
-  if (reason === undefined) return new BugleError('REJECTED', 'rejected without a reason')
-  const message = typeof reason === 'object' || typeof reason === 'function' ? toError(reason).message : String(reason)
-  return new BugleError('REJECTED', message, { cause: reason })
-}
-
-function stored({ error, cause }: Failure, attempt: number): StoredFailure {
-  return { ...describeError(error), failedBy: cause, attempt }
 }

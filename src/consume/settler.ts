@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { databaseFault, toError } from '../errors.js'
+import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
 
 const log = createDebug('bugle:settler')
@@ -14,13 +15,18 @@ const log = createDebug('bugle:settler')
  * An outcome is held until it is durable or refused by the fence. What may interleave:
  * - the statement failed and was rolled back: it is sent again after a pause;
  * - its answer was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
- *   the first one; so was one that is failed under our lease, if we failed it: the lease changes with every claim, so
- *   nobody has had the job since. A row with our lease in any other state was given back by others, and is not ours;
+ *   the first one, if we would have removed it; so was one that is not running under our lease, if we would have kept it:
+ *   the lease changes with every claim and every rescue, so nobody has had the job since;
  * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
+ * - the handler acked the job in its own transaction: a row that is missing then is that ack, committed;
+ * - a put took the key of a job that goes back, and committed in the very moment (23505): the statement, sent again, sees it;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
  *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled.
+ *
+ * Plain acks, nearly all there are, have a statement of their own that deletes by two arrays; they do not wait for the
+ * others, nor the others for them, longer than a statement.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
@@ -31,29 +37,65 @@ export interface Settlement {
   readonly id: string
   readonly lease: string
   readonly attempt: number
-  /** null: acked. */
-  readonly failure: StoredFailure | null
+  readonly ending: Ending
+  /** The handler has acked it in a transaction of its own, which may have been committed. */
+  readonly ackedInTransaction: boolean
 }
 
-/** What a failed job's `last_error` holds. */
+/** What is written of a job after a run. */
+export type Ending =
+  /** Deleted. */
+  | { readonly is: 'acked' }
+  /** Moved to the archive, with the result as JSON text. */
+  | { readonly is: 'archived'; readonly result: string }
+  | { readonly is: 'failed'; readonly error: StoredFailure }
+  /** Back to the queue. */
+  | {
+      readonly is: 'waiting'
+      readonly delayMs: number
+      /** false: the attempt is given back. */
+      readonly keptAttempt: boolean
+      /** null: the former one stays. */
+      readonly error: StoredFailure | null
+      /** JSON text; null: the former one stays. */
+      readonly progress: string | null
+    }
+
+/** What a job's `last_error` holds. */
 export interface StoredFailure extends StoredError {
-  /** Why the job is failed, as in the event `job:failed`. */
-  readonly failedBy: string
+  /** Why the job is failed, as in the event `job:failed`; or 'retrying': it is not. */
+  readonly failedBy: FailureCause | 'retrying'
   readonly attempt: number
 }
 
 export type Settled =
-  | { readonly is: 'durable' }
+  /** `runAt`: of a job that waits, ms since 1970. */
+  | { readonly is: 'durable'; readonly runAt: number | null }
+  /** It is gone by the handler's own transaction, whatever the run ended with. */
+  | { readonly is: 'acked-before' }
+  /** It should have gone back to the queue, and is failed: a cancel had been requested. */
+  | { readonly is: 'cancelled' }
   /** The database would not hold the outcome: the job is failed instead, with this error. */
   | { readonly is: 'refused'; readonly error: Error }
   | { readonly is: 'stale'; readonly lease: string | null }
 
-/** Unmatched outcomes: id, and the row's lease and state now (null: no row). */
-export type Missed = readonly { readonly id: string; readonly lease: string | null; readonly state: string | null }[]
+/**
+ * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that wait,
+ * with their `runAt` (null: cancelled).
+ */
+export type Answers = readonly Answer[]
+
+export interface Answer {
+  readonly id: string
+  readonly lease: string | null
+  readonly state: string | null
+  readonly matched?: boolean
+  readonly runAt?: number | null
+}
 
 export interface SettlerParts {
-  /** One autocommit statement for all of them. */
-  readonly write: (batch: readonly Settlement[]) => Promise<Missed>
+  /** One autocommit statement for all of them: either all are plain acks, or none is. */
+  readonly write: (batch: readonly Settlement[]) => Promise<Answers>
   /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
   readonly onError: (error: Error) => void
   readonly random: () => number
@@ -61,7 +103,7 @@ export interface SettlerParts {
 
 /** The statement looks each id up in the list of them: its cost grows with the square, from here on noticeably. */
 const mostAtOnce = 250
-const durable: Settled = { is: 'durable' }
+const durable: Settled = { is: 'durable', runAt: null }
 
 interface Pending {
   readonly settlement: Settlement
@@ -89,9 +131,10 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     const ids = new Set<string>()
     const batch: Pending[] = []
     const later: Pending[] = []
+    const plain = pending[0] !== undefined && isPlain(pending[0])
     for (const outcome of pending) {
       const { id } = outcome.settlement
-      if (batch.length === mostAtOnce || ids.has(id)) later.push(outcome)
+      if (batch.length === mostAtOnce || ids.has(id) || isPlain(outcome) !== plain) later.push(outcome)
       else batch.push(outcome)
       ids.add(id)
     }
@@ -99,15 +142,23 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     return batch
   }
 
-  async function settleAll(batch: readonly Pending[], answerWasLost: boolean): Promise<void> {
+  async function settleAll(all: readonly Pending[], answerWasLost: boolean): Promise<void> {
+    let batch = all
     let answerLost = answerWasLost
-    let lookedTwice = false
     for (let tries = 1; ; tries += 1) {
       try {
-        const missed = await write(batch.map(({ settlement }) => settlement))
-        // The first statement, whose answer was lost, committed in the middle of this one: look once more.
-        if (answerLost && isOutdated(batch, missed) && !lookedTwice) lookedTwice = true
-        else return tell(batch, missed, answerLost)
+        const answers = await write(batch.map(({ settlement }) => settlement))
+        // Whoever else settled them (the statement whose answer was lost, the handler's transaction, another worker)
+        // committed in the middle of this one: look once more.
+        const outdated = batch === all ? batch.filter((pending) => isOutdated(pending, answers)) : []
+        tell(
+          outdated.length === 0 ? batch : batch.filter((pending) => !outdated.includes(pending)),
+          answers,
+          answerLost,
+        )
+        if (outdated.length === 0) return
+        batch = outdated
+        continue
       } catch (error) {
         const fault = databaseFault(error)
         log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
@@ -138,47 +189,52 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
   }
 }
 
+/** Nothing to say but that it is done. */
+function isPlain({ settlement }: Pending): boolean {
+  return settlement.ending.is === 'acked'
+}
+
 /** Even the failure that takes a refused outcome's place was refused: then it is not the data. */
 function isHopeless(batch: readonly Pending[]): boolean {
   return batch.length === 1 && batch[0]?.refusedBy !== null
 }
 
 function asFailure(pending: Pending, error: Error): Pending {
-  const { id, lease, attempt } = pending.settlement
-  return {
-    settlement: {
-      id,
-      lease,
-      attempt,
-      failure: {
-        name: 'BugleError',
-        message: 'the database refused to store the outcome of this run',
-        failedBy: 'exhausted',
-        attempt,
-      },
+  const { settlement, done } = pending
+  const ending: Ending = {
+    is: 'failed',
+    error: {
+      name: 'BugleError',
+      message: 'the database refused to store the outcome of this run',
+      failedBy: 'invalid',
+      attempt: settlement.attempt,
     },
-    refusedBy: error,
-    done: pending.done,
+  }
+  return { settlement: { ...settlement, ending }, refusedBy: error, done }
+}
+
+function tell(batch: readonly Pending[], answers: Answers, answerLost: boolean): void {
+  const rows = new Map(answers.map((row) => [row.id, row]))
+  for (const { settlement, refusedBy, done } of batch) {
+    const row = rows.get(settlement.id)
+    if (row !== undefined && row.matched !== true) done(missed(settlement, row, answerLost))
+    else if (refusedBy !== null) done({ is: 'refused', error: refusedBy })
+    else if (row === undefined) done(durable)
+    else done(row.runAt == null ? { is: 'cancelled' } : { is: 'durable', runAt: row.runAt })
   }
 }
 
-function tell(batch: readonly Pending[], missed: Missed, answerLost: boolean): void {
-  const rows = new Map(missed.map((row) => [row.id, row]))
-  for (const { settlement, refusedBy, done } of batch) {
-    const row = rows.get(settlement.id)
-    if (row !== undefined && !(answerLost && wasOurs(settlement, row))) done({ is: 'stale', lease: row.lease })
-    else done(refusedBy === null ? durable : { is: 'refused', error: refusedBy })
-  }
+function missed({ lease, ending, ackedInTransaction }: Settlement, row: Answer, answerLost: boolean): Settled {
+  if (row.lease === null && ackedInTransaction) return { is: 'acked-before' }
+  const wouldRemove = ending.is === 'acked' || ending.is === 'archived'
+  const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'
+  return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
 }
 
 /** A row still running under the very lease that did not match: it was seen as it was before the statement. */
-function isOutdated(batch: readonly Pending[], missed: Missed): boolean {
-  return missed.some(({ id, lease, state }) => {
-    const own = batch.find(({ settlement }) => settlement.id === id)
-    return state === 'running' && lease === own?.settlement.lease
-  })
-}
-
-function wasOurs({ lease, failure }: Settlement, row: Missed[number]): boolean {
-  return row.lease === null || (failure !== null && row.state === 'failed' && row.lease === lease)
+function isOutdated({ settlement }: Pending, answers: Answers): boolean {
+  return answers.some(
+    ({ id, lease, state, matched }) =>
+      id === settlement.id && matched !== true && state === 'running' && lease === settlement.lease,
+  )
 }

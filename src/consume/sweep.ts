@@ -4,10 +4,12 @@ import { toError } from '../errors.js'
 const log = createDebug('bugle:sweep')
 
 /**
- * The slow safety net: one statement a worker asks which of its sleeping queues have ready rows.
+ * The slow safety net: one statement a worker asks which of its sleeping queues have ready rows, and when the nearest
+ * scheduled one of each is due.
  *
- * It finds what no notification tells of: rows written with triggers off, and everything while the listener is not
- * live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
+ * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener is
+ * not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
+ * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see due.ts).
  */
 export interface Sweeper {
   start(): void
@@ -21,55 +23,72 @@ export interface Sweepable {
   readonly isWaiting: boolean
   readonly isUnprotected: boolean
   raise(): void
+  /** The nearest scheduled job of its queue is due in so many ms. */
+  dueSeen(dueInMs: number): void
+}
+
+/** What a look finds of one queue; a queue of which it finds nothing is left out. */
+export interface Seen {
+  readonly name: string
+  readonly ready: boolean
+  readonly dueInMs: number | null
 }
 
 export interface SweeperOptions {
-  /** Between sweeps while all is well, jittered by a fifth; 0: none. */
+  /** Between sweeps while all is well, jittered by a tenth; 0: none. */
   readonly sweepMs: number
   readonly isLive: () => boolean
   readonly consumers: () => readonly Sweepable[]
-  /** Those of the queues that have ready rows. */
-  readonly look: (queues: readonly string[]) => Promise<readonly string[]>
+  readonly look: (queues: readonly string[]) => Promise<readonly Seen[]>
   readonly random: () => number
 }
 
 const shortMs = 1_000
-/** Node fires a longer timer at once. */
-const longestTimerMs = 2_147_483_647
+const dueLookMs = 30_000
 
 export function createSweeper({ sweepMs, isLive, consumers, look, random }: SweeperOptions): Sweeper {
   let timer: NodeJS.Timeout | undefined
-  let dueAt = Number.POSITIVE_INFINITY
-  let sweeping = false
+  /** On performance.now(): when to look next, and from when on a look counts as a sweep. */
+  let looksAt = Number.POSITIVE_INFINITY
+  let sweepsAt = Number.POSITIVE_INFINITY
+  let looking = false
   let stopped = true
 
   function schedule(): void {
-    if (stopped || sweeping) return
+    if (stopped || looking) return
+    const now = performance.now()
     const isShort = !isLive() || consumers().some((consumer) => consumer.isUnprotected)
-    const inMs = isShort
-      ? shortMs
-      : sweepMs === 0
-        ? Number.POSITIVE_INFINITY
-        : Math.min(sweepMs * (0.9 + 0.2 * random()), longestTimerMs)
-    // A sweep that is due sooner than that stays where it is.
-    if (performance.now() + inMs >= dueAt) return
+    // What is due sooner than that stays where it is.
+    sweepsAt = Math.min(sweepsAt, now + (isShort ? shortMs : untilSweep()))
+    const at = Math.min(looksAt, sweepsAt, now + dueLookMs * (0.9 + 0.1 * random()))
+    if (at === looksAt) return
+    looksAt = at
     clearTimeout(timer)
-    dueAt = performance.now() + inMs
-    timer = setTimeout(() => void sweep(), inMs)
+    timer = setTimeout(() => void lookAround(), Math.ceil(at - now))
   }
 
-  async function sweep(): Promise<void> {
-    dueAt = Number.POSITIVE_INFINITY
-    sweeping = true
-    const waiting = consumers().filter((consumer) => consumer.isWaiting)
+  function untilSweep(): number {
+    return sweepMs === 0 ? Number.POSITIVE_INFINITY : sweepMs * (0.9 + 0.2 * random())
+  }
+
+  async function lookAround(): Promise<void> {
+    looking = true
+    looksAt = Number.POSITIVE_INFINITY
+    const isSweep = performance.now() >= sweepsAt
+    if (isSweep) sweepsAt = Number.POSITIVE_INFINITY
+    const waiting = new Map(consumers().flatMap((one) => (one.isWaiting ? [[one.queue, one] as const] : [])))
     try {
-      const found = waiting.length === 0 ? [] : await look(waiting.map((consumer) => consumer.queue))
-      if (found.length > 0) log('found jobs in %d queues', found.length)
-      for (const consumer of waiting) if (found.includes(consumer.queue)) consumer.raise()
+      const found = waiting.size === 0 ? [] : await look([...waiting.keys()])
+      if (found.length > 0) log('%s: %o', isSweep ? 'swept' : 'looked for due jobs', found)
+      for (const { name, ready, dueInMs } of found) {
+        const consumer = waiting.get(name)
+        if (ready && isSweep) consumer?.raise()
+        if (dueInMs !== null) consumer?.dueSeen(dueInMs)
+      }
     } catch (error) {
       log('failed: %s', toError(error).message)
     } finally {
-      sweeping = false
+      looking = false
       schedule()
     }
   }
@@ -82,7 +101,8 @@ export function createSweeper({ sweepMs, isLive, consumers, look, random }: Swee
     hurry: schedule,
     stop() {
       stopped = true
-      dueAt = Number.POSITIVE_INFINITY
+      looksAt = Number.POSITIVE_INFINITY
+      sweepsAt = Number.POSITIVE_INFINITY
       clearTimeout(timer)
     },
   }

@@ -11,7 +11,7 @@ import { newestMigration, type StatementName, type Statements } from './statemen
 const log = createDebug('bugle:database')
 
 /**
- * The way to the database: two pools for statements, and sessions for what must stay on one connection.
+ * The way to the database: three pools for statements, and sessions for what must stay on one connection.
  *
  * Nothing is opened before it is needed. The first need looks at the server once, on a session of its own: is it
  * reached, is it ours, which settings does it know; then the pools are made for what was found.
@@ -33,9 +33,9 @@ export interface Database {
   /**
    * One autocommit statement. Call `ready` before the first.
    *
-   * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. Everything else
-   * is given 10 s. What is still running on the server then was rolled back there, some seconds earlier; with
-   * `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
+   * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. So have an operator's
+   * calls. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
+   * earlier; with `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means
    */
@@ -61,8 +61,30 @@ export interface DatabaseOptions {
 
 interface Pools {
   readonly puts: Pool
+  /** An operator's calls. */
+  readonly admin: Pool
+  /** What consumers need. */
   readonly rest: Pool
 }
+
+const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
+  cancel: 'admin',
+  collect_archived: 'admin',
+  collect_failed: 'admin',
+  job_find: 'admin',
+  jobs_find: 'admin',
+  put: 'puts',
+  put_keep: 'puts',
+  put_many: 'puts',
+  put_reject: 'puts',
+  put_replace: 'puts',
+  requeue: 'admin',
+  requeue_archived: 'admin',
+  requeue_failed: 'admin',
+}
+
+/** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
+const adminPoolSize = 2
 
 interface Patience {
   /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
@@ -72,8 +94,23 @@ interface Patience {
 
 const patience: Readonly<Record<keyof Pools, Patience>> = {
   puts: { statementMs: 60_000, deadlineMs: 65_000 },
+  admin: { statementMs: 60_000, deadlineMs: 65_000 },
   rest: { statementMs: 8_000, deadlineMs: 10_000 },
 }
+
+/**
+ * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may use
+ * all it has. (A generic plan would have to walk past the filters that are not given.)
+ */
+const freePlans = {
+  plan_cache_mode: 'force_custom_plan',
+  enable_seqscan: 'on',
+  enable_sort: 'on',
+  enable_bitmapscan: 'on',
+  enable_hashjoin: 'on',
+  enable_mergejoin: 'on',
+  enable_material: 'on',
+} as const
 
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage } = options
@@ -94,15 +131,16 @@ export function createDatabase(options: DatabaseOptions): Database {
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
     pools = {
       puts: openPool(patience.puts, forPuts),
+      admin: openPool(patience.admin, adminPoolSize, freePlans),
       rest: openPool(patience.rest, Math.max(1, options.poolSize - forPuts)),
     }
   }
 
-  function openPool({ statementMs }: Patience, poolSize: number): Pool {
+  function openPool({ statementMs }: Patience, poolSize: number, plans: typeof freePlans | null = null): Pool {
     return createPool({
       ...options,
       poolSize,
-      settings: options.prepare ? sessionSettings(serverVersion, statementMs) : {},
+      settings: options.prepare ? { ...sessionSettings(serverVersion, statementMs), ...plans } : {},
     })
   }
 
@@ -176,7 +214,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
       if (ended) throw closedError()
       if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const kind = name === 'put' || name === 'put_many' ? 'puts' : 'rest'
+      const kind = poolOf[name] ?? 'rest'
       try {
         const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
         outage.answered()
@@ -197,7 +235,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end() {
       ended = true
       await looking?.catch(() => {})
-      await Promise.all([pools?.puts.end(), pools?.rest.end()])
+      await Promise.all([pools?.puts.end(), pools?.admin.end(), pools?.rest.end()])
       pools = null
     },
   }

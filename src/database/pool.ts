@@ -11,8 +11,8 @@ export type Parameter = string | number | null
 /**
  * Single autocommit statements over a few connections, each with a deadline.
  *
- * There are two in a process: one for puts, of which a service may have many at once or long ones, and one for what
- * consumers need. So a claim never waits behind a put.
+ * There are three in a process: one for puts, of which a service may have many at once or long ones, one for an operator's
+ * calls, and one for what consumers need. So a claim never waits behind a put.
  */
 export interface Pool {
   query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>

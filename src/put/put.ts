@@ -1,45 +1,60 @@
 import type { Database } from '../database/database.js'
+import { callError } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
-import { BugleError, databaseFault, toError } from '../errors.js'
-import { type PutOptions, resolvePutOptions } from '../options.js'
-import { encodePayload } from '../payload.js'
+import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
+import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from '../options.js'
+import type { Payloads } from '../payloads.js'
+import type { PutOptionsOf } from '../queues.js'
+import { type KeyedJob, resolveKeys } from './keys.js'
 import { inTransaction } from './transaction.js'
+
+export interface PutParts {
+  readonly database: Database
+  readonly payloads: Payloads
+}
+
+interface IdRow {
+  readonly id: string
+  readonly key: string | null
+}
 
 /**
  * Insert one job.
  *
  * @param queue - a checked name
- * @returns the new job's id
- * @throws BugleError `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `INVALID_OPTION`: nothing was sent; `DATABASE_DOWN`,
- *   `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written; `RESULT_UNKNOWN`
+ * @returns the new job's id; with a key that waits already, and the modes 'replace' and 'keep', that of the waiting job
+ * @throws BugleError `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`: nothing was sent;
+ *   `KEY_TAKEN`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written; `RESULT_UNKNOWN`
  * @see sql/statements/put.sql
  */
 export async function put(
-  database: Database,
-  maxPayloadBytes: number,
+  { database, payloads }: PutParts,
   queue: string,
   payload: unknown,
   options: PutOptions | undefined,
 ): Promise<string> {
-  const { priority, tx } = resolvePutOptions(options)
-  const text = encodePayload(payload, { what: 'payload', maxBytes: maxPayloadBytes })
-  const [row] = await write<{ id: string }>(database, tx, 'put', [queue, text, priority])
-  if (row === undefined) throw new Error('put: the database answered without an id')
-  return row.id
+  const own = resolvePutOptions(options)
+  const { tx, priority, kind, key, keyMode } = own
+  const text = await payloads.encodeJob(queue, kind, payload, 'payload')
+  const [row] = isPlain(own)
+    ? await write<IdRow>(database, tx, 'put', [queue, text, priority, kind])
+    : await write<IdRow>(database, tx, statementFor(own), [queue, `[${jobText(text, own)}]`])
+  if (row !== undefined) return row.id
+  if (keyMode === 'reject') throw keyTaken(`a job with the key ${describe(key)} waits in the queue ${describe(queue)}`)
+  throw new Error('put: the database answered without an id')
 }
 
 /**
  * Insert many jobs of one queue, in one statement: all of them or none.
  *
  * @param options - for all, or a function that is asked for each
- * @returns the new ids, in the order of the payloads
+ * @returns the ids, in the order of the payloads; where several have one key, the same id for each
  * @throws as `put`; the message names the index of the payload at fault
  * @see sql/statements/put_many.sql
  */
 export async function putMany(
-  database: Database,
-  maxPayloadBytes: number,
+  { database, payloads: ways }: PutParts,
   queue: string,
   payloads: readonly unknown[],
   options: PutOptions | PutOptionsOf<unknown> | undefined,
@@ -49,18 +64,60 @@ export async function putMany(
   }
   const optionsOf = typeof options === 'function' ? options : () => undefined
   const common = typeof options === 'function' ? undefined : resolvePutOptions(options)
-  let tx = common?.tx
-  // Array.from: a hole is an undefined payload, and refused as one.
-  const jobs = Array.from(payloads, (payload: unknown, index) => {
-    const text = encodePayload(payload, { what: `payloads[${index}]`, maxBytes: maxPayloadBytes })
+  const jobs: KeyedJob[] = []
+  let first = common
+  // entries: a hole is an undefined payload, and refused as one.
+  for (const [index, payload] of payloads.entries()) {
     const own = common ?? resolvePutOptions(optionsOf(payload, index))
-    if (index === 0) tx = own.tx
-    else if (own.tx !== tx) throw new BugleError('INVALID_OPTION', 'putMany: tx must be the same for all jobs')
-    return `{"payload":${text},"priority":${own.priority}}`
-  })
-  if (jobs.length === 0) return []
-  const rows = await write<{ id: string }>(database, tx, 'put_many', [queue, joined(jobs)])
-  return rows.map((row) => row.id)
+    first ??= own
+    demandSame('tx', index, own.tx, first.tx)
+    if (own.key !== null) demandSame('keyMode', index, own.keyMode, keyModeOf(jobs) ?? own.keyMode)
+    const text = ways.encodeJob(queue, own.kind, payload, `payloads[${index}]`)
+    // No await where there is no schema: a batch of thousands is encoded in one go.
+    jobs.push({ key: own.key, keyMode: own.keyMode, text: jobText(typeof text === 'string' ? text : await text, own) })
+  }
+  if (first === undefined || jobs.length === 0) return []
+
+  const { kept, idsFor } = resolveKeys(jobs)
+  const keyMode = keyModeOf(kept)
+  // Rejecting is the unique index's work: it refuses the whole statement.
+  const statement = keyMode === null || keyMode === 'reject' ? 'put_many' : keyedStatements[keyMode]
+  const rows = await write<IdRow>(database, first.tx, statement, [queue, joined(kept.map(({ text }) => text))])
+  return idsFor(rows)
+}
+
+const keyedStatements = { replace: 'put_replace', keep: 'put_keep', reject: 'put_reject' } as const
+
+/** One job of a batch decides: all of them with a key have the same mode. */
+function keyModeOf(jobs: readonly KeyedJob[]): KeyedJob['keyMode'] | null {
+  return jobs.find(({ key }) => key !== null)?.keyMode ?? null
+}
+
+function demandSame(name: string, index: number, own: unknown, first: unknown): void {
+  if (own === first) return
+  throw new BugleError('INVALID_OPTION', `putMany: ${name} must be the same for all jobs; that of job ${index} differs`)
+}
+
+/** Whether the shortest statement will do. */
+function isPlain({ runAt, delayMs, key, flags, maxAttempts }: ResolvedPutOptions): boolean {
+  return runAt === null && delayMs === null && key === null && flags.length === 0 && maxAttempts === null
+}
+
+function statementFor({ key, keyMode }: ResolvedPutOptions): StatementName {
+  return key === null ? 'put_many' : keyedStatements[keyMode]
+}
+
+/** A job as JSON text, for the statements that insert from a list. Left out is what is null. */
+function jobText(payload: string, own: ResolvedPutOptions): string {
+  const { priority, kind, runAt, delayMs, key, flags, maxAttempts } = own
+  let text = `{"payload":${payload},"priority":${priority}`
+  if (kind !== null) text += `,"kind":${JSON.stringify(kind)}`
+  if (runAt !== null) text += `,"run_at":${runAt}`
+  if (delayMs !== null) text += `,"delay_ms":${delayMs}`
+  if (key !== null) text += `,"key":${JSON.stringify(key)}`
+  if (flags.length > 0) text += `,"flags":${JSON.stringify(flags)}`
+  if (maxAttempts !== null) text += `,"max_attempts":${maxAttempts}`
+  return `${text}}`
 }
 
 function joined(jobs: readonly string[]): string {
@@ -74,8 +131,8 @@ function joined(jobs: readonly string[]): string {
   }
 }
 
-/** Options of each job; `tx` must be the same for all. */
-export type PutOptionsOf<Payload> = (payload: Payload, index: number) => PutOptions | undefined
+/** Batches of several callers that share keys may lock them in different orders: the one that lost is sent again. */
+const mostDeadlocks = 10
 
 async function write<Row>(
   database: Database,
@@ -85,33 +142,27 @@ async function write<Row>(
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()
-  try {
-    if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
-    return await database.query<Row>(statement, parameters)
-  } catch (error) {
-    throw writeError(error)
+  for (let deadlocks = 0; ; ) {
+    try {
+      if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
+      return await database.query<Row>(statement, parameters)
+    } catch (error) {
+      // In the caller's transaction everything before is lost with it, so it is the caller's to begin again.
+      if (send === undefined && sqlState(error) === '40P01' && deadlocks < mostDeadlocks) deadlocks += 1
+      else throw writeError(error)
+    }
   }
 }
 
-/**
- * A failed write as its caller should see it.
- *
- * @returns a BugleError, or the driver's own error where no code of ours says it better
- */
+function keyTaken(what: string, cause?: unknown): BugleError {
+  return new BugleError('KEY_TAKEN', `put: ${what}, and nothing was written`, cause === undefined ? {} : { cause })
+}
+
+/** A failed write as its caller should see it. */
 function writeError(error: unknown): Error {
-  if (error instanceof BugleError) return error
-  const { message } = toError(error)
-  const cause = { cause: error }
-  switch (databaseFault(error)) {
-    case 'down':
-      return new BugleError('DATABASE_DOWN', `put: nothing was written: ${message}`, cause)
-    case 'unknown':
-      return new BugleError('RESULT_UNKNOWN', `put: the answer was lost, it may have been written: ${message}`, cause)
-    case 'not-migrated':
-      return new BugleError('NOT_MIGRATED', `put: ${message}: run \`await bugle.migrate()\``, cause)
-    case 'data':
-      return new BugleError('INVALID_PAYLOAD', `put: the database refused the data: ${message}`, cause)
-    default:
-      return toError(error)
-  }
+  if (sqlState(error) === '23505')
+    return keyTaken(`a job with one of the keys waits (${toError(error).message})`, error)
+  if (databaseFault(error) !== 'data') return callError('put', error, 'writes')
+  const message = `put: the database refused the data: ${toError(error).message}`
+  return new BugleError('INVALID_PAYLOAD', message, { cause: error })
 }

@@ -13,7 +13,7 @@ export type Transaction =
   | PostgresJsTransaction
   /** A pg client, between its BEGIN and COMMIT. */
   | PgClient
-  /** For every other driver. */
+  /** What `fromKysely`, `fromDrizzle`, `fromKnex` and `fromPrisma` return; write one for any other library. */
   | SendInTransaction
 
 export interface PostgresJsTransaction {
@@ -44,6 +44,8 @@ export function inTransaction(tx: unknown): <Row>(text: string, values: readonly
 
 function sender(tx: unknown): (text: string, values: Parameter[]) => PromiseLike<unknown> {
   if (typeof tx === 'function') {
+    // A Knex is a function too: it would take the text for the name of a table.
+    if ('raw' in tx) throw notTransaction('a Knex')
     if (!('unsafe' in tx)) return tx as (text: string, values: Parameter[]) => PromiseLike<unknown>
     // A postgres.js instance is a pool, and has begin; its transaction has savepoint.
     if (!('savepoint' in tx)) throw notTransaction('a postgres.js instance: pass what sql.begin gives its callback')
@@ -59,6 +61,7 @@ function sender(tx: unknown): (text: string, values: Parameter[]) => PromiseLike
 function notTransaction(got: string): BugleError {
   return new BugleError(
     'INVALID_OPTION',
-    `tx must be a postgres.js transaction, a pg client, or a function (text, values) => rows; got ${got}`,
+    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma returns, ' +
+      `or a function (text, values) => rows; got ${got}`,
   )
 }

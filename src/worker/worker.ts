@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import createDebug from 'debug'
-import { createSweeper, type Sweepable, type Sweeper } from '../consume/sweep.js'
+import type { Collector } from '../admin/collector.js'
+import { createSweeper, type Seen, type Sweepable, type Sweeper } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession } from '../database/control.js'
 import type { Database } from '../database/database.js'
 import { unlessAborted } from '../database/deadline.js'
@@ -41,6 +42,8 @@ export interface WorkerOptions {
   readonly events: Events
   readonly listen: boolean
   readonly sweepMs: number
+  /** Works while there are consumers. */
+  readonly collector: Collector
   readonly random: () => number
 }
 
@@ -89,8 +92,7 @@ export function createWorker(options: WorkerOptions): Worker {
       sweepMs: options.sweepMs,
       isLive: () => listener?.health === 'live',
       consumers: () => [...consumers.values()],
-      look: async (queues) =>
-        (await database.query<{ name: string }>('sweep', [JSON.stringify(queues)])).map((row) => row.name),
+      look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
       random,
     })
     return { control, listener, sweeper }
@@ -104,6 +106,7 @@ export function createWorker(options: WorkerOptions): Worker {
       await parts.control?.start()
       await parts.listener?.start()
       parts.sweeper.start()
+      options.collector.start()
       log('%s started', id)
     } catch (error) {
       await stop()
@@ -115,6 +118,7 @@ export function createWorker(options: WorkerOptions): Worker {
     const stopping = parts
     parts = null
     stopping?.sweeper.stop()
+    await options.collector.stop()
     stopping?.listener?.stop()
     await stopping?.control?.stop()
     await database.query('worker_delete', [id]).catch((error) => log('%s: row not deleted: %s', id, error.message))

@@ -1,14 +1,18 @@
 import { expect, test } from 'vitest'
-import { createSettler, type Missed, type Settlement } from '../../src/consume/settler.js'
+import { type Answers, createSettler, type Ending, type Settled, type Settlement } from '../../src/consume/settler.js'
 import { signal } from '../support/signal.js'
 
-function settlement(id: string, failure: Settlement['failure'] = null): Settlement {
-  return { id, lease: '7', attempt: 1, failure }
+function settlement(id: string, ending: Ending = { is: 'acked' }, ackedInTransaction = false): Settlement {
+  return { id, lease: '7', attempt: 1, ending, ackedInTransaction }
 }
 
-const failure = { name: 'Error', message: 'no', failedBy: 'exhausted', attempt: 1 }
+const error = { name: 'Error', message: 'no', failedBy: 'exhausted', attempt: 1 } as const
+const failed: Ending = { is: 'failed', error }
+const archived: Ending = { is: 'archived', result: '1' }
+const waiting: Ending = { is: 'waiting', delayMs: 5, keptAttempt: true, error, progress: null }
+const durable: Settled = { is: 'durable', runAt: null }
 
-function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Missed>) {
+function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answers>) {
   const errors: Error[] = []
   return { errors, settler: createSettler({ write, onError: (error) => errors.push(error), random: () => 0.5 }) }
 }
@@ -29,14 +33,14 @@ test('outcomes that come while one statement is in flight go together with the n
   while (batches.length === 0) await new Promise((resolve) => setImmediate(resolve))
   const others = ['2', '3', '4'].map((id) => settler.settle(settlement(id)))
   gate.resolve()
-  expect(await Promise.all([first, ...others])).toEqual(Array(4).fill({ is: 'durable' }))
+  expect(await Promise.all([first, ...others])).toEqual(Array(4).fill(durable))
   expect(batches).toEqual([['1'], ['2', '3', '4']])
 })
 
 test('an outcome that did not match is stale; the others are durable', async () => {
   const { settler } = settlerUnderTest(async () => [{ id: '2', lease: '9', state: 'running' }])
   expect(await Promise.all([settler.settle(settlement('1')), settler.settle(settlement('2'))])).toEqual([
-    { is: 'durable' },
+    durable,
     { is: 'stale', lease: '9' },
   ])
 })
@@ -46,25 +50,65 @@ test('a missing row is stale: somebody else has finished the job', async () => {
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'stale', lease: null })
 })
 
-test('after a lost answer a missing row, and one failed under our lease, are ours; any other is stale', async () => {
-  let tries = 0
-  const { settler } = settlerUnderTest(async () => {
-    tries += 1
-    if (tries === 1) throw databaseError('CONNECTION_CLOSED')
-    return [
-      { id: '1', lease: null, state: null },
-      { id: '2', lease: '7', state: 'failed' },
-      { id: '3', lease: '8', state: 'running' },
-      // Given back by others under our lease: it runs again, and is not ours.
-      { id: '4', lease: '7', state: 'ready' },
-    ]
+const afterLostAnswer: { ending: Ending; row: Omit<Answers[number], 'id'>; settled: Settled['is'] }[] = [
+  { ending: { is: 'acked' }, row: { lease: null, state: null }, settled: 'durable' },
+  { ending: { is: 'acked' }, row: { lease: '8', state: 'running' }, settled: 'stale' },
+  // Given back by others under our lease: it runs again, and is not ours.
+  { ending: { is: 'acked' }, row: { lease: '7', state: 'ready' }, settled: 'stale' },
+  { ending: archived, row: { lease: null, state: null }, settled: 'durable' },
+  { ending: failed, row: { lease: '7', state: 'failed' }, settled: 'durable' },
+  // Requeued, or cancelled, since.
+  { ending: failed, row: { lease: '7', state: 'ready' }, settled: 'durable' },
+  { ending: waiting, row: { lease: '7', state: 'scheduled' }, settled: 'durable' },
+  { ending: waiting, row: { lease: '7', state: 'failed' }, settled: 'durable' },
+  { ending: waiting, row: { lease: null, state: null }, settled: 'stale' },
+  // Not written, and never will be: somebody else has changed the row's owner.
+  { ending: waiting, row: { lease: '7', state: 'running' }, settled: 'stale' },
+]
+for (const { ending, row, settled } of afterLostAnswer) {
+  test(`after a lost answer of "${ending.is}" a row ${row.lease} ${row.state} is ${settled}`, async () => {
+    let tries = 0
+    const { settler } = settlerUnderTest(async () => {
+      tries += 1
+      if (tries === 1) throw databaseError('CONNECTION_CLOSED')
+      return [{ id: '1', ...row }]
+    })
+    expect((await settler.settle(settlement('1', ending))).is).toBe(settled)
   })
-  const all = ['1', '2', '3', '4'].map((id) => settler.settle(settlement(id, id === '2' ? failure : null)))
-  expect(await Promise.all(all)).toEqual([
-    { is: 'durable' },
-    { is: 'durable' },
-    { is: 'stale', lease: '8' },
-    { is: 'stale', lease: '7' },
+}
+
+test('what the database says of jobs that wait: from when on, or that a cancel came first', async () => {
+  const { settler } = settlerUnderTest(async () => [
+    { id: '1', lease: '7', state: 'scheduled', matched: true, runAt: 1_000 },
+    { id: '2', lease: '7', state: 'failed', matched: true, runAt: null },
+  ])
+  expect(await Promise.all(['1', '2', '3'].map((id) => settler.settle(settlement(id, waiting))))).toEqual([
+    { is: 'durable', runAt: 1_000 },
+    { is: 'cancelled' },
+    durable,
+  ])
+})
+
+test('a missing row after an ack in the handler’s transaction is that ack', async () => {
+  const { settler } = settlerUnderTest(async () => [
+    { id: '1', lease: null, state: null },
+    { id: '2', lease: '8', state: 'running' },
+  ])
+  const all = ['1', '2', '3'].map((id) => settler.settle(settlement(id, waiting, true)))
+  expect(await Promise.all(all)).toEqual([{ is: 'acked-before' }, { is: 'stale', lease: '8' }, durable])
+})
+
+test('plain acks and other outcomes never share a statement', async () => {
+  const batches: string[][] = []
+  const { settler } = settlerUnderTest(async (batch) => {
+    batches.push(batch.map(({ id, ending }) => `${id} ${ending.is}`))
+    return []
+  })
+  const endings: Ending[] = [{ is: 'acked' }, failed, { is: 'acked' }, waiting]
+  await Promise.all(endings.map((ending, index) => settler.settle(settlement(String(index), ending))))
+  expect(batches).toEqual([
+    ['0 acked', '2 acked'],
+    ['1 failed', '3 waiting'],
   ])
 })
 
@@ -75,7 +119,7 @@ test('a lost answer whose statement commits during the next one is looked at onc
     if (tries === 1) throw databaseError('ECONNRESET')
     return [{ id: '1', lease: tries === 2 ? '7' : null, state: tries === 2 ? 'running' : null }]
   })
-  expect(await settler.settle(settlement('1'))).toEqual({ is: 'durable' })
+  expect(await settler.settle(settlement('1'))).toEqual(durable)
   expect(tries).toBe(3)
 })
 
@@ -92,17 +136,20 @@ test('an answer that was not lost leaves a missing row stale, also after a refus
 test('one poisoned outcome becomes a failure that says so; the others of its batch are settled', async () => {
   const written: Settlement[] = []
   const { settler } = settlerUnderTest(async (batch) => {
-    if (batch.some(({ id, failure }) => id === '3' && failure?.message === 'poison')) throw databaseError('22P05')
+    if (batch.some(({ ending }) => ending.is === 'archived' && ending.result === 'poison')) throw databaseError('22P05')
     written.push(...batch)
     return []
   })
   const all = ['1', '2', '3', '4', '5'].map((id) =>
-    settler.settle(settlement(id, id === '3' ? { ...failure, message: 'poison' } : null)),
+    settler.settle(settlement(id, { is: 'archived', result: id === '3' ? 'poison' : '1' })),
   )
   const settled = await Promise.all(all)
   expect(settled.map(({ is }) => is)).toEqual(['durable', 'durable', 'refused', 'durable', 'durable'])
   expect(written.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5'])
-  expect(written.find(({ id }) => id === '3')?.failure?.message).toContain('refused to store the outcome')
+  expect(written.find(({ id }) => id === '3')?.ending).toMatchObject({
+    is: 'failed',
+    error: { message: expect.stringContaining('refused to store the outcome'), failedBy: 'invalid' },
+  })
 })
 
 test('any other refusal is told, and the outcome is kept until it is durable', async () => {
@@ -112,7 +159,7 @@ test('any other refusal is told, and the outcome is kept until it is durable', a
     if (tries <= 2) throw databaseError('42501')
     return []
   })
-  expect(await settler.settle(settlement('1'))).toEqual({ is: 'durable' })
+  expect(await settler.settle(settlement('1'))).toEqual(durable)
   expect(errors.map(({ message }) => message)).toEqual(['code 42501', 'code 42501'])
 })
 
@@ -123,9 +170,9 @@ test('two outcomes of one job never share a statement: each is held against its 
     return []
   })
   await Promise.all([
-    settler.settle({ id: '1', lease: '1', attempt: 1, failure: null }),
-    settler.settle({ id: '2', lease: '5', attempt: 1, failure: null }),
-    settler.settle({ id: '1', lease: '2', attempt: 2, failure: null }),
+    settler.settle({ ...settlement('1'), lease: '1' }),
+    settler.settle({ ...settlement('2'), lease: '5' }),
+    settler.settle({ ...settlement('1'), lease: '2', attempt: 2 }),
   ])
   expect(batches).toEqual([['1/1', '2/5'], ['1/2']])
 })

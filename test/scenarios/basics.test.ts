@@ -240,11 +240,15 @@ test('A7 stop and start does not run failed jobs again', async ({ db }) => {
   const bugle = db.bugle()
   const runs: unknown[] = []
   const start = () =>
-    bugle.consume('emails', (job) => {
-      runs.push(job.payload)
-      if (job.payload === 'throws') throw new Error('broken')
-      return job.payload === 'rejected' ? reject('no') : undefined
-    })
+    bugle.consume(
+      'emails',
+      (job) => {
+        runs.push(job.payload)
+        if (job.payload === 'throws') throw new Error('broken')
+        return job.payload === 'rejected' ? reject('no') : undefined
+      },
+      { retryStrategy: false },
+    )
   await bugle.putMany('emails', ['throws', 'rejected'])
   const first = await start()
   await first.idle()

@@ -100,7 +100,7 @@ for (const [way, fail] of Object.entries(ways)) {
         order.push(payload)
         return payload === 'good' ? undefined : fail(thrown[payload as string]?.value())
       },
-      { concurrency: 1 },
+      { concurrency: 1, retryStrategy: false },
     )
     // After each bad job one that is good, in the only slot.
     const jobs = names.flatMap((name) => [name, 'good'])
@@ -128,7 +128,10 @@ for (const [way, fail] of Object.entries(ways)) {
       const failed = db.collect(bugle, 'job:failed')
       const acked = db.collect(bugle, 'job:acked')
       const [id, next] = await bugle.putMany('emails', ['bad', 'good'])
-      await bugle.consume('emails', (job) => (job.payload === 'bad' ? fail(value()) : undefined), { concurrency: 1 })
+      await bugle.consume('emails', (job) => (job.payload === 'bad' ? fail(value()) : undefined), {
+        concurrency: 1,
+        retryStrategy: false,
+      })
       expect((await acked.next()).id).toBe(next)
       expect(await db.jobs()).toMatchObject([
         { id, state: 'failed', attempt: 1, last_error: { failedBy: 'exhausted', attempt: 1 } },
@@ -154,7 +157,10 @@ for (const [what, value] of Object.entries(reasons)) {
     const failed = db.collect(bugle, 'job:failed')
     const acked = db.collect(bugle, 'job:acked')
     await bugle.putMany('emails', ['bad', 'good'])
-    await bugle.consume('emails', (job) => (job.payload === 'bad' ? reject(value()) : undefined), { concurrency: 1 })
+    await bugle.consume('emails', (job) => (job.payload === 'bad' ? reject(value()) : undefined), {
+      concurrency: 1,
+      retryStrategy: false,
+    })
     await acked.next()
     expect(failed.all).toMatchObject([{ cause: 'rejected', error: { code: 'REJECTED' } }])
     expect(await db.jobs()).toMatchObject([
@@ -177,7 +183,7 @@ test('D6 message, stack, code, cause and attempt of the error are stored and tol
   const failed = db.collect(bugle, 'job:failed')
   const root = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
   const error = new TypeError('could not send', { cause: root })
-  const consumer = await bugle.consume('emails', () => Promise.reject(error))
+  const consumer = await bugle.consume('emails', () => Promise.reject(error), { retryStrategy: false })
   const id = await bugle.put('emails', null)
   expect(await failed.next()).toEqual({
     queue: 'emails',
@@ -207,7 +213,9 @@ test('D6 message, stack, code, cause and attempt of the error are stored and tol
 
 test('D6 a message and a stack of megabytes are stored cut', async ({ db }) => {
   const bugle = db.bugle()
-  const consumer = await bugle.consume('emails', () => Promise.reject(new Error('€'.repeat(2_000_000))))
+  const consumer = await bugle.consume('emails', () => Promise.reject(new Error('€'.repeat(2_000_000))), {
+    retryStrategy: false,
+  })
   await bugle.put('emails', null)
   await consumer.idle()
   const [row] = await db.jobs()
@@ -229,7 +237,7 @@ test('F9 error texts with NUL and lone surrogates are stored, and the others of 
       if (payload === 3) return reject('reason \udfff\0')
       if (payload === 4) throw Object.assign(new Error('x'), { code: '\0', name: '\ud800', stack: 'at \0' })
     },
-    { concurrency: 9 },
+    { concurrency: 9, retryStrategy: false },
   )
   await bugle.putMany('emails', [0, 1, 2, 3, 4, 5, 6, 7, 8])
   await consumer.idle()
@@ -259,7 +267,7 @@ test('F9 a failure that the database refuses becomes one that says so, and the o
       if (payload === 3) throw new Error('poison')
       if (payload === 5) return reject('well founded')
     },
-    { concurrency: 9 },
+    { concurrency: 9, retryStrategy: false },
   )
   await bugle.putMany('emails', [0, 1, 2, 3, 4, 5, 6, 7, 8])
   await consumer.idle()
@@ -268,7 +276,7 @@ test('F9 a failure that the database refuses becomes one that says so, and the o
     {
       payload: 3,
       state: 'failed',
-      last_error: { message: expect.stringContaining('refused to store'), failedBy: 'exhausted', attempt: 1 },
+      last_error: { message: expect.stringContaining('refused to store'), failedBy: 'invalid', attempt: 1 },
     },
     { payload: 5, state: 'failed', last_error: { message: 'well founded', failedBy: 'rejected' } },
   ])
@@ -293,7 +301,7 @@ test('F9 an ack that the database refuses, for a row of others that refers to th
   expect(await db.jobs()).toMatchObject([
     { id: second, state: 'failed', last_error: { message: expect.stringContaining('refused to store') } },
   ])
-  expect(failed.all).toMatchObject([{ id: second, cause: 'exhausted', error: { code: '23503' } }])
+  expect(failed.all).toMatchObject([{ id: second, cause: 'invalid', error: { code: '23503' } }])
 })
 
 const brokenListeners: Record<string, () => unknown> = {
@@ -352,7 +360,7 @@ for (const [what, value] of Object.entries(listenersThrow)) {
     bugle.on('callback:error', () => {
       throw value()
     })
-    const consumer = await bugle.consume('emails', () => {}, { concurrency: 1 })
+    const consumer = await bugle.consume('emails', () => {}, { concurrency: 1, retryStrategy: false })
     await bugle.putMany('emails', [1, 2])
     await consumer.idle()
     expect(await db.jobs()).toEqual([])
@@ -375,9 +383,8 @@ test('D1 a listener that is added once is called once, and one that is taken off
 
 test('D1 an error of ours that a handler throws keeps its code', async ({ db }) => {
   const bugle = db.bugle()
-  const consumer = await bugle.consume('emails', async () => {
-    await bugle.put('', null)
-  })
+  const put = async (): Promise<void> => void (await bugle.put('', null))
+  const consumer = await bugle.consume('emails', put, { retryStrategy: false })
   const failed = db.collect(bugle, 'job:failed')
   await bugle.put('emails', null)
   await consumer.idle()

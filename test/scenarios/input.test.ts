@@ -111,6 +111,20 @@ const badPutOptions: Record<string, [options: unknown, message: RegExp]> = {
   'priority 1.5': [{ priority: 1.5 }, /priority/],
   "priority '3'": [{ priority: '3' }, /priority/],
   'priority null': [{ priority: null }, /priority/],
+  "kind ''": [{ kind: '' }, /kind must be a string of 1 to 128 characters/],
+  'kind with NUL': [{ kind: 'a\0' }, /kind/],
+  'a key of 256 characters': [{ key: 'k'.repeat(256) }, /key must be a string of 1 to 255 characters/],
+  'keyMode without a key': [{ keyMode: 'keep' }, /give the key/],
+  "keyMode 'drop'": [{ key: 'a', keyMode: 'drop' }, /keyMode must be "replace", "keep" or "reject"/],
+  'runAt a text': [{ runAt: '2030-01-01' }, /runAt must be a valid Date/],
+  'runAt an invalid Date': [{ runAt: new Date(Number.NaN) }, /runAt must be a valid Date/],
+  'runAt in the year 9999': [{ runAt: new Date('9999-01-01') }, /at most a hundred years ahead/],
+  'delayMs -1': [{ delayMs: -1 }, /delayMs must be milliseconds from 0 up; got -1/],
+  'delayMs Infinity': [{ delayMs: Number.POSITIVE_INFINITY }, /delayMs/],
+  'both runAt and delayMs': [{ runAt: new Date(), delayMs: 1 }, /not both/],
+  'flags a text': [{ flags: 'gpu' }, /flags must be an array/],
+  'a flag that is empty': [{ flags: ['gpu', ''] }, /flags\[1\] must be/],
+  'maxAttempts 0': [{ maxAttempts: 0 }, /maxAttempts must be a whole number from 1/],
   'tx null': [{ tx: null }, /tx must be .* got null/],
   'tx a number': [{ tx: 5 }, /tx must be .* got number/],
   'tx an object that has no query': [{ tx: {} }, /tx must be/],
@@ -209,6 +223,14 @@ const badConsumeOptions: Record<string, [options: unknown, message: RegExp]> = {
   "concurrency '3'": [{ concurrency: '3' }, /concurrency.*got "3"/],
   'concurrency Infinity': [{ concurrency: Number.POSITIVE_INFINITY }, /concurrency/],
   "outcome 'maybe'": [{ outcome: 'maybe' }, /outcome must be "implicit" or "explicit"; got "maybe"/],
+  'a retry strategy that is none': [{ retryStrategy: 'fast' }, /retryStrategy/],
+  'an onFailed that is none': [{ onFailed: 'page me' }, /onFailed must be a function; got "page me"/],
+  "unknownKinds 'drop'": [{ unknownKinds: 'drop' }, /unknownKinds must be "leave" or "fail"/],
+  'flags that are no array': [{ withoutFlags: 'gpu' }, /withoutFlags must be an array/],
+  'a flag that is no text': [{ withoutFlags: [5] }, /withoutFlags\[0\] must be a string/],
+  "keep 'none'": [{ keep: 'none' }, /keep must be "failed" or "all"/],
+  'middleware that is no array': [{ middleware: () => {} }, /middleware must be an array/],
+  'a middleware that is no function': [{ middleware: [5] }, /middleware\[0\] must be a function; got 5/],
   'a signal that is none': [{ signal: new AbortController() }, /signal must be an AbortSignal/],
   'null for options': [null, /must be an object of options; got null/],
 }
@@ -220,10 +242,10 @@ test('input: bad consume options are INVALID_OPTION, and nothing is started', as
     expect(refused.code, what).toBe('INVALID_OPTION')
     expect(refused.message, what).toMatch(message)
   }
-  for (const handler of [undefined, null, 'handler', {}]) {
+  for (const handler of [undefined, null, 'handler', {}, { kind: 5 }, { '': () => {} }, [() => {}]]) {
     expect(await refusal(() => bugle.consume('emails', handler as never))).toMatchObject({
       code: 'INVALID_OPTION',
-      message: expect.stringMatching(/^handler must be a function/),
+      message: expect.stringMatching(/^(handler|kind) .*must (be|have) a/),
     })
   }
   await expectNothing(db)
@@ -306,7 +328,10 @@ for (const [what, address] of Object.entries(unreachable)) {
 }
 
 test('input: a wrong password is DATABASE_DOWN, and the message does not show it', async ({ db }) => {
-  await db.sql.unsafe(`create role ${db.s} login superuser password 'right'`)
+  // Before PostgreSQL 14 the default is md5, which the rule for this role would not take.
+  await db.sql.unsafe(`
+    set password_encryption = 'scram-sha-256';
+    create role ${db.s} login superuser password 'right'`)
   const restore = await demandPassword(db)
   try {
     const wrong = changed(db, { username: db.schema, password: 'secret-but-wrong' })
@@ -335,6 +360,11 @@ test('input: a closed instance is CLOSED for everything, and nothing is written'
         () => bugle.putMany('emails', [1]),
         () => bugle.consume('emails', () => {}),
         () => bugle.migrate(),
+        () => bugle.job('1'),
+        () => bugle.jobs(),
+        () => bugle.requeue('1'),
+        () => bugle.cancel('1'),
+        () => bugle.collect({ failedOlderThanMs: 1 }),
       ]) {
         expect(await refusal(act)).toMatchObject({ code: 'CLOSED' })
       }

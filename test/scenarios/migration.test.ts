@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import { newestMigration, quoteIdentifier } from '../../src/database/statements.js'
-import type { BugleErrorCode } from '../../src/index.js'
+import { type BugleErrorCode, reject } from '../../src/index.js'
 import { test as base, signal, type TestDatabase } from '../support/database.js'
 import { refusal } from '../support/refusal.js'
 import { expectCheckedInSchema } from '../support/schema-dump.js'
@@ -20,15 +20,17 @@ const test = base.extend<{ beside: (suffix?: string) => string }>({
   },
 })
 
+const allSteps = ['0001_jobs', '0002_functions']
+
 test('H3 the first migration makes the schema, and a second one finds the work done', async ({ db, beside }) => {
   const schema = beside()
   const bugle = db.bugle({ schema })
-  expect(await bugle.migrate()).toEqual({ schema, from: 0, to: newestMigration, applied: ['0001_jobs'] })
+  expect(await bugle.migrate()).toEqual({ schema, from: 0, to: newestMigration, applied: allSteps })
   const done = { schema, from: newestMigration, to: newestMigration, applied: [] }
   expect(await bugle.migrate()).toEqual(done)
   expect(await db.bugle({ schema }).migrate()).toEqual(done)
   await expectCheckedInSchema(db, schema)
-  expect(await steps(db, schema)).toEqual([{ number: 1, name: '0001_jobs' }])
+  expect(await steps(db, schema)).toEqual(allSteps.map((name, index) => ({ number: index + 1, name })))
 })
 
 test('H3 a schema that is there and empty is taken', async ({ db, beside }) => {
@@ -50,10 +52,10 @@ test('H3 of 8 migrations at once exactly one applies the steps', async ({ db, be
   const bugles = Array.from({ length: 8 }, () => db.bugle({ schema }))
   const reports = await Promise.all(bugles.map((bugle) => bugle.migrate()))
   expect(reports.filter(({ applied }) => applied.length > 0)).toEqual([
-    { schema, from: 0, to: newestMigration, applied: ['0001_jobs'] },
+    { schema, from: 0, to: newestMigration, applied: allSteps },
   ])
   expect(reports.filter(({ from }) => from === newestMigration)).toHaveLength(7)
-  expect(await steps(db, schema)).toHaveLength(1)
+  expect(await steps(db, schema)).toHaveLength(allSteps.length)
   await expectCheckedInSchema(db, schema)
 })
 
@@ -143,7 +145,7 @@ for (const [what, suffix] of Object.entries(strangeNames)) {
     const consumer = await bugle.consume('emails', (job) => {
       seen.push(job.payload)
       ran.resolve()
-      if (job.payload === 'bad') throw new Error('no')
+      if (job.payload === 'bad') return reject('no')
     })
     // One after the other: each finds the consumer waiting, and must wake it.
     for (const put of [
@@ -170,15 +172,16 @@ test('H3 a failed step leaves nothing, and can be repeated', async ({ db, beside
   const s = quoteIdentifier(schema)
   // In the way of what the step makes last.
   await db.sql.unsafe(`create schema ${s}`)
-  await db.sql.unsafe(`create function ${s}.put(queue text, payload jsonb, priority int) returns bigint
-    language sql as 'select 1::bigint'`)
+  await db.sql.unsafe(`create function ${s}.cancel(id bigint) returns text
+    language sql as 'select null'`)
   const bugle = db.bugle({ schema })
   await expect(bugle.migrate()).rejects.toMatchObject({ code: '42723' })
-  expect(await relations(db, schema)).toEqual([])
+  // The step before is done, and this one is not.
+  expect(await steps(db, schema)).toEqual([{ number: 1, name: '0001_jobs' }])
   expect(await refusal(() => bugle.put('emails', 1))).toMatchObject({ code: 'NOT_MIGRATED' })
 
-  await db.sql.unsafe(`drop function ${s}.put`)
-  expect(await bugle.migrate()).toMatchObject({ from: 0, to: newestMigration })
+  await db.sql.unsafe(`drop function ${s}.cancel`)
+  expect(await bugle.migrate()).toMatchObject({ from: 1, to: newestMigration })
   await expectCheckedInSchema(db, schema)
 })
 

@@ -1,0 +1,32 @@
+-- promote: make scheduled jobs of one queue that are due ready; their trigger wakes consumers that sleep
+-- $1 queue text, $2 limit int
+-- rows: one: promoted int; due_in_ms: until the nearest that is still scheduled (0 or less: due, but locked by somebody,
+--   or beyond the limit), null: none
+-- plan: job_due, then job_pkey
+with due as materialized (
+  select id
+  from :"schema".job
+  where queue = $1::text
+    and state = 'scheduled'
+    and run_at <= statement_timestamp()
+  order by run_at
+  limit $2::int
+  for no key update skip locked
+),
+promoted as (
+  update :"schema".job
+  set state = 'ready'
+  where id = any (array(select id from due))
+  returning id
+)
+select
+  (select count(*) from promoted)::int as promoted,
+  (
+    select extract(epoch from run_at - clock_timestamp()) * 1000
+    from :"schema".job
+    where queue = $1::text
+      and state = 'scheduled'
+      and id <> all (array(select id from due))
+    order by run_at
+    limit 1
+  )::float8 as due_in_ms

@@ -1,0 +1,108 @@
+-- settle_other: write every outcome but a plain ack, each only while its lease is still ours
+-- $1 worker_id bigint
+-- $2 outcomes as JSON text: [{ "id": "1", "lease": "7", "end": ... }, ...], where end and what else is read is
+--   "archived": result
+--   "failed": error
+--   "waiting": delay_ms, kept_attempt (false: the attempt is given back), error (null: the former one stays), progress
+--     (with has_progress; otherwise the former one stays). Of a job whose cancel was requested it makes "failed", with the cause cancelled.
+-- rows: those that did not match: id, the row's lease and state now (null: there is no such row), run_at null;
+--   and, with matched, those that wait: run_at in ms since 1970 (null: it was cancelled)
+-- plan: job_pkey, by arrays of keys (see claim)
+with given as materialized (
+  select id, lease, "end", delay_ms, kept_attempt, error, has_progress, progress, result
+  from json_to_recordset($2::text::json) as given (
+    id bigint,
+    lease bigint,
+    "end" text,
+    delay_ms float8,
+    kept_attempt boolean,
+    error jsonb,
+    has_progress boolean,
+    progress jsonb,
+    result jsonb
+  )
+),
+archived as (
+  delete from :"schema".job
+  where id = any (array(select id from given where "end" = 'archived'))
+    and worker_id = $1::bigint
+    and lease = (select lease from given where given.id = job.id limit 1)
+  returning job.*
+),
+stored as (
+  insert into :"schema".archive (
+    id, queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at,
+    key, flags, max_attempts, timeout_ms, progress, result
+  )
+  select
+    id, queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at,
+    clock_timestamp(), key, flags, max_attempts, timeout_ms, progress,
+    (select result from given where given.id = archived.id limit 1)
+  from archived
+  -- Somebody has put the row back by hand: the later run counts.
+  on conflict (id) do update
+  set lease = excluded.lease,
+    attempt = excluded.attempt,
+    claimed_at = excluded.claimed_at,
+    finished_at = excluded.finished_at,
+    result = excluded.result
+  returning id
+),
+changed as (
+  update :"schema".job
+  set state = case when "end" = 'failed' or cancel_requested_at is not null then 'failed' else 'ready' end,
+    worker_id = null,
+    attempt = case when kept_attempt is false and cancel_requested_at is null then attempt - 1 else attempt end,
+    -- A row due ahead becomes scheduled by its trigger.
+    run_at = case
+      when "end" = 'failed' or cancel_requested_at is not null then run_at
+      else clock_timestamp() + given.delay_ms * interval '1 ms'
+    end,
+    finished_at = case when "end" = 'failed' or cancel_requested_at is not null then clock_timestamp() end,
+    last_error = case
+      when "end" <> 'failed' and cancel_requested_at is not null then jsonb_build_object(
+        'name', 'BugleError',
+        'message', 'cancelled',
+        'code', 'CANCELLED',
+        'failedBy', 'cancelled',
+        'attempt', attempt,
+        'cause', given.error
+      )
+      else coalesce(given.error, last_error)
+    end,
+    progress = case when has_progress then given.progress else job.progress end
+  from given
+  where job.id = any (array(select id from given where "end" <> 'archived'))
+    and job.id = given.id
+    and job.worker_id = $1::bigint
+    and job.lease = given.lease
+  returning job.id, job.lease, job.state, job.run_at, given."end"
+),
+missed as (
+  select id from given
+  except all
+  (select id from changed union all select id from archived)
+)
+select
+  id::text as id,
+  now_there.lease::text as lease,
+  now_there.state,
+  false as matched,
+  null::float8 as run_at
+from missed
+-- One probe for each: limit 1 keeps the planner from any other join.
+left join lateral (
+  select lease, state
+  from :"schema".job
+  where job.id = missed.id
+  limit 1
+) as now_there on true
+union all
+select
+  id::text,
+  lease::text,
+  state,
+  true,
+  case when state <> 'failed' then (extract(epoch from run_at) * 1000)::float8 end
+from changed
+where "end" = 'waiting'

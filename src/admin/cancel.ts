@@ -1,0 +1,26 @@
+import { jobId } from './ids.js'
+import { type AdminParts, sendForOne } from './send.js'
+
+export type CancelAnswer =
+  /** It waited, and is failed now: it never runs. */
+  | 'cancelled'
+  /** It runs. Its handler is told, and it will not go back to its queue; if it finishes all the same, that counts. */
+  | 'requested'
+  /** It is over already, or never was. */
+  | 'not-found'
+
+/**
+ * Cancel a job. It is decided on the row as it is once nobody else is changing it: against a claim in flight, the answer
+ * is `requested` if that commits, and `cancelled` if not.
+ *
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing was written;
+ *   `RESULT_UNKNOWN`
+ * @see sql/statements/cancel.sql
+ */
+export async function cancel({ database }: AdminParts, id: string): Promise<CancelAnswer> {
+  const { answer } = await sendForOne<{ answer: CancelAnswer }>(database, 'cancel', [jobId(id)], {
+    name: 'cancel',
+    effect: 'writes',
+  })
+  return answer
+}

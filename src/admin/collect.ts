@@ -1,0 +1,93 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { delay, knownKeys, wholeNumber } from '../checks.js'
+import type { Database } from '../database/database.js'
+import type { CallEffect } from '../database/fault.js'
+import { BugleError } from '../errors.js'
+import { type AdminParts, sendForOne } from './send.js'
+
+/** What `collect` deletes: at least one of the two ages. */
+export interface CollectOptions {
+  /** Failed jobs that failed longer ago, in milliseconds. */
+  readonly failedOlderThanMs?: number
+  /** Archived jobs that were acked longer ago, in milliseconds. */
+  readonly archivedOlderThanMs?: number
+  /** At most so many rows in all, failed ones first. Default: all. */
+  readonly limit?: number
+}
+
+/** Rows deleted. */
+export interface CollectReport {
+  readonly failed: number
+  readonly archived: number
+}
+
+export type Collectable = keyof CollectReport
+
+/** Rows a statement: some tens of milliseconds. Each is a transaction of its own, so vacuum can follow. */
+export const collectBatchSize = 1_000
+
+const turnMs = 100
+
+/**
+ * Delete jobs that ended long ago, oldest first, by the database's clock.
+ *
+ * One statement collects at a time in a schema, whichever process it is from: this call waits for its turns.
+ *
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing was deleted;
+ *   `RESULT_UNKNOWN`: perhaps something was
+ * @see sql/statements/collect_failed.sql, collect_archived.sql
+ */
+export async function collect({ database }: AdminParts, options: CollectOptions): Promise<CollectReport> {
+  const { ages, limit } = resolveCollectOptions(options)
+  const report = { failed: 0, archived: 0 }
+  let left = limit
+  for (const { what, olderThanMs } of ages) {
+    while (left > 0) {
+      const size = Math.min(left, collectBatchSize)
+      const effect = report.failed + report.archived === 0 ? 'writes' : 'has written'
+      const { locked, deleted } = await collectBatch(database, what, olderThanMs, size, effect)
+      report[what] += deleted
+      left -= deleted
+      if (!locked) await sleep(turnMs * (0.5 + Math.random()))
+      else if (deleted < size) break
+    }
+  }
+  return report
+}
+
+export interface CollectBatch {
+  /** false: another collector is at work, and nothing was done. */
+  readonly locked: boolean
+  readonly deleted: number
+}
+
+/** One statement, at most `limit` rows; fewer mean that there are no more now. */
+export function collectBatch(
+  database: Database,
+  what: Collectable,
+  olderThanMs: number,
+  limit = collectBatchSize,
+  effect: CallEffect = 'writes',
+): Promise<CollectBatch> {
+  const statement = what === 'failed' ? 'collect_failed' : 'collect_archived'
+  return sendForOne<CollectBatch>(database, statement, [olderThanMs, limit], { name: 'collect', effect })
+}
+
+function resolveCollectOptions(options: CollectOptions) {
+  knownKeys('collect options', options, ['failedOlderThanMs', 'archivedOlderThanMs', 'limit'])
+  const { failedOlderThanMs, archivedOlderThanMs, limit } = options
+  const ages: { what: Collectable; olderThanMs: number }[] = []
+  if (failedOlderThanMs !== undefined) {
+    ages.push({ what: 'failed', olderThanMs: delay('failedOlderThanMs', failedOlderThanMs) })
+  }
+  if (archivedOlderThanMs !== undefined) {
+    ages.push({ what: 'archived', olderThanMs: delay('archivedOlderThanMs', archivedOlderThanMs) })
+  }
+  if (ages.length === 0) {
+    throw new BugleError('INVALID_OPTION', 'collect needs failedOlderThanMs, archivedOlderThanMs or both; got neither')
+  }
+  return {
+    ages,
+    limit: limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber('limit', limit, { min: 1 }),
+  }
+}

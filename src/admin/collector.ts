@@ -1,0 +1,88 @@
+import createDebug from 'debug'
+import { toError } from '../errors.js'
+import { type Collectable, type CollectBatch, collectBatchSize } from './collect.js'
+
+const log = createDebug('bugle:collect')
+
+/**
+ * Deletes what ended long ago, now and then, as long as the process consumes.
+ *
+ * There is no leader: every process does it, at random moments, one statement at a time. Whoever finds another at work
+ * leaves it to that one. Nothing waits for it, and nothing that goes wrong with it is anybody else's concern.
+ */
+export interface Collector {
+  start(): void
+  /** Resolves when no statement is in flight any more. */
+  stop(): Promise<void>
+}
+
+export interface CollectorOptions {
+  /** One statement, at most `collectBatchSize` rows. */
+  readonly collectBatch: (what: Collectable, olderThanMs: number) => Promise<CollectBatch>
+  /** Ages in milliseconds; null: kept for ever. */
+  readonly failedForMs: number | null
+  readonly archivedForMs: number | null
+  readonly random: () => number
+  /** The first run comes within this, so that processes that start together do not collect together. */
+  readonly firstWithinMs?: number
+  /** Between runs, jittered by a fifth. */
+  readonly everyMs?: number
+  /** The same after a full batch: there is more. */
+  readonly soonMs?: number
+}
+
+export const collectorDefaults = {
+  firstWithinMs: 60_000,
+  everyMs: 600_000,
+  soonMs: 1_000,
+} as const satisfies Partial<CollectorOptions>
+
+export function createCollector(options: CollectorOptions): Collector {
+  const { collectBatch, failedForMs, archivedForMs, random, firstWithinMs, everyMs, soonMs } = {
+    ...collectorDefaults,
+    ...options,
+  }
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let stopped = true
+
+  function schedule(inMs: number): void {
+    if (stopped) return
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      running = running.then(run)
+    }, inMs)
+  }
+
+  async function run(): Promise<void> {
+    const fullFailed = await isFull('failed', failedForMs)
+    const fullArchived = await isFull('archived', archivedForMs)
+    schedule((fullFailed || fullArchived ? soonMs : everyMs) * (0.8 + 0.4 * random()))
+  }
+
+  /** One batch; whether there may be more of it. */
+  async function isFull(what: Collectable, olderThanMs: number | null): Promise<boolean> {
+    if (stopped || olderThanMs === null) return false
+    try {
+      const { locked, deleted } = await collectBatch(what, olderThanMs)
+      log('%s: %s', what, locked ? deleted : 'another is at work')
+      return deleted >= collectBatchSize
+    } catch (error) {
+      log('%s: failed: %s', what, toError(error).message)
+      return false
+    }
+  }
+
+  return {
+    start() {
+      if (failedForMs === null && archivedForMs === null) return
+      stopped = false
+      schedule(firstWithinMs * random())
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+    },
+  }
+}

@@ -1,0 +1,99 @@
+import { knownKeys, label, moment, oneOf, queueName, wholeNumber } from '../checks.js'
+import { BugleError, describe } from '../errors.js'
+import { isJobId, jobId } from './ids.js'
+import { type JobRecord, type JobRow, type JobState, jobStates, toRecord } from './record.js'
+import { type AdminParts, send } from './send.js'
+
+/** Which jobs `jobs` lists. What is left out is not asked. */
+export interface JobsFilter {
+  readonly queue?: string
+  readonly state?: JobState
+  readonly kind?: string
+  /** Created then or later. */
+  readonly since?: Date
+  /** Jobs a page, 1 to 1000. @defaultValue 100 */
+  readonly limit?: number
+  /** Where the page before ended: its `cursor`. */
+  readonly cursor?: string | null
+}
+
+export const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
+
+export interface JobsPage {
+  /** The newest id first. */
+  readonly jobs: readonly JobRecord[]
+  /** For the next page; null: this was the last one. */
+  readonly cursor: string | null
+}
+
+/**
+ * One job, wherever it is.
+ *
+ * @returns null where there is none: it never was, or was acked, or collected
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+ * @see sql/statements/job_find.sql
+ */
+export async function findJob(parts: AdminParts, id: string): Promise<JobRecord | null> {
+  const { database, decode = asStored } = parts
+  const [row] = await send<JobRow>(database, 'job_find', [jobId(id)], { name: 'job', effect: 'reads' })
+  return row === undefined ? null : toRecord(row, decode)
+}
+
+/**
+ * A page of jobs, archived ones included, newest id first.
+ *
+ * Pages are told apart by id: a job that is there throughout is on exactly one of them, whatever is put or ends
+ * meanwhile. A filter that few jobs match may read the whole table; it is given a minute.
+ *
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+ * @see sql/statements/jobs_find.sql
+ */
+export async function findJobs(parts: AdminParts, filter: JobsFilter = {}): Promise<JobsPage> {
+  const { database, decode = asStored } = parts
+  const { before, limit, queue, state, kind, sinceMs } = resolveJobsFilter(filter)
+  // One more than asked for tells whether there is a next page.
+  const parameters = [before, limit + 1, queue, state, kind, sinceMs]
+  const rows = await send<JobRow>(database, 'jobs_find', parameters, { name: 'jobs', effect: 'reads' })
+  const jobs = rows.slice(0, limit).map((row) => toRecord(row, decode))
+  const last = jobs.at(-1)
+  return { jobs, cursor: rows.length > limit && last !== undefined ? toCursor(last.id) : null }
+}
+
+function asStored(stored: unknown): unknown {
+  return stored
+}
+
+function resolveJobsFilter(filter: JobsFilter) {
+  knownKeys('jobs filter', filter, ['queue', 'state', 'kind', 'since', 'limit', 'cursor'])
+  const { state, limit = jobsDefaults.limit, cursor } = filter
+  return {
+    ...resolveWhich(filter),
+    state: state === undefined ? null : oneOf('state', state, jobStates),
+    limit: wholeNumber('limit', limit, { min: 1, max: 1_000 }),
+    before: cursor === undefined || cursor === null ? null : fromCursor(cursor),
+  }
+}
+
+/** What filters of jobs have in common; null: not asked. */
+export function resolveWhich({ queue, kind, since }: Pick<JobsFilter, 'queue' | 'kind' | 'since'>) {
+  return {
+    queue: queue === undefined ? null : queueName(queue),
+    kind: kind === undefined ? null : label('kind', kind, 128),
+    sinceMs: since === undefined ? null : Math.max(earliestMs, moment('since', since).getTime()),
+  }
+}
+
+/** The year 1: a Date can be earlier than a timestamp. */
+const earliestMs = -62_135_596_800_000
+
+// Opaque, so that what is in it can change.
+function toCursor(lastId: string): string {
+  return Buffer.from(`before ${lastId}`).toString('base64url')
+}
+
+function fromCursor(cursor: unknown): string {
+  const text = typeof cursor === 'string' ? Buffer.from(cursor, 'base64url').toString('latin1') : ''
+  const id = text.slice('before '.length)
+  if (isJobId(id) && toCursor(id) === cursor) return id
+  throw new BugleError('INVALID_OPTION', `cursor must be one that jobs() answered with; got ${describe(cursor)}`)
+}

@@ -1,0 +1,128 @@
+import type { StoredError } from '../payload.js'
+
+export const jobStates = ['scheduled', 'ready', 'running', 'failed', 'archived'] as const
+
+export type JobState =
+  /** Due later. */
+  | 'scheduled'
+  /** Waits for a consumer. */
+  | 'ready'
+  | 'running'
+  /** Rejected, out of attempts or cancelled; kept until it is requeued or collected. */
+  | 'failed'
+  /** Acked, and kept by a consumer with `keep: 'all'`. */
+  | 'archived'
+
+/** One job as an operator sees it: a copy of its row, read-only. */
+export interface JobRecord {
+  /** A decimal string: ids are 64 bits. */
+  readonly id: string
+  readonly queue: string
+  readonly kind: string | null
+  readonly state: JobState
+  readonly payload: unknown
+  readonly priority: number
+  /** Counted runs so far. */
+  readonly attempt: number
+  readonly maxAttempts: number | null
+  readonly timeoutMs: number | null
+  /** Runs that ended because their process died. */
+  readonly crashes: number
+  readonly key: string | null
+  readonly flags: readonly string[]
+  /** What the last `partial(progress)` stored. */
+  readonly progress: unknown
+  readonly createdAt: Date
+  /** From when on it may run, or might have run. */
+  readonly runAt: Date
+  /** When its last run was claimed; null before the first. */
+  readonly claimedAt: Date | null
+  /** When it failed or was acked. */
+  readonly finishedAt: Date | null
+  /** The process that runs it, or ran it if it is archived. */
+  readonly workerId: string | null
+  readonly cancelRequestedAt: Date | null
+  /** Of the last failed run. */
+  readonly error: JobError | null
+  /** What it was acked with, if it is archived. */
+  readonly result: unknown
+  /** How long its last run waited, from when it could run to its claim; null where it waits now, or never ran. */
+  readonly waitMs: number | null
+  /** From the claim to the end, of an archived or failed job; null if it has not run. */
+  readonly runMs: number | null
+}
+
+/** The failed run as it was stored. Of a row that others wrote, any field may be missing. */
+export type JobError = Readonly<Partial<StoredError>> & {
+  /** Why the job is failed, as in the event `job:failed`. */
+  readonly failedBy?: string
+  readonly attempt?: number
+}
+
+/** A row of the statements job_find and jobs_find; times in milliseconds since 1970. */
+export interface JobRow {
+  readonly id: string
+  readonly queue: string
+  readonly kind: string | null
+  readonly state: JobState
+  readonly payload: unknown
+  readonly priority: number
+  readonly attempt: number
+  readonly maxAttempts: number | null
+  readonly timeoutMs: number | null
+  readonly crashes: number
+  readonly key: string | null
+  /** As JSON text. */
+  readonly flags: string | null
+  readonly progress: unknown
+  readonly createdAt: number
+  readonly runAt: number
+  readonly claimedAt: number | null
+  readonly finishedAt: number | null
+  readonly workerId: string | null
+  readonly cancelRequestedAt: number | null
+  readonly lastError: JobError | null
+  readonly result: unknown
+}
+
+/** @param decode - if it throws, what is stored is given: one row must not hide the others */
+export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): JobRecord {
+  const { flags, lastError, ...same } = row
+  const decoded = (stored: unknown): unknown => {
+    try {
+      return decode(stored)
+    } catch {
+      return stored
+    }
+  }
+  return Object.freeze({
+    ...same,
+    payload: decoded(row.payload),
+    flags: Object.freeze(flags === null ? [] : (JSON.parse(flags) as string[])),
+    progress: row.progress === null ? null : decoded(row.progress),
+    createdAt: new Date(row.createdAt),
+    runAt: new Date(row.runAt),
+    claimedAt: toDate(row.claimedAt),
+    finishedAt: toDate(row.finishedAt),
+    cancelRequestedAt: toDate(row.cancelRequestedAt),
+    error: lastError,
+    result: row.result === null ? null : decoded(row.result),
+    waitMs: waitMs(row),
+    runMs: runMs(row),
+  })
+}
+
+function toDate(ms: number | null): Date | null {
+  return ms === null ? null : new Date(ms)
+}
+
+function waitMs({ state, claimedAt, runAt, createdAt }: JobRow): number | null {
+  // The claim of one that waits again is of the run before.
+  if (claimedAt === null || state === 'ready' || state === 'scheduled') return null
+  return Math.max(0, claimedAt - Math.max(runAt, createdAt))
+}
+
+function runMs({ state, claimedAt, finishedAt }: JobRow): number | null {
+  if (claimedAt === null || finishedAt === null || (state !== 'failed' && state !== 'archived')) return null
+  return Math.max(0, finishedAt - claimedAt)
+}

@@ -1,0 +1,95 @@
+import { knownKeys, oneOf, wholeNumber } from '../checks.js'
+import type { Database } from '../database/database.js'
+import { type JobsFilter, resolveWhich } from './find.js'
+import { jobId } from './ids.js'
+import { type AdminParts, sendForOne } from './send.js'
+
+/** Which jobs `requeue` makes ready. What is left out is not asked: `{}` is every failed job. */
+export interface RequeueFilter extends Pick<JobsFilter, 'queue' | 'kind' | 'since'> {
+  /** @defaultValue 'failed' */
+  readonly state?: 'failed' | 'archived'
+  /** At most so many, the lowest ids first. Default: all. */
+  readonly limit?: number
+}
+
+export const requeueDefaults = { state: 'failed' } as const satisfies Partial<RequeueFilter>
+
+/** Ids a statement: some tens of milliseconds, for which those rows are locked. */
+const batchSize = 1_000
+
+/**
+ * Make failed or archived jobs ready again: the same id, attempt 0, to be run at once. Consumers are woken.
+ *
+ * Each statement is atomic: by ids there is one, by a filter one for each 1,000 jobs. Of several calls at once only one gets
+ * a job. A job whose key has been put anew goes back without its key.
+ *
+ * @param what - an id, ids, or a filter; ids of jobs that are neither failed nor archived are passed over
+ * @returns how many were made ready
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing
+ *   was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
+ * @see sql/statements/requeue.sql, requeue_failed.sql, requeue_archived.sql
+ */
+export async function requeue(
+  { database }: AdminParts,
+  what: string | readonly string[] | RequeueFilter,
+): Promise<number> {
+  if (typeof what === 'string') return requeueIds(database, [jobId(what)])
+  if (isList(what)) return requeueIds(database, jobIds(what))
+  return requeueMatching(database, what)
+}
+
+// Array.isArray does not know readonly arrays.
+function isList(what: readonly string[] | RequeueFilter): what is readonly string[] {
+  return Array.isArray(what)
+}
+
+function jobIds(ids: readonly unknown[]): string[] {
+  return Array.from(ids, (id, index) => jobId(id, `ids[${index}]`))
+}
+
+async function requeueIds(database: Database, ids: readonly string[]): Promise<number> {
+  if (ids.length === 0) return 0
+  // Of decimal strings only, so nothing needs quoting.
+  const { requeued } = await sendForOne<{ requeued: number }>(database, 'requeue', [`{${ids.join(',')}}`], {
+    name: 'requeue',
+    effect: 'writes',
+  })
+  return requeued
+}
+
+async function requeueMatching(database: Database, filter: RequeueFilter): Promise<number> {
+  const { statement, limit, queue, kind, sinceMs } = resolveRequeueFilter(filter)
+  let total = 0
+  // Upwards by id: a job that fails again at once is behind us, and not requeued twice by one call.
+  let after = '-1'
+  for (let left = limit; left > 0; ) {
+    const size = Math.min(left, batchSize)
+    const parameters = [after, size, queue, kind, sinceMs]
+    const { found, last, requeued } = await sendForOne<Batch>(database, statement, parameters, {
+      name: 'requeue',
+      effect: total === 0 ? 'writes' : 'has written',
+    })
+    total += requeued
+    if (found < size || last === null) break
+    after = last
+    left -= found
+  }
+  return total
+}
+
+interface Batch {
+  readonly found: number
+  /** The highest id of those. */
+  readonly last: string | null
+  readonly requeued: number
+}
+
+function resolveRequeueFilter(filter: RequeueFilter) {
+  knownKeys('requeue filter', filter, ['queue', 'kind', 'state', 'since', 'limit'])
+  const { state = requeueDefaults.state, limit } = filter
+  return {
+    ...resolveWhich(filter),
+    statement: oneOf('state', state, ['failed', 'archived']) === 'failed' ? 'requeue_failed' : 'requeue_archived',
+    limit: limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber('limit', limit, { min: 1 }),
+  } as const
+}

@@ -1,0 +1,119 @@
+import { BugleError, toError } from '../errors.js'
+import type { FailureCause } from '../events.js'
+import type { Job } from '../job.js'
+import type { Outcome } from '../outcome.js'
+import { describeError } from '../payload.js'
+import { nextRun, type RetryStrategy } from '../retry.js'
+import type { Ending, StoredFailure } from './settler.js'
+
+/** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
+export type Decision =
+  /** Gone, or with a result in the archive. */
+  | { readonly is: 'acked'; readonly keptResult: string | null }
+  | { readonly is: 'failed'; readonly error: Error; readonly cause: FailureCause }
+  | { readonly is: 'retrying'; readonly error: Error; readonly delayMs: number; readonly retriesLeft: number }
+  | { readonly is: 'released'; readonly delayMs: number }
+  | { readonly is: 'partial'; readonly progress: string; readonly delayMs: number }
+
+export interface DecisionParts {
+  readonly retryStrategy: RetryStrategy
+  readonly keep: 'failed' | 'all'
+  /**
+   * A result or progress as JSON text.
+   *
+   * @throws BugleError `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`
+   */
+  readonly encode: (what: 'result' | 'progress', value: unknown) => string
+  /** The retry strategy threw, or answered nonsense. */
+  readonly onBrokenStrategy: (error: Error) => void
+}
+
+/** Never rejects, whatever the callbacks do. */
+export async function decide(parts: DecisionParts, job: Job, outcome: Outcome): Promise<Decision> {
+  switch (outcome.type) {
+    case 'ack':
+      // What is not kept need not be storable: a handler may return its library's whole answer.
+      if (parts.keep === 'failed') return { is: 'acked', keptResult: null }
+      return stored(() => ({ is: 'acked', keptResult: parts.encode('result', outcome.result ?? null) }))
+    case 'partial': {
+      const { progress, delayMs } = outcome
+      return stored(() => ({ is: 'partial', progress: parts.encode('progress', progress ?? null), delayMs }))
+    }
+    case 'reject':
+      return { is: 'failed', error: rejection(outcome.reason), cause: 'rejected' }
+    case 'release':
+      return { is: 'released', delayMs: outcome.delayMs }
+    case 'retry':
+      return again(parts, job, retryReason(outcome.reason), outcome.delayMs)
+    case 'error':
+      return again(parts, job, toError(outcome.error))
+  }
+}
+
+async function again(parts: DecisionParts, job: Job, error: Error, delayMs?: number): Promise<Decision> {
+  const verdict = await nextRun(parts.retryStrategy, job, error, delayMs === undefined ? {} : { delayMs })
+  switch (verdict.is) {
+    case 'retry':
+      return { is: 'retrying', error, delayMs: verdict.delayMs, retriesLeft: verdict.retriesLeft }
+    case 'exhausted':
+      return { is: 'failed', error, cause: 'exhausted' }
+    case 'broken': {
+      parts.onBrokenStrategy(verdict.error)
+      const both = new AggregateError(
+        [error, verdict.error],
+        `${error.message} (and the retry strategy failed: ${verdict.error.message})`,
+      )
+      return { is: 'failed', error: both, cause: 'exhausted' }
+    }
+  }
+}
+
+/** The same run would end with the same value: there is nothing to try again. */
+function stored(decision: () => Decision): Decision {
+  try {
+    return decision()
+  } catch (error) {
+    return { is: 'failed', error: toError(error), cause: 'invalid' }
+  }
+}
+
+function rejection(reason: unknown): BugleError {
+  if (reason === undefined) return new BugleError('REJECTED', 'rejected without a reason')
+  return new BugleError('REJECTED', messageOf(reason), { cause: reason })
+}
+
+function retryReason(reason: unknown): Error {
+  if (reason === undefined) return new Error('the handler asked for a retry')
+  if (reason instanceof Error) return reason
+  return new Error(messageOf(reason), { cause: reason })
+}
+
+function messageOf(reason: unknown): string {
+  return typeof reason === 'object' || typeof reason === 'function' ? toError(reason).message : String(reason)
+}
+
+/** The decision as the settler writes it. */
+export function endingOf(decision: Decision, attempt: number): Ending {
+  switch (decision.is) {
+    case 'acked':
+      return decision.keptResult === null ? { is: 'acked' } : { is: 'archived', result: decision.keptResult }
+    case 'failed':
+      return { is: 'failed', error: storedFailure(decision.error, decision.cause, attempt) }
+    case 'retrying': {
+      const { delayMs, error } = decision
+      return waiting(delayMs, { error: storedFailure(error, 'retrying', attempt) })
+    }
+    case 'released':
+      return waiting(decision.delayMs, { keptAttempt: false })
+    case 'partial':
+      return waiting(decision.delayMs, { progress: decision.progress })
+  }
+}
+
+function waiting(delayMs: number, rest: Partial<Ending & { is: 'waiting' }>): Ending {
+  return { is: 'waiting', delayMs, keptAttempt: true, error: null, progress: null, ...rest }
+}
+
+function storedFailure(error: Error, failedBy: StoredFailure['failedBy'], attempt: number): StoredFailure {
+  return { ...describeError(error), failedBy, attempt }
+}

@@ -1,0 +1,138 @@
+import createDebug from 'debug'
+import { toError } from '../errors.js'
+
+const log = createDebug('bugle:due')
+
+/**
+ * When the next scheduled job of a queue is due, and what to do then. One a consumer; one timer, no polling.
+ *
+ * **What is known.** `dueAt` is the nearest run_at of the queue, on our own monotonic clock. It comes from the database as
+ * "in so many ms", so the two clocks are never compared. A claim that was not full says it, so does a promotion, and so
+ * does a sweep. What can come in between, and why a sleeping consumer is not late for it:
+ * - a row is scheduled that is due within a minute: its trigger notifies like a put, by the same lock, and the claim that
+ *   follows says when. The sleep protocol's argument holds for it word for word: a writer that tested the lock before
+ *   it was taken is seen by the claim that pays the debt;
+ * - a row that is due later is silent. The sweeper looks at least every 30 s while consumers sleep, so it is known half a
+ *   minute before it is due. (A transaction that schedules a row and stays open until less than half a minute before
+ *   it is due can be late, by half a minute at most.)
+ *
+ * **When it is due,**
+ * - and the consumer sleeps: it claims. A claim takes ready rows, and for what slots are left scheduled ones that are due,
+ *   without making them ready first: nobody is woken for a job that has its taker;
+ * - and the consumer is busy, or due rows are left after its claim (more than it has slots, kinds that it has no handler
+ *   for, rows that somebody has locked): it promotes. Due rows become ready in claim order beside all others, and their
+ *   trigger wakes whoever sleeps. Rows that are locked are tried again, after 5 ms, doubling to a second: most often
+ *   another process has just claimed them.
+ *
+ * **While it is busy** claims are full and say nothing of scheduled rows, and its writers are silent. So within a second
+ * of a full claim it promotes, whatever is known: a backlog must not keep due jobs of a higher priority out for ever.
+ *
+ * All processes of a queue set their timers for the same row. Claims skip locked rows, so one gets it and the others find
+ * nothing.
+ */
+export interface DueTimer {
+  /** Call with the answer of each claim. */
+  claimed(answer: { readonly asked: number; readonly found: number; readonly dueInMs: number | null }): void
+  /** A sweep has seen when the nearest is due. */
+  seen(dueInMs: number): void
+  /** Resolves when no promotion is in flight. */
+  stop(): Promise<void>
+}
+
+export interface DueTimerParts {
+  /** Whether the consumer waits for a wake-up, with a free slot. */
+  readonly isWaiting: () => boolean
+  /** Make it claim. */
+  readonly wake: () => void
+  /** Make up to `limit` due rows ready; also when the next is due: 0 or less if one is, null if none is scheduled. */
+  readonly promote: (limit: number) => Promise<{ readonly promoted: number; readonly dueInMs: number | null }>
+  readonly onError: (error: Error) => void
+  readonly now: () => number
+}
+
+/** A short statement, as no transaction of ours may be long. */
+const promotedAtOnce = 1_000
+const busyLookMs = 1_000
+const overdueMs = { least: 5, most: 1_000 } as const
+/** Node fires a longer timer at once. */
+const longestTimerMs = 2_147_483_647
+
+export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTimerParts): DueTimer {
+  let dueAt = Number.POSITIVE_INFINITY
+  let firesAt = Number.POSITIVE_INFINITY
+  let timer: NodeJS.Timeout | undefined
+  let overdueWaitMs: number = overdueMs.least
+  let promoting: Promise<void> | null = null
+  let stopped = false
+
+  function setTimer(at: number, fire: () => void): void {
+    clearTimeout(timer)
+    firesAt = at
+    if (stopped || at === Number.POSITIVE_INFINITY) return
+    const inMs = Math.min(Math.max(0, Math.ceil(at - now())), longestTimerMs)
+    timer = setTimeout(() => {
+      firesAt = Number.POSITIVE_INFINITY
+      // Only after the longest timer there is.
+      if (now() < at - 1) setTimer(at, fire)
+      else fire()
+    }, inMs)
+  }
+
+  function learn(dueInMs: number | null): void {
+    dueAt = dueInMs === null ? Number.POSITIVE_INFINITY : now() + dueInMs
+    if (dueInMs === null || dueInMs > 0) {
+      overdueWaitMs = overdueMs.least
+      setTimer(dueAt, onDue)
+    } else {
+      setTimer(now() + overdueWaitMs, startPromoting)
+      overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)
+    }
+  }
+
+  function onDue(): void {
+    if (isWaiting()) wake()
+    else startPromoting()
+  }
+
+  function startPromoting(): void {
+    if (stopped) return
+    promoting ??= runPromotion().finally(() => {
+      promoting = null
+    })
+  }
+
+  async function runPromotion(): Promise<void> {
+    try {
+      for (;;) {
+        const { promoted, dueInMs } = await promote(promotedAtOnce)
+        if (promoted > 0) {
+          log('%d due jobs are ready', promoted)
+          wake()
+        }
+        if (promoted < promotedAtOnce || stopped) return learn(dueInMs)
+      }
+    } catch (error) {
+      onError(toError(error))
+      setTimer(now() + busyLookMs, startPromoting)
+    }
+  }
+
+  return {
+    claimed({ asked, found, dueInMs }) {
+      if (found < asked) return learn(dueInMs)
+      if (now() >= dueAt) return startPromoting()
+      if (firesAt > now() + busyLookMs) setTimer(now() + busyLookMs, startPromoting)
+    },
+    seen(dueInMs) {
+      const at = now() + dueInMs
+      // Due, and not known to be: somebody's writes were silent. A claim finds out how it stands.
+      if (dueInMs <= 0 && isWaiting()) wake()
+      else if (at < dueAt) learn(dueInMs)
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await promoting
+    },
+  }
+}

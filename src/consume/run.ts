@@ -1,0 +1,181 @@
+import createDebug from 'debug'
+import { BugleError, describe, toError } from '../errors.js'
+import type { CallbackPlace, Events, FailureCause, JobEvent } from '../events.js'
+import type { Job, JobContext, JobHandler } from '../job.js'
+import type { ConsumerOptions } from '../options.js'
+import { failure, type Outcome } from '../outcome.js'
+import type { Payloads } from '../payloads.js'
+import type { Transaction } from '../put/transaction.js'
+import type { ClaimedJob } from './claim.js'
+import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
+import { runAttempt } from './runner.js'
+import type { Settled, Settler } from './settler.js'
+
+const log = createDebug('bugle:run')
+
+/**
+ * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted (middleware,
+ * handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
+ *
+ * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+ */
+export type RunJob = (claimed: ClaimedJob) => Promise<RunEnd>
+
+/** How a job's run counts in the report. */
+export type RunEnd = 'completed' | 'failed' | 'other'
+
+export interface RunParts {
+  readonly queue: string
+  readonly workerId: string
+  readonly bugle: unknown
+  readonly options: ConsumerOptions
+  /** undefined: there is none for that kind. */
+  readonly handlerFor: (kind: string | null) => JobHandler<Job> | undefined
+  readonly payloads: Payloads
+  readonly settler: Settler
+  /** The fenced ack in the caller's transaction; `result` as JSON text for the archive. */
+  readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
+  readonly events: Events
+}
+
+export function createRun(parts: RunParts): RunJob {
+  const { queue, workerId, options, payloads, settler, events } = parts
+  const { keep, onFailed } = options
+
+  const decisionParts: DecisionParts = {
+    retryStrategy: options.retryStrategy,
+    keep,
+    encode: (what, value) => payloads.encode(value, what),
+    onBrokenStrategy: (error) => callbackError('retryStrategy', error),
+  }
+
+  async function run(claimed: ClaimedJob): Promise<RunEnd> {
+    const { id, kind, attempt } = claimed.job
+    const about: JobEvent = { queue, id, kind, attempt, workerId }
+    if (events.has('job:started')) events.emit('job:started', { ...about, waitMs: claimed.waitMs })
+    const ack = createAck(claimed)
+    const startedAt = performance.now()
+    const { job, decision } = await attemptAndDecide(claimed, ack)
+    const runMs = performance.now() - startedAt
+    const settled = await settler.settle({
+      id,
+      lease: claimed.lease,
+      attempt,
+      ending: endingOf(decision, attempt),
+      ackedInTransaction: ack.wasGiven(),
+    })
+    return tell(about, job, decision, settled, runMs, claimed.lease)
+  }
+
+  async function attemptAndDecide(claimed: ClaimedJob, ack: Ack): Promise<{ job: Job; decision: Decision }> {
+    let { job } = claimed
+    try {
+      // No await where there is nothing to prepare: most jobs have neither schema nor codec.
+      const prepared = payloads.prepare(job)
+      job = prepared instanceof Promise ? await prepared : prepared
+    } catch (error) {
+      return { job, decision: { is: 'failed', error: toError(error), cause: 'invalid' } }
+    }
+    const handler = parts.handlerFor(job.kind)
+    if (handler === undefined) return { job, decision: noHandler(job) }
+    const context: JobContext = { workerId, bugle: parts.bugle, context: options.context, ack: ack.give }
+    const outcome = await runAttempt({ handler, middleware: options.middleware, mode: options.outcome }, job, context)
+    return { job, decision: await decide(decisionParts, job, ack.wasGiven() ? unlessCommitted(outcome) : outcome) }
+  }
+
+  function createAck(claimed: ClaimedJob): Ack {
+    let given = false
+    return {
+      wasGiven: () => given,
+      give: async (tx, result) => {
+        const text = keep === 'all' ? payloads.encode(result ?? null, 'result') : null
+        await parts.ackInTransaction(tx, claimed, text)
+        given = true
+      },
+    }
+  }
+
+  async function tell(
+    about: JobEvent,
+    job: Job,
+    decision: Decision,
+    settled: Settled,
+    runMs: number,
+    lease: string,
+  ): Promise<RunEnd> {
+    switch (settled.is) {
+      case 'stale':
+        log('%s: its outcome %s came too late', about.id, decision.is)
+        events.emit('job:stale', { ...about, lease })
+        return 'other'
+      case 'refused':
+        return tellFailed(about, job, settled.error, 'invalid')
+      case 'cancelled':
+        return tellFailed(about, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
+      case 'acked-before':
+        events.emit('job:acked', { ...about, runMs })
+        return 'completed'
+    }
+    switch (decision.is) {
+      case 'acked':
+        if (events.has('job:acked')) events.emit('job:acked', { ...about, runMs })
+        return 'completed'
+      case 'failed':
+        return tellFailed(about, job, decision.error, decision.cause)
+      case 'retrying': {
+        const { error, retriesLeft } = decision
+        events.emit('job:retrying', { ...about, error, retryAt: waitsUntil(settled, decision), retriesLeft })
+        return 'other'
+      }
+      case 'partial':
+        events.emit('job:partial', { ...about, runAt: waitsUntil(settled, decision) })
+        return 'other'
+      case 'released':
+        events.emit('job:released', about)
+        return 'other'
+    }
+  }
+
+  async function tellFailed(about: JobEvent, job: Job, error: Error, cause: FailureCause): Promise<RunEnd> {
+    events.emit('job:failed', { ...about, error, cause })
+    try {
+      await onFailed?.(job, error)
+    } catch (thrown) {
+      callbackError('onFailed', thrown)
+    }
+    return 'failed'
+  }
+
+  function callbackError(where: CallbackPlace, thrown: unknown): void {
+    events.emit('callback:error', { queue, where, error: toError(thrown) })
+  }
+
+  return run
+}
+
+/** The ack that a handler may give inside its own transaction. */
+interface Ack {
+  readonly give: JobContext['ack']
+  readonly wasGiven: () => boolean
+}
+
+/**
+ * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is written
+ * matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were well has
+ * lost what it did in there, and the run failed.
+ */
+function unlessCommitted(outcome: Outcome): Outcome {
+  if (outcome.type !== 'ack') return outcome
+  return failure(new Error('the transaction in which the handler acked the job was not committed'))
+}
+
+function noHandler({ queue, kind }: Job): Decision {
+  const what = kind === null ? 'jobs without a kind' : `the kind ${describe(kind)}`
+  const error = new BugleError('NO_HANDLER', `no handler for ${what} in the queue ${describe(queue)}`)
+  return { is: 'failed', error, cause: 'no-handler' }
+}
+
+/** By the database's clock; only where its answer was lost by ours. */
+function waitsUntil(settled: Settled, { delayMs }: { readonly delayMs: number }): Date {
+  return new Date((settled.is === 'durable' ? settled.runAt : null) ?? Date.now() + delayMs)
+}

@@ -135,6 +135,8 @@ create table :"schema".archive (
 create index archive_finished on :"schema".archive (finished_at, id);
 
 -- A row due ahead is scheduled, whoever writes it. The trigger's WHEN keeps every other row out of PL/pgSQL.
+-- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers that
+-- come before it. Whatever sends a job back to the queue sets it.
 create function :"schema".schedule() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -145,7 +147,7 @@ begin
 end
 $$;
 
-create trigger job_schedule before insert or update of state, run_at on :"schema".job
+create trigger job_schedule before insert or update of run_at on :"schema".job
 for each row when (new.state = 'ready' and new.run_at > clock_timestamp())
 execute function :"schema".schedule();
 
@@ -171,7 +173,7 @@ begin
 end
 $$;
 
-create trigger job_free_key before update of state on :"schema".job
+create trigger job_free_key before update of run_at on :"schema".job
 for each row when (
   new.key is not null
   and new.state in ('ready', 'scheduled')

@@ -1,41 +1,21 @@
 -- put_many: insert many jobs of one queue in one statement
--- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or "delay_ms",
---   "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
--- rows: id, ascending, which is the order of the jobs given; and key
--- A key that waits already is a unique violation: nothing is written.
+-- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind" }, ...]; the kind may be missing
+-- rows: the ids, ascending, which is the order of the jobs given
+-- For jobs with further options there is put_options: each column of the list costs every row, a tenth for all of them.
 with given as (
   select *
   from rows from (
-    json_to_recordset($2::text::json) as (
-      payload jsonb,
-      priority smallint,
-      kind text,
-      run_at float8,
-      delay_ms float8,
-      key text,
-      flags text[],
-      max_attempts int,
-      timeout_ms int
-    )
+    json_to_recordset($2::text::json) as (payload jsonb, priority smallint, kind text)
   ) with ordinality
 ),
 inserted as (
-  insert into :"schema".job (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    $1::text,
-    -- A JSON null arrives as an SQL null.
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
+  insert into :"schema".job (queue, payload, priority, kind)
+  -- A JSON null arrives as an SQL null.
+  select $1::text, coalesce(payload, 'null'), priority, kind
   from given
   order by ordinality
-  returning id, key
+  returning id
 )
-select id::text as id, key
+select id::text as id, null as key
 from inserted
 order by inserted.id

@@ -56,6 +56,7 @@ export type Claimed = ClaimAnswer<ClaimedJob> & { readonly dueInMs: number | nul
  *
  * @returns 0 to `limit` jobs, `attempt` and lease already raised; and the signs that the sleep protocol reads
  * @see sql/statements/claim.sql
+ * @see sql/statements/claim_kinds.sql
  */
 export async function claimJobs(
   database: Database,
@@ -63,7 +64,7 @@ export async function claimJobs(
   limit: number,
   workerId: string,
 ): Promise<Claimed> {
-  const rows = await database.query<ClaimRow>('claim', [
+  const rows = await database.query<ClaimRow>(kinds === null ? 'claim' : 'claim_kinds', [
     queue,
     limit,
     workerId,

@@ -76,6 +76,7 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   put: 'puts',
   put_keep: 'puts',
   put_many: 'puts',
+  put_options: 'puts',
   put_reject: 'puts',
   put_replace: 'puts',
   requeue: 'admin',

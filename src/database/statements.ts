@@ -13,6 +13,7 @@ const statementNames = [
   'cancel',
   'channel',
   'claim',
+  'claim_kinds',
   'collect_archived',
   'collect_failed',
   'job_find',
@@ -25,6 +26,7 @@ const statementNames = [
   'put',
   'put_keep',
   'put_many',
+  'put_options',
   'put_reject',
   'put_replace',
   'requeue',
@@ -43,9 +45,7 @@ const statementNames = [
 export type StatementName = (typeof statementNames)[number]
 export type Statements = Readonly<Record<StatementName, string>>
 
-const statementFiles = new Map(
-  statementNames.map((name) => [name, withoutComments(read(`statements/${name}.sql`))] as const),
-)
+const statementFiles = new Map(statementNames.map((name) => [name, withoutComments(statementText(name))] as const))
 
 export interface Migration {
   readonly number: number
@@ -93,6 +93,13 @@ function fillIn(text: string, schema: string): string {
   const literal = quoteLiteral(schema)
   // In one pass: the name itself may look like a token.
   return text.replaceAll(/:"schema"|:'schema'/g, (token) => (token === ':"schema"' ? identifier : literal))
+}
+
+/** A file's text; a claim of kinds is the claim with another way to pick. */
+function statementText(name: StatementName): string {
+  const text = read(`statements/${name}.sql`)
+  if (name !== 'claim_kinds') return text
+  return read('statements/claim.sql').replace(/^-- begin picked\n.*^-- end picked\n/ms, () => text)
 }
 
 // A comment may hold a token, and a schema's name a line end.

@@ -66,11 +66,13 @@ export async function putMany(
   const common = typeof options === 'function' ? undefined : resolvePutOptions(options)
   const jobs: KeyedJob[] = []
   let first = common
+  let allPlain = true
   // entries: a hole is an undefined payload, and refused as one.
   for (const [index, payload] of payloads.entries()) {
     const own = common ?? resolvePutOptions(optionsOf(payload, index))
     first ??= own
     demandSame('tx', index, own.tx, first.tx)
+    allPlain &&= isPlain(own)
     if (own.key !== null) demandSame('keyMode', index, own.keyMode, keyModeOf(jobs) ?? own.keyMode)
     const text = ways.encodeJob(queue, own.kind, payload, `payloads[${index}]`)
     // No await where there is no schema: a batch of thousands is encoded in one go.
@@ -79,14 +81,17 @@ export async function putMany(
   if (first === undefined || jobs.length === 0) return []
 
   const { kept, idsFor } = resolveKeys(jobs)
-  const keyMode = keyModeOf(kept)
-  // Rejecting is the unique index's work: it refuses the whole statement.
-  const statement = keyMode === null || keyMode === 'reject' ? 'put_many' : keyedStatements[keyMode]
+  const statement = allPlain ? 'put_many' : statementForMany(keyModeOf(kept))
   const rows = await write<IdRow>(database, first.tx, statement, [queue, joined(kept.map(({ text }) => text))])
   return idsFor(rows)
 }
 
 const keyedStatements = { replace: 'put_replace', keep: 'put_keep', reject: 'put_reject' } as const
+
+/** A batch is rejected by the unique index: it refuses the whole statement. */
+function statementForMany(keyMode: KeyedJob['keyMode'] | null): StatementName {
+  return keyMode === null || keyMode === 'reject' ? 'put_options' : keyedStatements[keyMode]
+}
 
 /** One job of a batch decides: all of them with a key have the same mode. */
 function keyModeOf(jobs: readonly KeyedJob[]): KeyedJob['keyMode'] | null {
@@ -98,13 +103,13 @@ function demandSame(name: string, index: number, own: unknown, first: unknown): 
   throw new BugleError('INVALID_OPTION', `putMany: ${name} must be the same for all jobs; that of job ${index} differs`)
 }
 
-/** Whether the shortest statement will do. */
+/** Whether the short statements will do. */
 function isPlain({ runAt, delayMs, key, flags, maxAttempts }: ResolvedPutOptions): boolean {
   return runAt === null && delayMs === null && key === null && flags.length === 0 && maxAttempts === null
 }
 
 function statementFor({ key, keyMode }: ResolvedPutOptions): StatementName {
-  return key === null ? 'put_many' : keyedStatements[keyMode]
+  return key === null ? 'put_options' : keyedStatements[keyMode]
 }
 
 /** A job as JSON text, for the statements that insert from a list. Left out is what is null. */

@@ -90,8 +90,8 @@ CREATE UNIQUE INDEX queue_pkey ON bugle.queue USING btree (name)
 CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 
 -- triggers
-CREATE TRIGGER job_free_key BEFORE UPDATE OF state ON bugle.job FOR EACH ROW WHEN (((new.key IS NOT NULL) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])) AND (old.state <> ALL (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION bugle.free_key()
-CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF state, run_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'ready'::text) AND (new.run_at > clock_timestamp()))) EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.key IS NOT NULL) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])) AND (old.state <> ALL (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION bugle.free_key()
+CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'ready'::text) AND (new.run_at > clock_timestamp()))) EXECUTE FUNCTION bugle.schedule()
 CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW WHEN (
         CASE
             WHEN ((new.state <> 'ready'::text) AND ((new.state <> 'scheduled'::text) OR (new.run_at > (clock_timestamp() + '00:01:00'::interval)))) THEN false

@@ -1,44 +1,6 @@
--- put_keep: insert jobs of one queue, but those whose key waits already
--- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or "delay_ms",
---   "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing; no key twice
--- rows: id, ascending, and key: of the new job, or of the one that waits
+-- put_keep: put_options, but a job whose key waits already is not inserted
+-- No key twice in the list; rows: id, ascending, and key: of the new job, or of the one that waits
 -- The waiting job is locked until the transaction's end: it does not run before what is written with it is committed, so
 -- it sees that. `do nothing` would neither lock it nor return its id.
-with given as (
-  select *
-  from rows from (
-    json_to_recordset($2::text::json) as (
-      payload jsonb,
-      priority smallint,
-      kind text,
-      run_at float8,
-      delay_ms float8,
-      key text,
-      flags text[],
-      max_attempts int,
-      timeout_ms int
-    )
-  ) with ordinality
-),
-inserted as (
-  insert into :"schema".job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    $1::text,
-    -- A JSON null arrives as an SQL null.
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
   set key = waiting.key
-  returning id, key
-)
-select id::text as id, key
-from inserted
-order by inserted.id

@@ -2,7 +2,8 @@
 -- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or "delay_ms",
 --   "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
 -- rows: id, ascending, which is the order of the jobs given; and key
--- A key that waits already is a unique violation: nothing is written.
+-- A key that waits already is a unique violation: nothing is written. With a key mode other statements do it otherwise: what
+--   put_replace, put_keep and put_reject hold stands between the two marks.
 with given as (
   select *
   from rows from (
@@ -20,7 +21,7 @@ with given as (
   ) with ordinality
 ),
 inserted as (
-  insert into :"schema".job (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  insert into :"schema".job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
   select
     $1::text,
     -- A JSON null arrives as an SQL null.
@@ -34,6 +35,8 @@ inserted as (
     timeout_ms
   from given
   order by ordinality
+  -- begin conflict
+  -- end conflict
   returning id, key
 )
 select id::text as id, key

@@ -45,6 +45,14 @@ const statementNames = [
 export type StatementName = (typeof statementNames)[number]
 export type Statements = Readonly<Record<StatementName, string>>
 
+/** Statements that differ from another in one part of it. */
+const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
+  claim_kinds: ['claim', 'picked'],
+  put_keep: ['put_options', 'conflict'],
+  put_reject: ['put_options', 'conflict'],
+  put_replace: ['put_options', 'conflict'],
+}
+
 const statementFiles = new Map(statementNames.map((name) => [name, withoutComments(statementText(name))] as const))
 
 export interface Migration {
@@ -95,11 +103,13 @@ function fillIn(text: string, schema: string): string {
   return text.replaceAll(/:"schema"|:'schema'/g, (token) => (token === ':"schema"' ? identifier : literal))
 }
 
-/** A file's text; a claim of kinds is the claim with another way to pick. */
+/** A file's text; or that of the statement it varies, with what it holds between that one's marks. */
 function statementText(name: StatementName): string {
   const text = read(`statements/${name}.sql`)
-  if (name !== 'claim_kinds') return text
-  return read('statements/claim.sql').replace(/^-- begin picked\n.*^-- end picked\n/ms, () => text)
+  const [base, part] = variants[name] ?? []
+  if (base === undefined) return text
+  const marked = new RegExp(`^ *-- begin ${part}\\n.*^ *-- end ${part}\\n`, 'ms')
+  return read(`statements/${base}.sql`).replace(marked, () => text)
 }
 
 // A comment may hold a token, and a schema's name a line end.

@@ -39,7 +39,7 @@ import { version } from './version.js'
 import { createWorker } from './worker/worker.js'
 
 /** Bugle's one object: puts jobs, starts consumers, and looks after the jobs that are there. */
-export interface Bugle<Queues extends QueueMap = QueueMap, Context = unknown>
+export interface Bugle<Queues extends object = QueueMap, Context = unknown>
   extends EventSource<QueueName<Queues>>,
     AsyncDisposable {
   /** This process's presence, a decimal string: the owner of its leases. */
@@ -77,10 +77,18 @@ export interface Bugle<Queues extends QueueMap = QueueMap, Context = unknown>
    * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `ALREADY_CONSUMING`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`,
    *   `CLOSED`; the signal's reason
    */
-  consume<Queue extends QueueName<Queues>, ConsumerContext = Context>(
+  consume<Queue extends QueueName<Queues>>(
+    queue: Queue,
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
+    options?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>,
+  ): Promise<Consumer>
+  /** The same, with a `context` of the consumer's own. */
+  consume<Queue extends QueueName<Queues>, ConsumerContext>(
     queue: Queue,
     handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, ConsumerContext>,
-    options?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext>,
+    options: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> & {
+      readonly context: ConsumerContext
+    },
   ): Promise<Consumer>
   /**
    * One job, wherever it is: waiting, running, failed or in the archive.
@@ -106,7 +114,8 @@ export interface Bugle<Queues extends QueueMap = QueueMap, Context = unknown>
    */
   requeue(which: string | readonly string[] | RequeueFilter): Promise<number>
   /**
-   * Cancel a job: one that waits is failed at once; one that runs is not run again, unless it succeeds.
+   * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs gets no further run, and if
+   * this one succeeds, that counts.
    *
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
@@ -136,9 +145,10 @@ export interface Bugle<Queues extends QueueMap = QueueMap, Context = unknown>
 export function createBugle<Schemas extends QueueSchemas, Context = undefined>(
   options: BugleOptions<Bugle, Context> & { readonly schemas: Schemas },
 ): Bugle<QueuesOf<Schemas>, Context>
-export function createBugle<Queues extends QueueMap = QueueMap, Context = unknown>(
-  options?: BugleOptions<Bugle, Context>,
+export function createBugle<Queues extends object = QueueMap, Context = unknown>(
+  options: BugleOptions<Bugle, Context> & { readonly context: Context },
 ): Bugle<Queues, Context>
+export function createBugle<Queues extends object = QueueMap>(options?: BugleOptions<Bugle>): Bugle<Queues>
 export function createBugle(options: object = {}): unknown {
   const resolved = resolveBugleOptions(options, process.env)
   const { schema, name } = resolved

@@ -4,7 +4,7 @@ import { BugleError, describe } from './errors.js'
 /**
  * Translates values that are more than JSON (dates, maps, big integers) on their way into the database and back.
  *
- * Both are called synchronously. What `encode` returns must be something that JSON can hold; `decode` is given what
+ * Both are synchronous. What `encode` returns must be something that JSON can hold; `decode` is given what
  * the database has of it, and answers with a value equal to the first: `decode(JSON.parse(JSON.stringify(encode(x))))`.
  */
 export interface Codec {
@@ -15,7 +15,7 @@ export interface Codec {
 /**
  * The option of `createBugle`: any object with the two methods, an instance or a module as well.
  *
- * @returns both methods as they are now, bound to the object
+ * @returns both methods as they are now, bound to the object; they throw where the answer is a promise
  * @throws BugleError `INVALID_OPTION`
  */
 export function codecOption(value: unknown): Codec {
@@ -24,9 +24,19 @@ export function codecOption(value: unknown): Codec {
   }
   const { encode, decode } = methods(value)
   return Object.freeze({
-    encode: functionOf<Codec['encode']>('codec.encode', encode).bind(value),
-    decode: functionOf<Codec['decode']>('codec.decode', decode).bind(value),
+    encode: synchronous('codec.encode', functionOf<Codec['encode']>('codec.encode', encode).bind(value)),
+    decode: synchronous('codec.decode', functionOf<Codec['decode']>('codec.decode', decode).bind(value)),
   })
+}
+
+function synchronous(name: string, call: (value: unknown) => unknown): (value: unknown) => unknown {
+  return (value) => {
+    const answer = call(value)
+    if (!(answer instanceof Promise)) return answer
+    // Else its rejection would end the process.
+    answer.catch(() => {})
+    throw new BugleError('INVALID_OPTION', `${name} must be synchronous; it answered with a promise`)
+  }
 }
 
 function methods(codec: { encode?: unknown; decode?: unknown }): { encode: unknown; decode: unknown } {

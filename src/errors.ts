@@ -1,3 +1,5 @@
+import { inspect } from 'node:util'
+
 /**
  * Every error that Bugle throws, and what a database error means for a caller.
  *
@@ -53,7 +55,7 @@ export class BugleError extends Error {
 /** Whatever was thrown, as an Error: a handler may throw a string, nothing at all, or something hostile. Never throws. */
 export function toError(thrown: unknown): Error {
   if (isError(thrown)) return thrown
-  return new Error(typeof thrown === 'string' ? thrown : `thrown: ${describe(thrown)}`, { cause: thrown })
+  return new Error(typeof thrown === 'string' ? thrown : `thrown: ${textOf(thrown)}`, { cause: thrown })
 }
 
 function isError(value: unknown): value is Error {
@@ -62,6 +64,16 @@ function isError(value: unknown): value is Error {
     return value instanceof Error && typeof value.message === 'string'
   } catch {
     return false
+  }
+}
+
+/** What was thrown or given as a reason and is no error, as a text: also what is in an object. At most 500 characters. Never throws. */
+export function textOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return describe(value)
+  try {
+    return inspect(value, { depth: 3, breakLength: Number.POSITIVE_INFINITY, maxStringLength: 200 }).slice(0, 500)
+  } catch {
+    return describe(value)
   }
 }
 

@@ -1,6 +1,7 @@
 import createDebug from 'debug'
+import { functionOf } from './checks.js'
 import type { StopReport } from './consume/report.js'
-import { toError } from './errors.js'
+import { describe, toError } from './errors.js'
 
 const log = createDebug('bugle:events')
 
@@ -54,7 +55,7 @@ export type CallbackPlace = 'listener' | 'onFailed' | 'retryStrategy'
 
 /** `Queue`: the names of the instance's queues. */
 export interface BugleEvents<Queue extends string = string> {
-  /** A handler is about to run. `waitMs`: from when the job could run to its claim, by the database's clock. */
+  /** A job was claimed, and its run begins. `waitMs`: from when the job could run to its claim, by the database's clock. */
   'job:started': JobEvent<Queue> & { readonly waitMs: number }
   /** The ack is durable. `runMs`: the handler's time. */
   'job:acked': JobEvent<Queue> & { readonly runMs: number }
@@ -118,6 +119,7 @@ export function createEvents(): Events {
   const listeners = new Map<BugleEventName, Entry[]>()
 
   function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
+    functionOf(`the listener of ${describe(name)}`, listener)
     // A new array each time: a listener that adds or removes must not disturb the emit in progress.
     listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])
   }

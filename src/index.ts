@@ -61,8 +61,8 @@ export {
   fixed,
   type LinearOptions,
   linear,
-  parseRetryAfter,
   type RetryDecision,
   type RetryStrategy,
 } from './retry.js'
+export { parseRetryAfter } from './retry-after.js'
 export type { StandardSchema } from './schema.js'

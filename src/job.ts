@@ -64,7 +64,8 @@ export type Handler<Payload = unknown, Owner = unknown, Context = unknown> = Job
 /**
  * Runs around the handler; the first of the list is the outermost, those of the instance are outside of the consumer's.
  *
- * `next()` runs what is inside, once, and resolves with its outcome: it never rejects. Return an outcome to change it;
+ * `next()` runs what is inside and resolves with its outcome, also that of a throw; it rejects only where it is called a
+ * second time, or after the middleware's end. Return an outcome to change it;
  * whatever else is returned, the outcome of `next()` stands. Without `next()` the handler does not run, and an outcome
  * must be returned. Throwing is a failure of the run.
  */

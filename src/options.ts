@@ -52,8 +52,8 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly schemas?: QueueSchemas
   /** For payloads, results and progress that are more than JSON (dates, maps). Default: JSON as it is. */
   readonly codec?: Codec
-  /** Runs around every handler, the first outermost. @defaultValue [] */
-  readonly middleware?: readonly Middleware<Owner, Context>[]
+  /** Runs around every handler, the first outermost; `ctx.context` is the consumer's. @defaultValue [] */
+  readonly middleware?: readonly Middleware<Owner>[]
   /** What handlers need: `ctx.context`. Default: undefined. */
   readonly context?: Context
 }
@@ -145,7 +145,10 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
    * constant answer such as `false`. Default: `exponential()`, 5 runs in all.
    */
   readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision
-  /** Called once a job of this consumer is failed for good, whyever. What it throws changes nothing. */
+  /**
+   * Called once a run of this consumer has failed its job for good, whyever; waited for, in the job's slot. What it throws
+   * changes nothing. A job that never came to its handler has its payload as it is stored, whatever its type says.
+   */
   readonly onFailed?: (job: AnyJob, error: Error) => unknown
   /**
    * With a handler for each kind: what becomes of jobs of other kinds, and of none. 'leave': they stay for consumers that
@@ -228,14 +231,15 @@ function middlewareOption(value: unknown): readonly Middleware[] {
   if (!Array.isArray(value)) {
     throw new BugleError('INVALID_OPTION', `middleware must be an array of functions; got ${describe(value)}`)
   }
-  return value.map((one, index) => functionOf(`middleware[${index}]`, one))
+  // Array.from: a hole is an undefined one, and refused.
+  return Array.from(value, (one, index) => functionOf(`middleware[${index}]`, one))
 }
 
 function flagNames(name: string, value: unknown): readonly string[] {
   if (!Array.isArray(value) || value.length > 100) {
     throw new BugleError('INVALID_OPTION', `${name} must be an array of at most 100 flags; got ${describe(value)}`)
   }
-  return [...new Set(value.map((flag, index) => label(`${name}[${index}]`, flag, 128)))]
+  return [...new Set(Array.from(value, (flag, index) => label(`${name}[${index}]`, flag, 128)))]
 }
 
 /** What `put` takes. */
@@ -257,7 +261,7 @@ export interface PutOptions {
   readonly keyMode?: 'replace' | 'keep' | 'reject'
   /** For consumers that take no jobs with certain flags: at most 100, of 1 to 128 characters. @defaultValue [] */
   readonly flags?: readonly string[]
-  /** Runs in all, instead of what the consumer's retry strategy allows. */
+  /** No retry after so many runs, and before them whatever the consumer's retry strategy allows; partial runs count. */
   readonly maxAttempts?: number
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction

@@ -52,12 +52,12 @@ export interface ErrorOutcome {
   readonly error: unknown
 }
 
-// Ours are known by identity, so that a handler's own `{ type: 'ack' }` stays what it is: a result.
-const ours = new WeakSet<object>()
+// Ours are known by a mark, so that a handler's own `{ type: 'ack' }` stays what it is: a result. A registered symbol and
+// enumerable, so that a copy (`{ ...outcome }`), and an outcome of a second copy of this package, is one too.
+const mark = Symbol.for('bugle.outcome')
 
 function own<T extends Outcome>(outcome: T): T {
-  ours.add(outcome)
-  return Object.freeze(outcome)
+  return Object.freeze({ ...outcome, [mark]: true })
 }
 
 // Every plain return is an ack: the commonest outcome is made once.
@@ -106,8 +106,8 @@ export function release(options: { readonly delayMs?: number } = {}): ReleaseOut
 }
 
 /**
- * A part is done: `progress` is stored, and the next run reads it as `job.progress`. The run counts as an attempt, but
- * does not fail the job, however many there are.
+ * A part is done: `progress` is stored, and the next run reads it as `job.progress`. The run counts as an attempt: it
+ * does not fail the job, however many there are, but a throw after many of them may find no attempt left.
  *
  * @param progress - what JSON can hold, at most `maxPayloadBytes`
  * @param options - `delayMs`: until the next run, in milliseconds, by default 1000
@@ -126,5 +126,9 @@ export function failure(error: unknown): ErrorOutcome {
 
 /** Whether a value is an outcome made by `ack`, `reject`, `retry`, `release` or `partial`, or that of a throw. */
 export function isOutcome(value: unknown): value is Outcome {
-  return typeof value === 'object' && value !== null && ours.has(value)
+  try {
+    return typeof value === 'object' && value !== null && mark in value
+  } catch {
+    return false // A proxy refused to say.
+  }
 }

@@ -5,7 +5,7 @@
  * handler reads is what was put. An error is the other way round: always storable, whatever was thrown.
  */
 import { isPlainObject, isStorable } from './checks.js'
-import { BugleError, describe } from './errors.js'
+import { BugleError, describe, textOf } from './errors.js'
 
 /**
  * Levels of nesting in a payload. PostgreSQL 15 parses more than 10,000 with its default max_stack_depth of 2 MB,
@@ -331,7 +331,7 @@ export function describeError(error: unknown): StoredError {
     seen.add(error)
     const stored: StoredError = {
       name: readText(error, 'name', 200) || 'Error',
-      message: readText(error, 'message', 2000) ?? storableText(describe(error), 2000),
+      message: readText(error, 'message', 2000) ?? storableText(textOf(error), 2000),
     }
     const stack = readText(error, 'stack', 4000)
     if (stack !== undefined) stored.stack = stack

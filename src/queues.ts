@@ -6,7 +6,7 @@ import type { InputOf, OutputOf, StandardSchema } from './schema.js'
 /** Queue names and the payloads of their jobs: `createBugle<{ emails: { to: string } }>()`. */
 export type QueueMap = Record<string, unknown>
 
-export type QueueName<Queues extends QueueMap> = keyof Queues & string
+export type QueueName<Queues extends object> = keyof Queues & string
 
 declare const byKind: unique symbol
 declare const checked: unique symbol
@@ -24,49 +24,49 @@ export interface Checked<Put, Handled> {
   readonly [checked]: readonly [put: Put, handled: Handled]
 }
 
+/** Of `any`, not of a union: a payload may be either, and must not be taken apart. */
+type IsAny<T> = 0 extends 1 & T ? true : false
+
 type PutPayload<Entry> = Entry extends Checked<infer Put, unknown> ? Put : Entry
 type HandledPayload<Entry> = Entry extends Checked<infer _, infer Handled> ? Handled : Entry
 
 /** What follows the queue's name in `put`. */
-export type PutArguments<Entry> =
-  Entry extends Kinds<infer Payloads>
-    ? {
-        [Kind in keyof Payloads & string]: [
-          payload: PutPayload<Payloads[Kind]>,
-          options: PutOptions & { readonly kind: Kind },
-        ]
-      }[keyof Payloads & string]
-    : [payload: PutPayload<Entry>, options?: PutOptions]
+export type PutArguments<Entry> = [IsAny<Entry>, Entry] extends [false, Kinds<infer Payloads>]
+  ? {
+      [Kind in keyof Payloads & string]: [
+        payload: PutPayload<Payloads[Kind]>,
+        options: PutOptions & { readonly kind: Kind },
+      ]
+    }[keyof Payloads & string]
+  : [payload: PutPayload<Entry>, options?: PutOptions]
 
 /** Options of each job; `tx` and `keyMode` must be the same for all. */
 export type PutOptionsOf<Payload, Options = PutOptions | undefined> = (payload: Payload, index: number) => Options
 
 /** What follows the queue's name in `putMany`. */
-export type PutManyArguments<Entry> =
-  Entry extends Kinds<infer Payloads>
-    ? {
-        [Kind in keyof Payloads & string]:
-          | [payloads: readonly PutPayload<Payloads[Kind]>[], options: PutOptions & { readonly kind: Kind }]
-          | [
-              payloads: readonly PutPayload<Payloads[keyof Payloads & string]>[],
-              options: PutOptionsOf<
-                PutPayload<Payloads[keyof Payloads & string]>,
-                PutOptions & { readonly kind: keyof Payloads & string }
-              >,
-            ]
-      }[keyof Payloads & string]
-    : [payloads: readonly PutPayload<Entry>[], options?: PutOptions | PutOptionsOf<PutPayload<Entry>>]
+export type PutManyArguments<Entry> = [IsAny<Entry>, Entry] extends [false, Kinds<infer Payloads>]
+  ? {
+      [Kind in keyof Payloads & string]:
+        | [payloads: readonly PutPayload<Payloads[Kind]>[], options: PutOptions & { readonly kind: Kind }]
+        | [
+            payloads: readonly PutPayload<Payloads[keyof Payloads & string]>[],
+            options: PutOptionsOf<
+              PutPayload<Payloads[keyof Payloads & string]>,
+              PutOptions & { readonly kind: keyof Payloads & string }
+            >,
+          ]
+    }[keyof Payloads & string]
+  : [payloads: readonly PutPayload<Entry>[], options?: PutOptions | PutOptionsOf<PutPayload<Entry>>]
 
 /** A queue's job as its handlers see it; of a queue of kinds, a union that `job.kind` tells apart. */
-export type JobOf<Entry> =
-  Entry extends Kinds<infer Payloads>
-    ? { [Kind in keyof Payloads & string]: Job<HandledPayload<Payloads[Kind]>, Kind> }[keyof Payloads & string]
-    : Job<HandledPayload<Entry>>
+export type JobOf<Entry> = [IsAny<Entry>, Entry] extends [false, Kinds<infer Payloads>]
+  ? { [Kind in keyof Payloads & string]: Job<HandledPayload<Payloads[Kind]>, Kind> }[keyof Payloads & string]
+  : Job<HandledPayload<Entry>>
 
 /** What `consume` runs: a function for every job of the queue, or one for each kind. */
 export type HandlersOf<Entry, Owner, Context> =
   | JobHandler<JobOf<Entry>, Owner, Context>
-  | (Entry extends Kinds<infer Payloads>
+  | ([IsAny<Entry>, Entry] extends [false, Kinds<infer Payloads>]
       ? {
           readonly [Kind in keyof Payloads & string]?: JobHandler<
             Job<HandledPayload<Payloads[Kind]>, Kind>,

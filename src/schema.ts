@@ -4,7 +4,7 @@
  * It is written out here, so that none of them, nor a package of types, is needed.
  */
 import { isPlainObject, kindOf, label } from './checks.js'
-import { deadline } from './database/deadline.js'
+import { deadline } from './deadline.js'
 import { BugleError, describe, toError } from './errors.js'
 
 /**
@@ -66,6 +66,13 @@ export function schemasOption(value: unknown): SchemasByQueue {
 }
 
 function kindSchemas(at: string, value: unknown): KindSchemas {
+  const schemas = kindsOf(at, value)
+  // Else no put of that queue could be right.
+  if (Object.keys(schemas).length === 0) throw invalid(`${at} must have a schema for at least one kind; got {}`)
+  return schemas
+}
+
+function kindsOf(at: string, value: unknown): KindSchemas {
   return copyOf(at, value, (at, name, entry) => {
     label('a kind in schemas', name, 128)
     if (isSchema(at, entry)) return entry

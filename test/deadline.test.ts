@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { deadline } from '../src/database/deadline.js'
+import { deadline } from '../src/deadline.js'
 
 test('no answer in time is an error with the code DEADLINE', async () => {
   await expect(deadline(new Promise(() => {}), 1, 'waiting')).rejects.toMatchObject({ code: 'DEADLINE' })

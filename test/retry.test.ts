@@ -12,12 +12,12 @@ import {
   linear,
   linearDefaults,
   nextRun,
-  parseRetryAfter,
   type RetryDecision,
   type RetryStrategy,
   retryStrategyOption,
   type Verdict,
 } from '../src/retry.js'
+import { parseRetryAfter } from '../src/retry-after.js'
 
 const hundredYearsMs = 3_155_760_000_000
 

@@ -289,7 +289,7 @@ describe('validate', () => {
 describe('schemasOption', () => {
   test('takes schemas by queue and by kind, none as well', () => {
     expect(schemasOption({})).toEqual({})
-    expect(schemasOption({ media: {} })).toEqual({ media: {} })
+    expect(() => schemasOption({ media: {} })).toThrow('at least one kind')
     expect(schemasOption({ media: { thumb: zodSchema, probe: arktypeSchema } }).media).toEqual({
       thumb: zodSchema,
       probe: arktypeSchema,

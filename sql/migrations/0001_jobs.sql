@@ -165,7 +165,6 @@ begin
     where queue = new.queue
       and key = new.key
       and state in ('ready', 'scheduled')
-      and id <> new.id
   ) then
     new.key := null;
   end if;

@@ -78,7 +78,7 @@ $$;
 
 -- select bugle.cancel(17):
 --   'cancelled': it waited, and is failed now
---   'requested': it runs; its handler is told, and it will not go back to its queue
+--   'requested': it runs, and will not go back to its queue; if this run succeeds, that counts
 --   'not-found': it is over, or there is none
 create function :"schema".cancel(id bigint) returns text
 language plpgsql

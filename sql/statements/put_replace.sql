@@ -13,6 +13,7 @@
     timeout_ms = excluded.timeout_ms,
     -- It is another job now, and has all its attempts.
     attempt = 0,
+    claimed_at = null,
     crashes = 0,
     progress = null,
     last_error = null

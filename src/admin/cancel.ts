@@ -4,7 +4,7 @@ import { type AdminParts, sendForOne } from './send.js'
 export type CancelAnswer =
   /** It waited, and is failed now: it never runs. */
   | 'cancelled'
-  /** It runs. Its handler is told, and it will not go back to its queue; if it finishes all the same, that counts. */
+  /** It runs, and will not go back to its queue; if this run succeeds, that counts. */
   | 'requested'
   /** It is over already, or never was. */
   | 'not-found'

@@ -1,3 +1,4 @@
+import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
 
 export const jobStates = ['scheduled', 'ready', 'running', 'failed', 'archived'] as const
@@ -54,8 +55,8 @@ export interface JobRecord {
 
 /** The failed run as it was stored. Of a row that others wrote, any field may be missing. */
 export type JobError = Readonly<Partial<StoredError>> & {
-  /** Why the job is failed, as in the event `job:failed`. */
-  readonly failedBy?: string
+  /** Why the job is failed, as in the event `job:failed`; 'retrying': it is not, that run was followed by another. */
+  readonly failedBy?: FailureCause | 'retrying'
   readonly attempt?: number
 }
 

@@ -1,5 +1,6 @@
 import { knownKeys, oneOf, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
+import { BugleError, describe } from '../errors.js'
 import { type JobsFilter, resolveWhich } from './find.js'
 import { jobId } from './ids.js'
 import { type AdminParts, sendForOne } from './send.js'
@@ -85,7 +86,15 @@ interface Batch {
 }
 
 function resolveRequeueFilter(filter: RequeueFilter) {
+  if (typeof filter !== 'object' || filter === null) {
+    throw new BugleError('INVALID_OPTION', `requeue takes an id (a string), ids or a filter; got ${describe(filter)}`)
+  }
   knownKeys('requeue filter', filter, ['queue', 'kind', 'state', 'since', 'limit'])
+  for (const [name, value] of Object.entries(filter)) {
+    // A variable that was never set must not widen the filter to the jobs of every queue.
+    if (value === undefined)
+      throw new BugleError('INVALID_OPTION', `requeue filter: ${name} is undefined; leave it out`)
+  }
   const { state = requeueDefaults.state, limit } = filter
   return {
     ...resolveWhich(filter),

@@ -1,4 +1,4 @@
-import { BugleError, toError } from '../errors.js'
+import { BugleError, textOf, toError } from '../errors.js'
 import type { FailureCause } from '../events.js'
 import type { Job } from '../job.js'
 import type { Outcome } from '../outcome.js'
@@ -84,12 +84,15 @@ function rejection(reason: unknown): BugleError {
 
 function retryReason(reason: unknown): Error {
   if (reason === undefined) return new Error('the handler asked for a retry')
-  if (reason instanceof Error) return reason
-  return new Error(messageOf(reason), { cause: reason })
+  const error = toError(reason)
+  return error === reason ? error : new Error(messageOf(reason), { cause: reason })
 }
 
+/** Never throws, however hostile the reason is. */
 function messageOf(reason: unknown): string {
-  return typeof reason === 'object' || typeof reason === 'function' ? toError(reason).message : String(reason)
+  if (typeof reason === 'string') return reason
+  const error = toError(reason)
+  return error === reason ? error.message : textOf(reason)
 }
 
 /** The decision as the settler writes it. */

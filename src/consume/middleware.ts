@@ -21,8 +21,8 @@ export function throughMiddleware(
     const next = (): Promise<Outcome> => {
       // A second run of the handler under the same lease would be a second run of the job, and one that begins after the
       // middleware's end a run that nobody waits for.
-      if (inner !== undefined) return Promise.reject(new Error('a middleware called next() twice'))
-      if (hasEnded) return Promise.reject(new Error('a middleware called next() after its own end'))
+      if (inner !== undefined) return refused('a middleware called next() twice')
+      if (hasEnded) return refused('a middleware called next() after its own end')
       inner = from(index + 1)
       return inner
     }
@@ -39,4 +39,11 @@ export function throughMiddleware(
     return outcome ?? failure(new Error('a middleware neither called next() nor returned an outcome'))
   }
   return from(0)
+}
+
+/** Rejected, also where nobody waits for it: an unhandled rejection would end the process. */
+function refused(message: string): Promise<never> {
+  const rejected = Promise.reject(new Error(message))
+  rejected.catch(() => {})
+  return rejected
 }

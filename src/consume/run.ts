@@ -55,7 +55,11 @@ export function createRun(parts: RunParts): RunJob {
     if (events.has('job:started')) events.emit('job:started', { ...about, waitMs: claimed.waitMs })
     const ack = createAck(claimed)
     const startedAt = performance.now()
-    const { job, decision } = await attemptAndDecide(claimed, ack)
+    const { job, decision } = await attemptAndDecide(claimed, ack).catch((error) => ({
+      // Nothing that is known: an error so hostile that looking at it throws. A slot and a job must not be lost by it.
+      job: claimed.job,
+      decision: { is: 'failed', error: toError(error), cause: 'invalid' } as const,
+    }))
     const runMs = performance.now() - startedAt
     const settled = await settler.settle({
       id,

@@ -1,6 +1,6 @@
 import createDebug from 'debug'
+import { deadline } from '../deadline.js'
 import { databaseFault, sqlState, toError } from '../errors.js'
-import { deadline } from './deadline.js'
 import type { Session } from './session.js'
 import type { Statements } from './statements.js'
 

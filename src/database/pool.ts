@@ -1,8 +1,8 @@
 import createDebug from 'debug'
 import postgres from 'postgres'
+import { DeadlineError, deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import { type Connection, postgresOptions } from './connection.js'
-import { DeadlineError, deadline } from './deadline.js'
 
 const log = createDebug('bugle:pool')
 

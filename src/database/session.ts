@@ -1,9 +1,9 @@
 import { Socket } from 'node:net'
 import createDebug from 'debug'
 import pg from 'pg'
+import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import { type Connection, pgConfig } from './connection.js'
-import { deadline } from './deadline.js'
 
 const log = createDebug('bugle:session')
 

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import type pg from 'pg'
 import createPgListen from 'pg-listen'
-import { deadline } from '../database/deadline.js'
+import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 
 /**

@@ -1,3 +1,4 @@
+import { kindOf } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { callError } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
@@ -42,7 +43,7 @@ export async function put(
     : await write<IdRow>(database, tx, statementFor(own), [queue, `[${jobText(text, own)}]`])
   if (row !== undefined) return row.id
   if (keyMode === 'reject') throw keyTaken(`a job with the key ${describe(key)} waits in the queue ${describe(queue)}`)
-  throw new Error('put: the database answered without an id')
+  throw withoutRows(1, 0)
 }
 
 /**
@@ -60,20 +61,23 @@ export async function putMany(
   options: PutOptions | PutOptionsOf<unknown> | undefined,
 ): Promise<string[]> {
   if (!Array.isArray(payloads)) {
-    throw new BugleError('INVALID_PAYLOAD', 'putMany takes an array of payloads')
+    throw new BugleError('INVALID_PAYLOAD', `putMany: payloads must be an array; got ${kindOf(payloads)}`)
   }
-  const optionsOf = typeof options === 'function' ? options : () => undefined
   const common = typeof options === 'function' ? undefined : resolvePutOptions(options)
   const jobs: KeyedJob[] = []
   let first = common
   let allPlain = true
+  let keyMode: KeyedJob['keyMode'] | null = null
   // entries: a hole is an undefined payload, and refused as one.
   for (const [index, payload] of payloads.entries()) {
-    const own = common ?? resolvePutOptions(optionsOf(payload, index))
+    const own = common ?? optionsOfOne(options, payload, index)
     first ??= own
     demandSame('tx', index, own.tx, first.tx)
     allPlain &&= isPlain(own)
-    if (own.key !== null) demandSame('keyMode', index, own.keyMode, keyModeOf(jobs) ?? own.keyMode)
+    if (own.key !== null) {
+      keyMode ??= own.keyMode
+      demandSame('keyMode', index, own.keyMode, keyMode)
+    }
     const text = ways.encodeJob(queue, own.kind, payload, `payloads[${index}]`)
     // No await where there is no schema: a batch of thousands is encoded in one go.
     jobs.push({ key: own.key, keyMode: own.keyMode, text: jobText(typeof text === 'string' ? text : await text, own) })
@@ -81,9 +85,17 @@ export async function putMany(
   if (first === undefined || jobs.length === 0) return []
 
   const { kept, idsFor } = resolveKeys(jobs)
-  const statement = allPlain ? 'put_many' : statementForMany(keyModeOf(kept))
+  const statement = allPlain ? 'put_many' : statementForMany(keyMode)
   const rows = await write<IdRow>(database, first.tx, statement, [queue, joined(kept.map(({ text }) => text))])
+  if (rows.length !== kept.length) throw withoutRows(kept.length, rows.length)
   return idsFor(rows)
+}
+
+function withoutRows(sent: number, answered: number): BugleError {
+  return new BugleError(
+    'INVALID_OPTION',
+    `tx must answer with the rows of the statement: ${sent} jobs, ${answered} rows`,
+  )
 }
 
 const keyedStatements = { replace: 'put_replace', keep: 'put_keep', reject: 'put_reject' } as const
@@ -93,9 +105,23 @@ function statementForMany(keyMode: KeyedJob['keyMode'] | null): StatementName {
   return keyMode === null || keyMode === 'reject' ? 'put_options' : keyedStatements[keyMode]
 }
 
-/** One job of a batch decides: all of them with a key have the same mode. */
-function keyModeOf(jobs: readonly KeyedJob[]): KeyedJob['keyMode'] | null {
-  return jobs.find(({ key }) => key !== null)?.keyMode ?? null
+/** @throws BugleError `INVALID_OPTION` that names the job; and what the caller's function throws */
+function optionsOfOne(options: unknown, payload: unknown, index: number): ResolvedPutOptions {
+  const own = typeof options === 'function' ? options(payload, index) : undefined
+  if (own instanceof Promise) {
+    // Else its rejection would end the process.
+    own.catch(() => {})
+    throw new BugleError(
+      'INVALID_OPTION',
+      'putMany: the function for options must be synchronous; it returned a promise',
+    )
+  }
+  try {
+    return resolvePutOptions(own)
+  } catch (error) {
+    if (!(error instanceof BugleError)) throw error
+    throw new BugleError(error.code, `putMany: options of job ${index}: ${error.message}`, { cause: error })
+  }
 }
 
 function demandSame(name: string, index: number, own: unknown, first: unknown): void {

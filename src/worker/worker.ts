@@ -4,7 +4,7 @@ import type { Collector } from '../admin/collector.js'
 import { createSweeper, type Seen, type Sweepable, type Sweeper } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession } from '../database/control.js'
 import type { Database } from '../database/database.js'
-import { unlessAborted } from '../database/deadline.js'
+import { unlessAborted } from '../deadline.js'
 import type { Events } from '../events.js'
 import { createListener, type Listener } from '../listen/listener.js'
 

@@ -75,6 +75,40 @@ export async function kinds(bugle: Bugle<Queues>): Promise<void> {
   await bugle.consume('emails', { welcome: ({ payload }) => payload.to })
 }
 
+interface QueuesAsInterface {
+  shapes: { type: 'circle'; r: number } | { type: 'square'; a: number }
+  texts: string | number
+  // biome-ignore lint/suspicious/noExplicitAny: what is shown
+  whatever: any
+  sure: boolean
+}
+
+export async function unions(bugle: Bugle<QueuesAsInterface>, shape: QueuesAsInterface['shapes']): Promise<void> {
+  const made = createBugle<QueuesAsInterface>()
+  is<Equal<typeof made, Bugle<QueuesAsInterface>>>()
+  await bugle.put('shapes', shape)
+  await bugle.putMany(
+    'shapes',
+    [
+      { type: 'circle', r: 1 },
+      { type: 'square', a: 2 },
+    ],
+    (payload) => ({
+      priority: payload.type === 'circle' ? payload.r : payload.a,
+    }),
+  )
+  await bugle.putMany('texts', [1, 'x'])
+  await bugle.putMany('sure', [true, false], (payload) => {
+    is<Equal<typeof payload, boolean>>()
+    return { priority: Number(payload) }
+  })
+  await bugle.put('whatever', { a: [1] }, { kind: 'any' })
+  await bugle.consume('shapes', ({ payload }) => (payload.type === 'circle' ? payload.r : payload.a))
+  await bugle.consume('whatever', (job) => job.payload.of.any.depth)
+  // @ts-expect-error neither of the two
+  await bugle.put('shapes', { type: 'circle', a: 1 })
+}
+
 export async function hooks(bugle: Bugle<Queues>): Promise<void> {
   await bugle.consume('emails', () => {}, {
     retryStrategy: (job, error) => {
@@ -163,6 +197,11 @@ export async function contexts(): Promise<void> {
   await typed.consume('emails', (_, ctx) => ctx.context.printer)
   // @ts-expect-error the context must be given as it was promised
   createBugle<Queues, { mailer: typeof mailer }>({ context: {} })
+
+  // @ts-expect-error and it must be given
+  createBugle<Queues, { mailer: typeof mailer }>()
+  // @ts-expect-error nobody gives such a context
+  await typed.consume('emails', (_, ctx: JobContext<Bugle<Queues>, { printer: 5 }>) => ctx.context.printer)
 
   const inferred = createBugle({ schemas: { counts: z.number() }, context: { mailer } })
   await inferred.consume('counts', (_, ctx) => ctx.context.mailer)

@@ -147,6 +147,11 @@ export function databaseFault(error: unknown): DatabaseFault {
   return 'other'
 }
 
+/** Whether somebody holds a lock that the statement needs, or it was more work than it may be: the server's time-outs and ours. */
+export function isTimeOut(error: unknown): boolean {
+  return ['55P03', '57014', 'DEADLINE'].includes(errorCode(error))
+}
+
 /** PostgreSQL's five characters, or null for an error that no server sent. */
 export function sqlState(error: unknown): string | null {
   const code = errorCode(error)

@@ -1,4 +1,5 @@
--- claim: take jobs of one queue under a new lease: ready ones, and while there are too few, scheduled ones that are due
+-- claim: take jobs of one queue under a new lease: ready ones, and while there are too few, scheduled ones that are due, if
+--   there are slots for all of those
 -- $1 queue text, $2 limit int, $3 worker_id bigint
 -- $4 kinds as an array literal: jobs of these kinds only; null: of any kind, and of none
 -- $5 flags as an array literal: no job that has one of them; null: whatever flags it has
@@ -7,6 +8,7 @@
 --   target: at least the next transaction id to be assigned when this statement began
 --   left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another meanwhile)
 --   due_in_ms: until the nearest scheduled row that was not taken, whosever it is; 0 or less: it is due; null: none
+--   too_many_due: there were more due rows than slots, and none was taken
 -- plan: index job_ready, then job_due, no sort of rows; then job_pkey. The picked ids as an array and not as a join: a join
 --   that was planned while the table was empty may read the whole index for ever, an array of keys cannot. What is not
 --   asked for is not run: a limit of 0 reads nothing.
@@ -43,6 +45,19 @@ visible as (
   ) as first
 ),
 -- end picked
+-- One more than would be taken is enough to know.
+all_due as (
+  select count(*) as jobs
+  from (
+    select
+    from :"schema".job
+    where queue = $1::text
+      and state = 'scheduled'
+      and run_at <= statement_timestamp()
+    order by run_at
+    limit $2::int + 1 - (select count(*) from picked)
+  ) as first
+),
 due as materialized (
   select id
   from :"schema".job
@@ -52,6 +67,8 @@ due as materialized (
     and ($4::text is null or kind = any ($4::text::text[]))
     and ($5::text is null or flags is null or not flags && $5::text::text[])
     and exists (select from present)
+    -- Among more than there are slots for, priority decides: they are to be made ready first.
+    and (select jobs from all_due) <= $2::int - (select count(*) from picked)
   order by run_at
   limit $2::int - (select count(*) from picked)
   for no key update skip locked
@@ -91,7 +108,8 @@ select
   null::text as xmin,
   null::text as target,
   null::boolean as left_behind,
-  null::float8 as due_in_ms
+  null::float8 as due_in_ms,
+  null::boolean as too_many_due
 from claimed
 union all
 select
@@ -108,6 +126,7 @@ select
       and id <> all (array(select id from due))
     order by run_at
     limit 1
-  )::float8
+  )::float8,
+  due = 0 and (select jobs from all_due) > $2::int - ready
 from counted
 where ready + due < $2::int

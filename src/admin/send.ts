@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.js'
-import { type CallEffect, callError } from '../database/fault.js'
+import { type CallEffect, callError, despiteDeadlocks } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 
@@ -24,7 +24,7 @@ export async function send<Row>(
 ): Promise<Row[]> {
   await database.ready()
   try {
-    return await database.query<Row>(statement, parameters)
+    return await despiteDeadlocks(() => database.query<Row>(statement, parameters))
   } catch (error) {
     throw callError(call.name, error, call.effect)
   }

@@ -3,6 +3,7 @@ import { BugleError } from '../errors.js'
 import type { Job } from '../job.js'
 import { inTransaction } from '../put/transaction.js'
 import type { ClaimAnswer } from './dispatcher.js'
+import type { ClaimOfDue } from './due.js'
 import type { Answer, Answers, Settlement } from './settler.js'
 
 /** A job under our lease. */
@@ -35,6 +36,7 @@ interface ClaimRow {
   readonly target: string
   readonly leftBehind: boolean
   readonly dueInMs: number | null
+  readonly tooManyDue: boolean
 }
 
 /** Which of a queue's jobs a consumer takes. */
@@ -45,8 +47,7 @@ export interface Choice {
   readonly withoutFlags: readonly string[]
 }
 
-/** Also until the nearest scheduled job of the queue that was not taken is due: 0 or less: it is; null: there is none. */
-export type Claimed = ClaimAnswer<ClaimedJob> & { readonly dueInMs: number | null }
+export type Claimed = ClaimAnswer<ClaimedJob> & ClaimOfDue
 
 /**
  * Claim up to `limit` jobs of one queue: ready ones, and while there are too few, scheduled ones that are due.
@@ -79,10 +80,12 @@ export async function claimJobs(
     asked: limit,
     found: jobs.length,
     jobs,
-    leftBehind: signs?.leftBehind ?? false,
+    // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
+    leftBehind: signs?.leftBehind === true || signs?.tooManyDue === true,
     xmin: BigInt(signs?.xmin ?? 0),
     target: BigInt(signs?.target ?? 0),
     dueInMs: signs?.dueInMs ?? null,
+    tooManyDue: signs?.tooManyDue ?? false,
   }
 }
 

@@ -117,6 +117,7 @@ export async function startConsumer(parts: ConsumerParts, signal: AbortSignal): 
       release: () => control.release(queue),
       others: () => control.others(queue),
     },
+    naps: choice.kinds === null && choice.withoutFlags.length === 0,
     writing: async () => (await database.query<{ writing: boolean }>('writers', []))[0]?.writing ?? true,
     onError: claimError,
     onUnprotected: (reason, pid) => events.emit('consumer:unprotected', { queue, reason, pid }),

@@ -47,6 +47,8 @@ export interface DispatcherParts<Job> {
   readonly freeSlots: () => number
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
+  /** Whether it may leave a wake-up to others that sleep: not if it takes jobs that they do not. */
+  readonly naps: boolean
   /** Whether a transaction with an id holds ROW EXCLUSIVE on the job table. */
   readonly writing: () => Promise<boolean>
   readonly onError: (error: Error) => void
@@ -69,7 +71,7 @@ const blockedMs = 5_000
 
 export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const { lock, now, random } = parts
-  const protocol = createSleepProtocol(now, random)
+  const protocol = createSleepProtocol(now, random, parts.naps)
   let raised = false
   let stopping = false
   let isWaiting = false
@@ -110,7 +112,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       case 'take':
         return take()
       case 'look':
-        await rest(step.inMs, true)
+        // This may go on for as long as somebody writes, with K held: what is silent, sweeps find meanwhile.
+        await restWaiting(step.inMs)
         return raised ? claim() : look()
       case 'nap':
         if ((await lock?.others())?.asleep) {
@@ -120,10 +123,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         }
         return { do: 'sleep' }
       case 'sleep':
-        isWaiting = true
-        if (!holds()) parts.onWaitingUnprotected()
-        await rest(sleepMs(), true)
-        isWaiting = false
+        await restWaiting(sleepMs())
         return claim()
     }
   }
@@ -187,6 +187,13 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   /** Without a K that could be had it is tried for again. The return of a lost control session is a wake-up itself. */
   function sleepMs(): number {
     return lock === null || holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs
+  }
+
+  async function restWaiting(ms: number): Promise<void> {
+    isWaiting = true
+    if (!holds()) parts.onWaitingUnprotected()
+    await rest(ms, true)
+    isWaiting = false
   }
 
   /** Wait, unless or until the flag is up; with `wakeable` false, for the stop only. */

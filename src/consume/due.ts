@@ -17,10 +17,10 @@ const log = createDebug('bugle:due')
  *   it is due can be late, by half a minute at most.)
  *
  * **When it is due,**
- * - and the consumer sleeps: it claims. A claim takes ready rows, and for what slots are left scheduled ones that are due,
- *   without making them ready first: nobody is woken for a job that has its taker;
- * - and the consumer is busy, or due rows are left after its claim (more than it has slots, kinds that it has no handler
- *   for, rows that somebody has locked): it promotes. Due rows become ready in claim order beside all others, and their
+ * - and the consumer sleeps: it claims. A claim takes ready rows, and, if there are slots for all of them, scheduled ones
+ *   that are due, without making them ready first: nobody is woken for a job that has its taker;
+ * - and the consumer is busy, or due rows are left after its claim (more than it has slots, among which priority is to
+ *   decide; kinds that it has no handler for; rows that somebody has locked): it promotes. Due rows become ready in claim order beside all others, and their
  *   trigger wakes whoever sleeps. Rows that are locked are tried again, after 5 ms, doubling to a second: most often
  *   another process has just claimed them.
  *
@@ -32,11 +32,21 @@ const log = createDebug('bugle:due')
  */
 export interface DueTimer {
   /** Call with the answer of each claim. */
-  claimed(answer: { readonly asked: number; readonly found: number; readonly dueInMs: number | null }): void
+  claimed(answer: ClaimOfDue): void
   /** A sweep has seen when the nearest is due. */
   seen(dueInMs: number): void
   /** Resolves when no promotion is in flight. */
   stop(): Promise<void>
+}
+
+/** What a claim tells; one that was not short (found = asked) knows neither of the last two. */
+export interface ClaimOfDue {
+  readonly asked: number
+  readonly found: number
+  /** Until the nearest that was not taken is due; 0 or less: it is; null: none is scheduled. */
+  readonly dueInMs: number | null
+  /** There were more due rows than slots, and so none was taken. */
+  readonly tooManyDue: boolean
 }
 
 export interface DueTimerParts {
@@ -62,6 +72,9 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   let firesAt = Number.POSITIVE_INFINITY
   let timer: NodeJS.Timeout | undefined
   let overdueWaitMs: number = overdueMs.least
+  /** The timer is for a promotion that is overdue: further claims that say so leave it where it is. */
+  let isOverdue = false
+  let claims = 0
   let promoting: Promise<void> | null = null
   let stopped = false
 
@@ -81,12 +94,22 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   function learn(dueInMs: number | null): void {
     dueAt = dueInMs === null ? Number.POSITIVE_INFINITY : now() + dueInMs
     if (dueInMs === null || dueInMs > 0) {
+      isOverdue = false
       overdueWaitMs = overdueMs.least
       setTimer(dueAt, onDue)
-    } else {
+    } else if (!isOverdue) {
+      isOverdue = true
       setTimer(now() + overdueWaitMs, startPromoting)
-      overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)
     }
+  }
+
+  /** Of a promotion: what a claim has said since it was sent is newer, and stands unless this is sooner. */
+  function learnUnlessNewer(dueInMs: number | null, claimsBefore: number): void {
+    isOverdue = false
+    overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)
+    const newer = claims === claimsBefore ? Number.POSITIVE_INFINITY : dueAt - now()
+    const soonest = Math.min(newer, dueInMs ?? Number.POSITIVE_INFINITY)
+    learn(soonest === Number.POSITIVE_INFINITY ? null : soonest)
   }
 
   function onDue(): void {
@@ -104,21 +127,25 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   async function runPromotion(): Promise<void> {
     try {
       for (;;) {
+        const claimsBefore = claims
         const { promoted, dueInMs } = await promote(promotedAtOnce)
         if (promoted > 0) {
           log('%d due jobs are ready', promoted)
           wake()
         }
-        if (promoted < promotedAtOnce || stopped) return learn(dueInMs)
+        if (promoted < promotedAtOnce || stopped) return learnUnlessNewer(dueInMs, claimsBefore)
       }
     } catch (error) {
       onError(toError(error))
+      isOverdue = false
       setTimer(now() + busyLookMs, startPromoting)
     }
   }
 
   return {
-    claimed({ asked, found, dueInMs }) {
+    claimed({ asked, found, dueInMs, tooManyDue }) {
+      claims += 1
+      if (tooManyDue) return startPromoting()
       if (found < asked) return learn(dueInMs)
       if (now() >= dueAt) return startPromoting()
       if (firesAt > now() + busyLookMs) setTimer(now() + busyLookMs, startPromoting)

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { databaseFault, toError } from '../errors.js'
+import { databaseFault, isTimeOut, toError } from '../errors.js'
 import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
 
@@ -23,7 +23,11 @@ const log = createDebug('bugle:settler')
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
- *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled.
+ *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled;
+ * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own transaction
+ *   that is not committed yet, a key that an open transaction has put), or a batch is too much for one statement: when the
+ *   server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round after round, on
+ *   one connection at most, until each is through; all others go on meanwhile.
  *
  * Plain acks, nearly all there are, have a statement of their own that deletes by two arrays; they do not wait for the
  * others, nor the others for them, longer than a statement.
@@ -103,6 +107,8 @@ export interface SettlerParts {
 
 /** The statement looks each id up in the list of them: its cost grows with the square, from here on noticeably. */
 const mostAtOnce = 250
+/** Of results, progress and errors in one statement, in UTF-16 units: the list is read again for each of them. */
+const mostCharsAtOnce = 1_000_000
 const durable: Settled = { is: 'durable', runAt: null }
 
 interface Pending {
@@ -114,6 +120,8 @@ interface Pending {
 export function createSettler({ write, onError, random }: SettlerParts): Settler {
   let pending: Pending[] = []
   let flushing = false
+  let aside: { readonly outcome: Pending; readonly answerLost: boolean }[] = []
+  let goingOneByOne = false
 
   async function flush(): Promise<void> {
     if (flushing) return
@@ -132,10 +140,16 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     const batch: Pending[] = []
     const later: Pending[] = []
     const plain = pending[0] !== undefined && isPlain(pending[0])
+    let chars = 0
     for (const outcome of pending) {
-      const { id } = outcome.settlement
-      if (batch.length === mostAtOnce || ids.has(id) || isPlain(outcome) !== plain) later.push(outcome)
-      else batch.push(outcome)
+      const { id, ending } = outcome.settlement
+      const isFull = batch.length === mostAtOnce || (batch.length > 0 && chars + charsOf(ending) > mostCharsAtOnce)
+      if (isFull || ids.has(id) || isPlain(outcome) !== plain) {
+        later.push(outcome)
+      } else {
+        batch.push(outcome)
+        chars += charsOf(ending)
+      }
       ids.add(id)
     }
     pending = later
@@ -147,27 +161,28 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     let answerLost = answerWasLost
     for (let tries = 1; ; tries += 1) {
       try {
-        const answers = await write(batch.map(({ settlement }) => settlement))
-        // Whoever else settled them (the statement whose answer was lost, the handler's transaction, another worker)
-        // committed in the middle of this one: look once more.
-        const outdated = batch === all ? batch.filter((pending) => isOutdated(pending, answers)) : []
-        tell(
-          outdated.length === 0 ? batch : batch.filter((pending) => !outdated.includes(pending)),
-          answers,
-          answerLost,
-        )
-        if (outdated.length === 0) return
-        batch = outdated
+        const left = await settleOnce(batch, answerLost, batch === all)
+        if (left.length === 0) return
+        batch = left
         continue
       } catch (error) {
         const fault = databaseFault(error)
         log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
-        if (fault === 'data' && !isHopeless(batch)) return settleApart(batch, toError(error), answerLost)
         if (fault === 'unknown') answerLost = true
-        else if (fault !== 'down' && fault !== 'passing') onError(toError(error))
+        if (isTimeOut(error)) return stepAside(batch, answerLost)
+        if (fault === 'data' && !isHopeless(batch)) return settleApart(batch, toError(error), answerLost)
+        if (fault !== 'unknown' && fault !== 'down' && fault !== 'passing') onError(toError(error))
       }
-      await sleep(Math.min(25 * 2 ** tries, 1_000) * (0.5 + random()))
+      await sleep(backOffMs(tries))
     }
+  }
+
+  /** @returns those to be looked at once more: whoever else settled them committed in the middle of the statement */
+  async function settleOnce(batch: readonly Pending[], answerLost: boolean, again: boolean): Promise<Pending[]> {
+    const answers = await write(batch.map(({ settlement }) => settlement))
+    const outdated = again ? batch.filter((outcome) => isOutdated(outcome, answers)) : []
+    tell(outdated.length === 0 ? batch : batch.filter((outcome) => !outdated.includes(outcome)), answers, answerLost)
+    return outdated
   }
 
   async function settleApart(batch: readonly Pending[], error: Error, answerLost: boolean): Promise<void> {
@@ -179,6 +194,28 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     await settleAll(batch.slice(middle), answerLost)
   }
 
+  function stepAside(batch: readonly Pending[], answerLost: boolean): void {
+    aside.push(...batch.map((outcome) => ({ outcome, answerLost })))
+    void settleOneByOne()
+  }
+
+  async function settleOneByOne(): Promise<void> {
+    if (goingOneByOne) return
+    goingOneByOne = true
+    for (let round = 1; aside.length > 0; round += 1) {
+      const all = aside
+      aside = []
+      for (const { outcome, answerLost } of all) await settleAll([outcome], answerLost)
+      // Whatever was blocked again has stepped aside again.
+      if (aside.length > 0) await sleep(backOffMs(round))
+    }
+    goingOneByOne = false
+  }
+
+  function backOffMs(tries: number): number {
+    return Math.min(25 * 2 ** tries, 1_000) * (0.5 + random())
+  }
+
   return {
     settle(settlement) {
       return new Promise((done) => {
@@ -186,6 +223,19 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
         void flush()
       })
     },
+  }
+}
+
+function charsOf(ending: Ending): number {
+  switch (ending.is) {
+    case 'acked':
+      return 0
+    case 'archived':
+      return ending.result.length
+    case 'failed':
+      return (ending.error.stack?.length ?? 0) + ending.error.message.length
+    case 'waiting':
+      return (ending.progress?.length ?? 0) + (ending.error?.stack?.length ?? 0) + (ending.error?.message.length ?? 0)
   }
 }
 

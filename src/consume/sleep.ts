@@ -39,7 +39,8 @@
  * something: so claims go half empty, however many processes share the queue, and no process needs to know their number.
  *
  * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
- * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim.
+ * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
+ * kinds only, or without some flags, does not nap: those that stay asleep may not be able to take its jobs.
  *
  * This file decides; it does no I/O and keeps no timer. The dispatcher carries out the steps.
  */
@@ -94,7 +95,8 @@ const take: Step = { do: 'take' }
 /** The step after anything that proves nothing. */
 export const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
 
-export function createSleepProtocol(now: () => number, random: () => number): SleepProtocol {
+/** @param naps - false for a consumer that takes jobs which others on its queue may not take */
+export function createSleepProtocol(now: () => number, random: () => number, naps: boolean): SleepProtocol {
   const pace = createPace(now)
   /** Owed since K was taken. `target` comes with the first short claim: a later one is larger, and as right. */
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
@@ -187,7 +189,7 @@ export function createSleepProtocol(now: () => number, random: () => number): Sl
       }
       leftBehindMs = 1
       if (debt !== null) return nextOfDebt(debt)
-      if (emptyWakes >= emptyWakesBeforeNap) {
+      if (naps && emptyWakes >= emptyWakesBeforeNap) {
         emptyWakes = 0
         return { do: 'nap', inMs: napMs.least + random() * (napMs.most - napMs.least) }
       }

@@ -99,6 +99,9 @@ const patience: Readonly<Record<keyof Pools, Patience>> = {
   rest: { statementMs: 8_000, deadlineMs: 10_000 },
 }
 
+/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
+const shortLocks = { lock_timeout: '1s' } as const
+
 /**
  * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may use
  * all it has. (A generic plan would have to walk past the filters that are not given.)
@@ -133,15 +136,15 @@ export function createDatabase(options: DatabaseOptions): Database {
     pools = {
       puts: openPool(patience.puts, forPuts),
       admin: openPool(patience.admin, adminPoolSize, freePlans),
-      rest: openPool(patience.rest, Math.max(1, options.poolSize - forPuts)),
+      rest: openPool(patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
   }
 
-  function openPool({ statementMs }: Patience, poolSize: number, plans: typeof freePlans | null = null): Pool {
+  function openPool({ statementMs }: Patience, poolSize: number, own: Readonly<Record<string, string>> = {}): Pool {
     return createPool({
       ...options,
       poolSize,
-      settings: options.prepare ? { ...sessionSettings(serverVersion, statementMs), ...plans } : {},
+      settings: options.prepare ? { ...sessionSettings(serverVersion, statementMs), ...own } : {},
     })
   }
 

@@ -1,4 +1,22 @@
-import { BugleError, databaseFault, toError } from '../errors.js'
+import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
+
+/** Statements of several callers that lock many rows or keys may wait in a circle: the one that lost is sent again. */
+const mostDeadlocks = 10
+
+/**
+ * A statement, sent again where it was the victim of a deadlock. Nothing of it was written then.
+ *
+ * @throws what `send` throws otherwise
+ */
+export async function despiteDeadlocks<T>(send: () => Promise<T>): Promise<T> {
+  for (let deadlocks = 0; ; deadlocks += 1) {
+    try {
+      return await send()
+    } catch (error) {
+      if (sqlState(error) !== '40P01' || deadlocks === mostDeadlocks) throw error
+    }
+  }
+}
 
 /** What a call may have done when one of its statements fails. */
 export type CallEffect =

@@ -1,6 +1,6 @@
 import { kindOf } from '../checks.js'
 import type { Database } from '../database/database.js'
-import { callError } from '../database/fault.js'
+import { callError, despiteDeadlocks } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
@@ -162,9 +162,6 @@ function joined(jobs: readonly string[]): string {
   }
 }
 
-/** Batches of several callers that share keys may lock them in different orders: the one that lost is sent again. */
-const mostDeadlocks = 10
-
 async function write<Row>(
   database: Database,
   tx: unknown,
@@ -173,15 +170,12 @@ async function write<Row>(
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()
-  for (let deadlocks = 0; ; ) {
-    try {
-      if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
-      return await database.query<Row>(statement, parameters)
-    } catch (error) {
-      // In the caller's transaction everything before is lost with it, so it is the caller's to begin again.
-      if (send === undefined && sqlState(error) === '40P01' && deadlocks < mostDeadlocks) deadlocks += 1
-      else throw writeError(error)
-    }
+  try {
+    // In the caller's transaction everything before a deadlock is lost with it, so it is the caller's to begin again.
+    if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
+    return await despiteDeadlocks(() => database.query<Row>(statement, parameters))
+  } catch (error) {
+    throw writeError(error)
   }
 }
 

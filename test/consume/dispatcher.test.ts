@@ -32,6 +32,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       },
       others: async () => ({ asleep: 0, blocker: null }),
     },
+    naps: true,
     writing: async () => false,
     onError: () => {},
     onUnprotected: () => {},

@@ -152,6 +152,36 @@ test('one poisoned outcome becomes a failure that says so; the others of its bat
   })
 })
 
+test('an outcome that somebody blocks steps aside, and those of its batch and all later ones are settled', async () => {
+  let blocked = true
+  const batches: string[][] = []
+  const { settler, errors } = settlerUnderTest(async (batch) => {
+    const ids = batch.map(({ id }) => id)
+    if (blocked && ids.includes('2')) throw databaseError('55P03')
+    batches.push(ids)
+    return []
+  })
+  const [first, second, third] = ['1', '2', '3'].map((id) => settler.settle(settlement(id)))
+  expect(await Promise.all([first, third])).toEqual([durable, durable])
+  expect(await Promise.all(['4', '5'].map((id) => settler.settle(settlement(id))))).toEqual([durable, durable])
+  blocked = false
+  expect(await second).toEqual(durable)
+  expect(batches).toEqual([['1'], ['3'], ['4', '5'], ['2']])
+  expect(errors).toEqual([])
+})
+
+test('a batch is bounded by its size, not only by its rows', async () => {
+  const batches: number[] = []
+  const { settler } = settlerUnderTest(async (batch) => {
+    batches.push(batch.length)
+    return []
+  })
+  const large: Ending = { is: 'archived', result: 'x'.repeat(400_000) }
+  await Promise.all(['1', '2', '3', '4', '5'].map((id) => settler.settle(settlement(id, large))))
+  await settler.settle(settlement('6', { is: 'archived', result: 'x'.repeat(2_000_000) }))
+  expect(batches).toEqual([2, 2, 1, 1])
+})
+
 test('any other refusal is told, and the outcome is kept until it is durable', async () => {
   let tries = 0
   const { settler, errors } = settlerUnderTest(async () => {

@@ -2,11 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { type ClaimSigns, createSleepProtocol } from '../../src/consume/sleep.js'
 
 /** The protocol on a clock of the test's own, with every jitter in the middle. */
-function protocolAt() {
+function protocolAt(naps = true) {
   let time = 0
   const protocol = createSleepProtocol(
     () => time,
     () => 0.5,
+    naps,
   )
   return {
     protocol,
@@ -152,15 +153,19 @@ describe('waking', () => {
     expect(protocol.claimed(empty, true)).toEqual({ do: 'sleep' })
   })
 
-  test('several wake-ups for nothing in a row end in a nap', () => {
-    const { protocol, pass } = protocolAt()
-    protocol.taken()
-    protocol.claimed(empty, true)
-    const steps = Array.from({ length: 4 }, () => {
-      pass(20)
-      protocol.notified()
-      return protocol.claimed(empty, true).do
+  for (const naps of [true, false]) {
+    const end = naps ? 'nap' : 'sleep'
+    const who = naps ? 'a consumer' : 'a consumer of jobs that others may not take'
+    test(`several wake-ups for nothing in a row end, for ${who}, in a ${end}`, () => {
+      const { protocol, pass } = protocolAt(naps)
+      protocol.taken()
+      protocol.claimed(empty, true)
+      const steps = Array.from({ length: 4 }, () => {
+        pass(20)
+        protocol.notified()
+        return protocol.claimed(empty, true).do
+      })
+      expect(steps).toEqual(['sleep', 'sleep', 'sleep', end])
     })
-    expect(steps).toEqual(['sleep', 'sleep', 'sleep', 'nap'])
-  })
+  }
 })

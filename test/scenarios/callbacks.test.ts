@@ -180,7 +180,7 @@ test('callbacks: many jobs without a key before as many with one are put in one 
   const ids = await bugle.putMany(
     'emails',
     Array.from({ length: 20_000 }, (_, n) => n),
-    (n) => (n < 10_000 ? undefined : { key: String(n) }),
+    (n) => (Number(n) < 10_000 ? undefined : { key: String(n) }),
   )
   expect(new Set(ids).size).toBe(20_000)
 })

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import { test as base, inject } from 'vitest'
+import { deadline } from '../../src/deadline.js'
 import { type Bugle, type BugleEventName, type BugleEvents, type BugleOptions, createBugle } from '../../src/index.js'
 
 /** A job's row, as the tests look at it. */
@@ -110,7 +111,9 @@ export const test = base.extend<{ db: TestDatabase }>({
       await use(db)
       passed = true
     } finally {
-      await Promise.all(bugles.map((bugle) => bugle.close()))
+      const closed = Promise.all(bugles.map((bugle) => bugle.close()))
+      // One that never ends would hold up the whole run, and nobody would hear why.
+      await deadline(closed, 30_000, 'closing the instances of a test')
       await Promise.all(connections.map((connection) => connection.end({ timeout: 1 })))
       // Kept when the test failed: its rows are the evidence.
       if (passed) await sql.unsafe(`drop schema ${s} cascade`)

@@ -1,4 +1,5 @@
 import { loadStatements } from '../../src/database/statements.js'
+import type { Consumer } from '../../src/index.js'
 import type { TestDatabase } from './database.js'
 
 /**
@@ -7,6 +8,26 @@ import type { TestDatabase } from './database.js'
  */
 export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1): Promise<void> {
   while ((await countAsleep(db, queue)) < sessions);
+}
+
+/**
+ * Waits until a consumer, the only one of its queue, sleeps and will not look again by itself: of what is written from now
+ * on it is told, or it does not know. The lock is held, and a claim was made after all that ran when it was taken.
+ */
+export async function untilSoundAsleep(db: TestDatabase, consumer: Consumer): Promise<void> {
+  await untilAsleep(db, consumer.queue)
+  await consumer.idle()
+  const { next } = await transactions(db)
+  while ((await transactions(db)).oldest < next);
+  await consumer.idle()
+}
+
+/** The oldest transaction that runs, and the next one that will. */
+async function transactions(db: TestDatabase): Promise<{ oldest: bigint; next: bigint }> {
+  const [row] = await db.sql<{ oldest: string; next: string }[]>`
+    select xmin as oldest, xmin + age(xmin::text::xid) as next
+    from (select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin) as snapshot`
+  return { oldest: BigInt(row?.oldest ?? 0), next: BigInt(row?.next ?? 0) }
 }
 
 /** Waits until no session holds the queue's sleep lock: from then on its writers are silent. */

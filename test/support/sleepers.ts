@@ -11,15 +11,16 @@ export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1)
 }
 
 /**
- * Waits until a consumer, the only one of its queue, sleeps and will not look again by itself: of what is written from now
- * on it is told, or it does not know. The lock is held, and a claim was made after all that ran when it was taken.
+ * Waits until the consumers of a queue, all that there are, sleep and will not look again by themselves: of what is written
+ * from now on they are told, or they do not know. Each holds the lock, and has made a claim after all that ran when it was
+ * taken.
  */
-export async function untilSoundAsleep(db: TestDatabase, consumer: Consumer): Promise<void> {
-  await untilAsleep(db, consumer.queue)
-  await consumer.idle()
+export async function untilSoundAsleep(db: TestDatabase, ...consumers: Consumer[]): Promise<void> {
+  for (const { queue } of consumers) await untilAsleep(db, queue, consumers.length)
+  for (const consumer of consumers) await consumer.idle()
   const { next } = await transactions(db)
   while ((await transactions(db)).oldest < next);
-  await consumer.idle()
+  for (const consumer of consumers) await consumer.idle()
 }
 
 /** The oldest transaction that runs, and the next one that will. */

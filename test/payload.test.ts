@@ -255,15 +255,19 @@ describe('describeError', () => {
     [null, { name: 'Error', message: 'null' }],
     [5, { name: 'Error', message: '5' }],
     [Symbol('x'), { name: 'Error', message: 'Symbol(x)' }],
-    [{}, { name: 'Error', message: '[object Object]' }],
-    [Object.create(null), { name: 'Error', message: 'a object that cannot be shown' }],
+    [{}, { name: 'Error', message: '{}' }],
+    [
+      { code: 5, field: { a: [1] } },
+      { name: 'Error', message: '{ code: 5, field: { a: [ 1 ] } }', code: '5' },
+    ],
+    [Object.create(null), { name: 'Error', message: '[Object: null prototype] {}' }],
     [
       { name: 'Custom', message: 'a\0\uD800', code: 7 },
       { name: 'Custom', message: 'a\uFFFD\uFFFD', code: '7' },
     ],
     [
       { name: 5, message: {}, code: {} },
-      { name: 'Error', message: '[object Object]' },
+      { name: 'Error', message: '{ name: 5, message: {}, code: {} }' },
     ],
   ])('%# what is no Error is described', (thrown, expected) => {
     expect(describeError(thrown)).toEqual(expected)

@@ -147,7 +147,7 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
       claims += 1
       if (tooManyDue) return startPromoting()
       if (found < asked) return learn(dueInMs)
-      if (now() >= dueAt) return startPromoting()
+      if (now() >= dueAt && !isOverdue) return startPromoting()
       if (firesAt > now() + busyLookMs) setTimer(now() + busyLookMs, startPromoting)
     },
     seen(dueInMs) {

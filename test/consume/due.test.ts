@@ -125,6 +125,18 @@ test('a due job that is locked is tried for again also after a claim during a pr
   expect(it.promotions).toHaveLength(2)
 })
 
+test('full claims do not put a locked due job’s next try forward', async () => {
+  const it = dueTimerUnderTest()
+  it.busy()
+  it.due.claimed({ ...short, found: 0, dueInMs: -1, tooManyDue: true })
+  it.promotions[0]?.({ promoted: 0, dueInMs: -2 })
+  await it.pass(1)
+  for (let n = 0; n < 100; n += 1) it.due.claimed(full)
+  expect(it.promotions).toHaveLength(1)
+  await it.pass(10)
+  expect(it.promotions).toHaveLength(2)
+})
+
 test('a stop waits for the promotion in flight, and nothing fires after it', async () => {
   const it = dueTimerUnderTest()
   it.due.claimed({ ...short, found: 0, dueInMs: -1, tooManyDue: true })

@@ -280,7 +280,6 @@ test("A8 with outcome: 'explicit' a return that is no outcome never acks", async
     text: 'ack',
     'the function itself': ack,
     'something that looks like an ack': { type: 'ack', result: undefined },
-    'a copy of an ack': { ...ack() },
     'an ack in an array': [ack()],
     'what cannot be shown': {
       toString() {

@@ -441,9 +441,11 @@ test(
     const stranger = db.connect()
     await stranger.unsafe(`begin; select from ${db.s}.job where id = ${due} for update`)
     await untilDue(db)
-    await bugle.putMany('q', Array(500).fill('backlog'))
     const acked = db.collect(bugle, 'job:acked')
     const consumer = await bugle.consume('q', () => {}, { concurrency: 1 })
+    // It knows of that one before it has anything else to do.
+    await consumer.idle()
+    await bugle.putMany('q', Array(500).fill('backlog'))
     for (let n = 0; n < 500; n += 1) await acked.next()
     const [row] = await db.sql.unsafe<{ count: number }[]>(`select count(*)::int as count from ${db.s}.promotion`)
     // At ever longer intervals, up to a second.

@@ -60,10 +60,10 @@ export const breaks: readonly Break[] = [
     put: '',
   },
   {
-    title: 'a claim takes more than its limit',
+    title: 'due jobs are taken though priority is to decide among them',
     in: { statement: 'claim' },
-    find: 'limit $2::int - (select count(*) from picked)',
-    put: 'limit $2::int',
+    find: 'and (select jobs from all_due) <= $2::int - (select count(*) from picked)',
+    put: '',
   },
   {
     title: 'a worker without a row claims',

@@ -17,7 +17,10 @@ import type { ClaimCommand, OutcomePlan } from './model-commands.js'
 
 /* From a claim to an outcome: what consumers do to the model, and what they must have been answered. */
 
-/** Ready ones in claim order; only if they do not fill the limit, scheduled ones that are due, the earliest first. */
+/**
+ * Ready ones in claim order; and if they leave room for all that is due in the queue, scheduled ones that are due. Of more due
+ * ones none is taken: they are to be promoted, as priority decides among them.
+ */
 export function applyClaim(
   model: Model,
   { queue, kinds, withoutFlags, limit, by }: Omit<ClaimCommand, 'do'>,
@@ -31,8 +34,10 @@ export function applyClaim(
     (row.flag === null || !withoutFlags.includes(row.flag))
   const isPresent = by !== 'nobody'
   const ready = rowsIn(model, 'ready').filter(fits).sort(inClaimOrder)
-  const due = rowsIn(model, 'scheduled').filter((row) => fits(row) && row.runAt <= model.now)
   const first = isPresent ? ready.slice(0, limit) : []
+  const allDue = rowsIn(model, 'scheduled').filter((row) => row.queue === queue && row.runAt <= model.now)
+  const tooManyDue = allDue.length > limit - first.length
+  const due = tooManyDue ? [] : allDue.filter(fits)
   const others = answer.jobs.flatMap(({ job }) =>
     first.some(({ id }) => id === job.id) ? [] : (model.rows.get(job.id) ?? []),
   )
@@ -57,7 +62,8 @@ export function applyClaim(
   }
 
   const isShort = taken.length < limit
-  assert.equal(answer.leftBehind, isShort && ready.length > first.length, 'leftBehind')
+  assert.equal(answer.tooManyDue, isShort && tooManyDue, 'tooManyDue')
+  assert.equal(answer.leftBehind, isShort && (tooManyDue || ready.length > first.length), 'leftBehind')
   const nearest = nearestRunAt(model, queue)
   assertDueIn(answer.dueInMs, isShort && nearest !== null ? nearest - model.now : null)
 }

@@ -10,10 +10,10 @@ import {
   reject,
   release,
   retry,
-} from '../../src/index.js'
-import { signal } from '../support/database.js'
-import { test } from '../support/gates.js'
-import { archivedRows, fullRows } from '../support/rows.js'
+} from '../src/index.js'
+import { signal } from './support/database.js'
+import { test } from './support/gates.js'
+import { archivedRows, fullRows } from './support/rows.js'
 
 const broken = (): never => {
   throw new Error('broken')

@@ -1,7 +1,7 @@
 import { describe, expect } from 'vitest'
-import { type BugleError, partial, reject } from '../../src/index.js'
-import { signal, type TestDatabase, test } from '../support/database.js'
-import { accounts, type Library, libraries, openLibrary } from '../support/transactions.js'
+import { type BugleError, partial, reject } from '../src/index.js'
+import { signal, type TestDatabase, test } from './support/database.js'
+import { accounts, type Library, libraries, openLibrary } from './support/transactions.js'
 
 for (const library of libraries) {
   test(`ctx.ack: with ${library.name}, the handler's row and the ack commit together`, async ({ db }) => {

@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
-import { ack, type Middleware, reject, retry } from '../../src/index.js'
-import { signal, test } from '../support/database.js'
-import { refusal } from '../support/refusal.js'
+import { ack, type Middleware, reject, retry } from '../src/index.js'
+import { signal, test } from './support/database.js'
+import { refusal } from './support/refusal.js'
 
 // Whatever a callback does, the process lives: vitest fails a run in which a rejection is not handled.
 

@@ -71,6 +71,18 @@ export function label(name: string, value: unknown, maxChars: number): string {
   throw invalidOption(name, `must be a string of 1 to ${maxChars} characters without NUL or lone surrogates`, value)
 }
 
+/**
+ * The answer of a callback that must not be asynchronous.
+ *
+ * @throws BugleError `INVALID_OPTION` for a promise
+ */
+export function synchronous<T>(name: string, answer: T): T {
+  if (!(answer instanceof Promise)) return answer
+  // Else its rejection would end the process.
+  answer.catch(() => {})
+  throw new BugleError('INVALID_OPTION', `${name} must be synchronous; it answered with a promise`)
+}
+
 /** @throws BugleError `INVALID_OPTION` */
 export function functionOf<T>(name: string, value: unknown): T {
   if (typeof value === 'function') return value as T

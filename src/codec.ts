@@ -1,4 +1,4 @@
-import { functionOf, kindOf } from './checks.js'
+import { functionOf, kindOf, synchronous } from './checks.js'
 import { BugleError, describe } from './errors.js'
 
 /**
@@ -23,20 +23,12 @@ export function codecOption(value: unknown): Codec {
     throw new BugleError('INVALID_OPTION', `codec must be an object with encode and decode; got ${kindOf(value)}`)
   }
   const { encode, decode } = methods(value)
+  const encodes = functionOf<Codec['encode']>('codec.encode', encode).bind(value)
+  const decodes = functionOf<Codec['decode']>('codec.decode', decode).bind(value)
   return Object.freeze({
-    encode: synchronous('codec.encode', functionOf<Codec['encode']>('codec.encode', encode).bind(value)),
-    decode: synchronous('codec.decode', functionOf<Codec['decode']>('codec.decode', decode).bind(value)),
+    encode: (given: unknown) => synchronous('codec.encode', encodes(given)),
+    decode: (stored: unknown) => synchronous('codec.decode', decodes(stored)),
   })
-}
-
-function synchronous(name: string, call: (value: unknown) => unknown): (value: unknown) => unknown {
-  return (value) => {
-    const answer = call(value)
-    if (!(answer instanceof Promise)) return answer
-    // Else its rejection would end the process.
-    answer.catch(() => {})
-    throw new BugleError('INVALID_OPTION', `${name} must be synchronous; it answered with a promise`)
-  }
 }
 
 function methods(codec: { encode?: unknown; decode?: unknown }): { encode: unknown; decode: unknown } {

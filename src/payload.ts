@@ -6,6 +6,7 @@
  */
 import { isPlainObject, isStorable } from './checks.js'
 import { BugleError, describe, textOf } from './errors.js'
+import { isReadable, pathStep, read } from './reading.js'
 
 /**
  * Levels of nesting in a payload. PostgreSQL 15 parses more than 10,000 with its default max_stack_depth of 2 MB,
@@ -270,9 +271,7 @@ function pathTo(what: string, open: readonly object[], keys: readonly string[], 
 }
 
 function step(holder: unknown, key: string): string {
-  if (Array.isArray(holder)) return `[${key}]`
-  if (/^[A-Za-z_$][\w$]{0,60}$/.test(key)) return `.${key}`
-  return `[${describe(key)}]`
+  return Array.isArray(holder) ? `[${key}]` : pathStep(key)
 }
 
 function invalid(path: string, reason: string, cause?: unknown): BugleError {
@@ -360,19 +359,6 @@ function aggregated(error: object): unknown[] {
     return Array.isArray(errors) ? errors.slice(0, maxAggregated) : []
   } catch {
     return [] // A proxy refused to say what it is.
-  }
-}
-
-function isReadable(value: unknown): value is object {
-  return (typeof value === 'object' && value !== null) || typeof value === 'function'
-}
-
-function read(value: unknown, key: string): unknown {
-  if (!isReadable(value)) return undefined
-  try {
-    return (value as Record<string, unknown>)[key]
-  } catch {
-    return undefined
   }
 }
 

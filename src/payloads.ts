@@ -34,7 +34,10 @@ export interface PayloadsOptions {
 
 export function createPayloads({ schemas, codec, maxPayloadBytes }: PayloadsOptions): Payloads {
   function encode(value: unknown, what: string): string {
-    return encodePayload(codec === null ? value : encodedBy(codec, value, what), { what, maxBytes: maxPayloadBytes })
+    return encodePayload(codec === null ? value : byCodec(codec, 'encode', value, what), {
+      what,
+      maxBytes: maxPayloadBytes,
+    })
   }
 
   async function encodeChecked(schema: StandardSchema, payload: unknown, what: string): Promise<string> {
@@ -43,8 +46,9 @@ export function createPayloads({ schemas, codec, maxPayloadBytes }: PayloadsOpti
   }
 
   async function prepareWith(schema: StandardSchema | undefined, job: Job): Promise<Job> {
-    const decoded = codec === null ? job.payload : decodedBy(codec, job.payload, 'payload')
-    const progress = codec === null || job.progress === null ? job.progress : decodedBy(codec, job.progress, 'progress')
+    const decoded = codec === null ? job.payload : byCodec(codec, 'decode', job.payload, 'payload')
+    const progress =
+      codec === null || job.progress === null ? job.progress : byCodec(codec, 'decode', job.progress, 'progress')
     const payload = schema === undefined ? decoded : await validate(schema, decoded, 'payload')
     return Object.freeze({ ...job, payload, progress })
   }
@@ -75,22 +79,11 @@ function unknownKind(kinds: readonly string[], queue: string, kind: string | nul
   )
 }
 
-function encodedBy(codec: Codec, value: unknown, what: string): unknown {
+function byCodec(codec: Codec, way: keyof Codec, value: unknown, what: string): unknown {
   try {
-    return codec.encode(value)
+    return codec[way](value)
   } catch (error) {
-    throw new BugleError('INVALID_PAYLOAD', `${what}: the codec cannot encode it: ${toError(error).message}`, {
-      cause: error,
-    })
-  }
-}
-
-function decodedBy(codec: Codec, stored: unknown, what: string): unknown {
-  try {
-    return codec.decode(stored)
-  } catch (error) {
-    throw new BugleError('INVALID_PAYLOAD', `${what}: the codec cannot decode it: ${toError(error).message}`, {
-      cause: error,
-    })
+    const message = `${what}: the codec cannot ${way} it: ${toError(error).message}`
+    throw new BugleError('INVALID_PAYLOAD', message, { cause: error })
   }
 }

@@ -6,6 +6,7 @@
 import { isPlainObject, kindOf, label } from './checks.js'
 import { deadline } from './deadline.js'
 import { BugleError, describe, toError } from './errors.js'
+import { isReadable, pathStep, read } from './reading.js'
 
 /**
  * A schema that says whether a value is an `Input`, and makes an `Output` of it.
@@ -82,7 +83,7 @@ function kindsOf(at: string, value: unknown): KindSchemas {
 
 function copyOf<T>(what: string, value: unknown, check: (at: string, name: string, entry: unknown) => T) {
   const copy: Record<string, T> = Object.create(null)
-  for (const [name, entry] of entriesOf(what, value)) copy[name] = check(what + step(name), name, entry)
+  for (const [name, entry] of entriesOf(what, value)) copy[name] = check(what + pathStep(name), name, entry)
   return Object.freeze(copy)
 }
 
@@ -100,9 +101,9 @@ function entriesOf(what: string, value: unknown): [string, unknown][] {
 /** @throws BugleError `INVALID_OPTION`, for what means to be a schema and is none */
 function isSchema(what: string, value: unknown): value is StandardSchema {
   return reading(what, () => {
-    if (!isObject(value) || !('~standard' in value)) return false
+    if (!isReadable(value) || !('~standard' in value)) return false
     const standard = value['~standard']
-    if (!isObject(standard)) throw invalid(`${what}["~standard"] must be an object; got ${kindOf(standard)}`)
+    if (!isReadable(standard)) throw invalid(`${what}["~standard"] must be an object; got ${kindOf(standard)}`)
     const { version, validate } = standard as { version?: unknown; validate?: unknown }
     if (version !== 1) throw invalid(`${what}["~standard"].version must be 1; got ${describe(version)}`)
     if (typeof validate === 'function') return true
@@ -164,7 +165,7 @@ type Answer = { readonly output: unknown; readonly issues?: undefined } | { read
 
 async function ask(schema: StandardSchema, value: unknown): Promise<Answer> {
   const result: unknown = await schema['~standard'].validate(value)
-  if (!isObject(result)) throw new TypeError(`validate() must return an object; got ${describe(result)}`)
+  if (!isReadable(result)) throw new TypeError(`validate() must return an object; got ${describe(result)}`)
   const { issues } = result as { issues?: unknown }
   if (Array.isArray(issues)) return { issues }
   if (issues) throw new TypeError(`issues must be an array; got ${kindOf(issues)}`)
@@ -194,25 +195,9 @@ function pathOf(segments: unknown): string {
   for (let index = 0; index < mostSegments && path.length < mostChars; index += 1) {
     const segment = read(segments, index)
     if (segment === undefined) return path
-    path += step(isObject(segment) ? read(segment, 'key') : segment)
+    path += pathStep(isReadable(segment) ? read(segment, 'key') : segment)
   }
   return `${path}…`
-}
-
-function step(key: unknown): string {
-  return typeof key === 'string' && /^[A-Za-z_$][\w$]{0,60}$/.test(key) ? `.${key}` : `[${describe(key)}]`
-}
-
-function read(value: unknown, key: PropertyKey): unknown {
-  try {
-    return isObject(value) ? (value as Record<PropertyKey, unknown>)[key] : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function isObject(value: unknown): value is object {
-  return (typeof value === 'object' && value !== null) || typeof value === 'function'
 }
 
 function failed(message: string, cause: unknown): BugleError {

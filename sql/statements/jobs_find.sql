@@ -1,9 +1,10 @@
 -- jobs_find: a page of jobs and archived jobs, newest id first
 -- $1 id bigint, below which the page begins, $2 limit int
 -- $3 queue text, $4 state text, $5 kind text, $6 created since float8, in ms since 1970; null: whatever
--- rows: as job_find
+-- rows: times in ms since 1970
 -- plan: for these very values, so that a filter that is null costs nothing. From job_pkey and archive_pkey backwards, side
 --   by side, until the page is full; or by the index of a state that few rows have.
+-- Which rows stands between the two marks; job_find has another there.
 select
   id::text as id,
   queue,
@@ -40,6 +41,7 @@ from (
       created_at, run_at, claimed_at, finished_at, worker_id, null, null, result
     from :"schema".archive
   ) as record
+  -- begin page
   where ($1::bigint is null or id < $1::bigint)
     and ($3::text is null or queue = $3::text)
     and ($4::text is null or state = $4::text)
@@ -47,5 +49,6 @@ from (
     and ($6::float8 is null or created_at >= to_timestamp($6::float8 / 1000))
   order by id desc
   limit $2::int
+  -- end page
 ) as page
 order by page.id desc

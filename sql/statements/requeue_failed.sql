@@ -4,9 +4,11 @@
 -- rows: one: found int, last (the highest id found), requeued int (fewer, where others were faster)
 with picked as materialized (
   select id
+  -- begin source
   from :"schema".job
   where state = 'failed'
     and id > $1::bigint
+  -- end source
     and ($3::text is null or queue = $3::text)
     and ($4::text is null or kind = $4::text)
     and ($5::float8 is null or created_at >= to_timestamp($5::float8 / 1000))

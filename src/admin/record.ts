@@ -60,30 +60,19 @@ export type JobError = Readonly<Partial<StoredError>> & {
   readonly attempt?: number
 }
 
-/** A row of the statements job_find and jobs_find; times in milliseconds since 1970. */
-export interface JobRow {
-  readonly id: string
-  readonly queue: string
-  readonly kind: string | null
-  readonly state: JobState
-  readonly payload: unknown
-  readonly priority: number
-  readonly attempt: number
-  readonly maxAttempts: number | null
-  readonly timeoutMs: number | null
-  readonly crashes: number
-  readonly key: string | null
+type Moment = 'createdAt' | 'runAt' | 'claimedAt' | 'finishedAt' | 'cancelRequestedAt'
+
+/** A row of the statements job_find and jobs_find: a record but for what JSON and our clock make of it. */
+export interface JobRow extends Omit<JobRecord, Moment | 'flags' | 'error' | 'waitMs' | 'runMs'> {
   /** As JSON text. */
   readonly flags: string | null
-  readonly progress: unknown
+  /** Times in milliseconds since 1970. */
   readonly createdAt: number
   readonly runAt: number
   readonly claimedAt: number | null
   readonly finishedAt: number | null
-  readonly workerId: string | null
   readonly cancelRequestedAt: number | null
   readonly lastError: JobError | null
-  readonly result: unknown
 }
 
 /** @param decode - if it throws, what is stored is given: one row must not hide the others */

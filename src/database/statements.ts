@@ -48,9 +48,11 @@ export type Statements = Readonly<Record<StatementName, string>>
 /** Statements that differ from another in one part of it. */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
+  job_find: ['jobs_find', 'page'],
   put_keep: ['put_options', 'conflict'],
   put_reject: ['put_options', 'conflict'],
   put_replace: ['put_options', 'conflict'],
+  requeue_archived: ['requeue_failed', 'source'],
 }
 
 const statementFiles = new Map(statementNames.map((name) => [name, withoutComments(statementText(name))] as const))

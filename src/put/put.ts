@@ -1,4 +1,4 @@
-import { kindOf } from '../checks.js'
+import { kindOf, synchronous } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { callError, despiteDeadlocks } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
@@ -107,15 +107,10 @@ function statementForMany(keyMode: KeyedJob['keyMode'] | null): StatementName {
 
 /** @throws BugleError `INVALID_OPTION` that names the job; and what the caller's function throws */
 function optionsOfOne(options: unknown, payload: unknown, index: number): ResolvedPutOptions {
-  const own = typeof options === 'function' ? options(payload, index) : undefined
-  if (own instanceof Promise) {
-    // Else its rejection would end the process.
-    own.catch(() => {})
-    throw new BugleError(
-      'INVALID_OPTION',
-      'putMany: the function for options must be synchronous; it returned a promise',
-    )
-  }
+  const own =
+    typeof options === 'function'
+      ? synchronous('putMany: the function for options', options(payload, index))
+      : undefined
   try {
     return resolvePutOptions(own)
   } catch (error) {

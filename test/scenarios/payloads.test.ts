@@ -83,16 +83,19 @@ test('D7 what the schema makes of a payload reaches the handler; what was put is
   const acked = db.collect(bugle, 'job:acked')
   hasten(db, bugle)
   const seen: unknown[] = []
-  await bugle.consume('emails', ({ attempt, payload }) => {
+  const second = signal()
+  const looked = signal()
+  await bugle.consume('emails', async ({ attempt, payload }) => {
     seen.push(payload)
     // On a second run it is made of what was put, and not of what was made before.
     if (attempt === 1) broken()
+    second.resolve()
+    await looked.promise
   })
   await bugle.put('emails', goodLetter)
-  const retrying = signal()
-  bugle.once('job:retrying', () => retrying.resolve())
-  await retrying.promise
+  await second.promise
   expect(await db.jobs()).toMatchObject([{ payload: goodLetter }])
+  looked.resolve()
   await acked.next()
   const made = { to: 'a@example.org', at: new Date('2024-02-29T12:00:00.000Z'), copies: 3, tone: 'kind' }
   expect(seen).toEqual([made, made])

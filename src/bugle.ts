@@ -3,24 +3,35 @@ import { type CancelAnswer, cancel } from './admin/cancel.js'
 import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
 import { createCollector } from './admin/collector.js'
 import { findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
+import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecord } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { queueName } from './checks.js'
-import { type Consumer, startConsumer } from './consume/consumer.js'
+import { giveBack, type Query } from './consume/claim.js'
+import { type Consumer, type Consuming, startConsumer } from './consume/consumer.js'
 import { type Handlers, resolveHandlers } from './consume/handlers.js'
+import type { StopReport } from './consume/report.js'
+import { tidyUpBy } from './consume/stop.js'
 import { closedError, createDatabase } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { loadStatements } from './database/statements.js'
+import { deadline } from './deadline.js'
 import { BugleError, describe } from './errors.js'
 import { createEvents, type EventSource } from './events.js'
+import { logEvents } from './logging.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
   type ConsumerOptions,
+  type DrainOptions,
+  noTimes,
   type PutOptions,
   resolveBugleOptions,
   resolveConsumerOptions,
+  resolveDrainOptions,
+  resolveStopTimes,
+  type StopTimes,
 } from './options.js'
 import { createPayloads } from './payloads.js'
 import { put, putMany } from './put/put.js'
@@ -35,6 +46,7 @@ import type {
   QueueSchemas,
   QueuesOf,
 } from './queues.js'
+import { listenToSignals } from './signals.js'
 import { version } from './version.js'
 import { createWorker } from './worker/worker.js'
 
@@ -42,7 +54,10 @@ import { createWorker } from './worker/worker.js'
 export interface Bugle<Queues extends object = QueueMap, Context = unknown>
   extends EventSource<QueueName<Queues>>,
     AsyncDisposable {
-  /** This process's presence, a decimal string: the owner of its leases. */
+  /**
+   * This process's presence, a decimal string: the owner of its leases. Another one after it was given up by others
+   * (`worker:lost`), and when it consumes again after its last consumer was stopped.
+   */
   readonly workerId: string
   /**
    * Create or update the tables. Safe when several processes call it at once.
@@ -91,6 +106,42 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
     },
   ): Promise<Consumer>
   /**
+   * Run what is in the queue, then stop: a consumer that ends by itself once nothing runs and nothing is ready; or, with
+   * `until: 'scheduled'`, nothing is ready or scheduled. Ends at once where the queue is paused, and when `signal` aborts.
+   *
+   * @param options - those of `consume`, and `until`
+   * @returns what the stop reports, once it has stopped
+   * @throws as `consume`
+   */
+  drain<Queue extends QueueName<Queues>>(
+    queue: Queue,
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
+    options?: DrainOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>,
+  ): Promise<StopReport>
+  /** The same, with a `context` of its own. */
+  drain<Queue extends QueueName<Queues>, ConsumerContext>(
+    queue: Queue,
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, ConsumerContext>,
+    options: DrainOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> & {
+      readonly context: ConsumerContext
+    },
+  ): Promise<StopReport>
+  /**
+   * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved. Jobs
+   * that run go on, and jobs may be put.
+   *
+   * @returns whether it was not paused before
+   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   */
+  pause(queue: QueueName<Queues>): Promise<boolean>
+  /**
+   * Resume a paused queue; its consumers are woken.
+   *
+   * @returns whether it was paused
+   * @throws as `pause`
+   */
+  resume(queue: QueueName<Queues>): Promise<boolean>
+  /**
    * One job, wherever it is: waiting, running, failed or in the archive.
    *
    * @returns null where there is none: it never was, or was acked, or collected
@@ -114,8 +165,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   requeue(which: string | readonly string[] | RequeueFilter): Promise<number>
   /**
-   * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs gets no further run, and if
-   * this one succeeds, that counts.
+   * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has its
+   * signal aborted and gets no further run, and if this one succeeds all the same, that counts.
    *
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
@@ -128,10 +179,16 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   collect(options: CollectOptions): Promise<CollectReport>
   /**
-   * Stop every consumer, then end every connection. While handlers still run, they and others may put. A second call joins
-   * the first. Not to be awaited inside a handler: it waits for that handler.
+   * Stop every consumer, then end every connection, by the deadline of the last stop. While handlers still run, they and others
+   * may put. A second call joins the first, and can only make it shorter.
+   *
+   * Where handlers have not ended by then, the worker's presence stays on one connection that does not keep the process alive:
+   * their jobs keep their leases until they end, or the process does.
+   *
+   * @param options - for every consumer; default: each one's own
+   * @throws BugleError `INVALID_OPTION`
    */
-  close(): Promise<void>
+  close(options?: Partial<StopTimes>): Promise<void>
 }
 
 /**
@@ -153,7 +210,7 @@ export function createBugle(options: object = {}): unknown {
   const resolved = resolveBugleOptions(options, process.env)
   const { schema, name } = resolved
   const events = createEvents()
-  const workerId = randomWorkerId()
+  const operatorLog = logEvents(events, resolved.logger)
   const database = createDatabase({
     ...resolved,
     statements: loadStatements(schema),
@@ -163,13 +220,18 @@ export function createBugle(options: object = {}): unknown {
   const putParts = { database, payloads }
   const adminParts = { database, decode: payloads.decode }
   const worker = createWorker({
-    id: workerId,
+    newId: randomWorkerId,
     name,
     version,
     database,
     events,
     listen: resolved.listen,
     sweepMs: resolved.sweepMs,
+    rescueAfterMs: resolved.rescueAfterMs,
+    hungAfterMs: resolved.hungAfterMs,
+    maxCrashes: resolved.maxCrashes,
+    giveBack: (workerId, rows) => giveBack(settle, workerId, rows),
+    onDeaf: (reason) => operatorLog.warn('BUGLE_DEAF', `${reason}; ${remedyForDeafness}`),
     collector: createCollector({
       collectBatch: (what, olderThanMs) => collectBatch(database, what, olderThanMs),
       failedForMs: resolved.failedForMs,
@@ -178,66 +240,92 @@ export function createBugle(options: object = {}): unknown {
     }),
     random: Math.random,
   })
-  const consumers = new Map<string, Consuming>()
+  const consumers = new Map<string, Entry>()
+  /** Consumers with a run that has not ended, also after their stop. */
+  const present = new Set<Consuming>()
   let closing: Promise<void> | null = null
+  let closeBy = Number.POSITIVE_INFINITY
+  let ignoreSignals: (() => void) | null = null
   /** Closed for puts as well. */
   let isShut = false
 
-  async function consume(queueGiven: string, given: unknown, consumeOptions?: object): Promise<Consumer> {
+  async function begin(queueGiven: string, given: unknown, consumerOptions: ConsumerOptions): Promise<Consuming> {
     const queue = queueName(queueGiven)
-    const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
     const handlers = resolveHandlers(given, consumerOptions.unknownKinds)
     demandOpen()
     if (consumers.has(queue)) {
       throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
     }
+    if (resolved.handleSignals) ignoreSignals ??= listenToSignals(bugle.close)
     const closed = new AbortController()
     const signal = consumerOptions.signal ? AbortSignal.any([closed.signal, consumerOptions.signal]) : closed.signal
-    const starting = start(queue, handlers, consumerOptions, signal)
-    consumers.set(queue, { starting, abort: () => closed.abort(closedError()) })
+    const joining = join(queue, handlers, consumerOptions, signal)
+    const entry: Entry = { joining, consuming: null, abort: () => closed.abort(closedError()) }
+    consumers.set(queue, entry)
     try {
-      const consumer = await starting
+      const consuming = await joining
+      entry.consuming = consuming
+      const { consumer, started, gone } = consuming
       void consumer.stopped.then(() => consumers.delete(queue))
-      return consumer
+      present.add(consuming)
+      void gone.then(() => present.delete(consuming))
+      if (await Promise.race([started, consumer.stopped.then(() => false)])) return consuming
+      await consumer.stopped
+      throw signal.aborted ? signal.reason : closedError()
     } catch (error) {
       consumers.delete(queue)
       throw error
     }
   }
 
-  async function start(
+  async function join(
     queue: string,
     handlers: Handlers,
     consumerOptions: ConsumerOptions,
     signal: AbortSignal,
-  ): Promise<Consumer> {
+  ): Promise<Consuming> {
     signal.throwIfAborted()
     await worker.join(signal)
-    const consumer = await startConsumer(
-      { queue, handlers, options: consumerOptions, bugle, payloads, database, worker, events, random: Math.random },
-      signal,
-    )
-    if (!signal.aborted) return consumer
-    await consumer.stop()
-    throw signal.reason
+    const listens = resolved.listen
+    const own = { queue, handlers, options: consumerOptions, listens, bugle, settle, random: Math.random }
+    return startConsumer({ ...own, payloads, database, worker, events }, signal)
   }
 
-  async function close(): Promise<void> {
+  async function consume(queue: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
+    return (await begin(queue, handlers, resolveConsumerOptions(consumeOptions, resolved))).consumer
+  }
+
+  async function drain(queue: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
+    const { until, ...consumerOptions } = resolveDrainOptions(drainOptions, resolved)
+    const { consumer, drained } = await begin(queue, handlers, consumerOptions)
+    await drained(until)
+    return consumer.stop()
+  }
+
+  async function close(options?: Partial<StopTimes>): Promise<void> {
+    const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
+    closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
+    for (const { consuming, abort } of consumers.values()) {
+      if (consuming === null) abort()
+      else void consuming.consumer.stop(options)
+    }
+    closing ??= closeOnce(options)
+    return closing
+  }
+
+  async function closeOnce(options: Partial<StopTimes> | undefined): Promise<void> {
     const all = [...consumers.values()]
     // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
     isShut = all.length === 0
-    for (const { abort } of all) abort()
-    await Promise.all(
-      all.map(async ({ starting }) => {
-        // One that was still waiting for the database ends with the abort.
-        const consumer = await starting.catch(() => null)
-        await consumer?.stop()
-      }),
-    )
+    // One that was still waiting for the database ends with the abort.
+    await Promise.all(all.map(({ joining }) => joining.then(({ consumer }) => consumer.stop(options)).catch(() => {})))
     isShut = true
+    const by = tidyUpBy(closeBy, performance.now())
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
-    await worker.settled()
-    await database.end()
+    await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
+    if (present.size > 0) await worker.linger(by)
+    await database.end(by)
+    ignoreSignals?.()
   }
 
   function demandOpen(): void {
@@ -254,8 +342,20 @@ export function createBugle(options: object = {}): unknown {
     }
   }
 
+  /** Outcomes are written also after the close, while a handler goes on that was abandoned. */
+  const settle: Query = async <Row extends object>(...[name, parameters]: Parameters<Query>) => {
+    try {
+      return await database.query<Row>(name, parameters)
+    } catch (error) {
+      if (!(error instanceof BugleError && error.code === 'CLOSED')) throw error
+      return worker.lateQuery<Row>(name, parameters)
+    }
+  }
+
   const bugle: Bugle = {
-    workerId,
+    get workerId() {
+      return worker.id
+    },
     migrate: async () => {
       demandOpen()
       return migrate(resolved.listenConnection, schema, name)
@@ -268,6 +368,9 @@ export function createBugle(options: object = {}): unknown {
         putMany(putParts, queueName(queue), payloadsGiven, putOptions),
     ),
     consume,
+    drain,
+    pause: whileOpen((queue) => pauseQueue(adminParts, queueName(queue))),
+    resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
     job: whileOpen((id) => findJob(adminParts, id)),
     jobs: whileOpen((filter) => findJobs(adminParts, filter)),
     requeue: whileOpen((which) => requeue(adminParts, which)),
@@ -276,19 +379,22 @@ export function createBugle(options: object = {}): unknown {
     on: events.on,
     once: events.once,
     off: events.off,
-    close: () => {
-      closing ??= close()
-      return closing
-    },
+    close,
     [Symbol.asyncDispose]: () => bugle.close(),
   }
   return bugle
 }
 
-interface Consuming {
-  readonly starting: Promise<Consumer>
+interface Entry {
+  /** Rejects if the consumer could not begin. */
+  readonly joining: Promise<Consuming>
+  /** null: the worker is being joined. */
+  consuming: Consuming | null
   abort(): void
 }
+
+const remedyForDeafness =
+  'give a direct connection as listenConnectionString; until then jobs are found by sweeps every second'
 
 /** 63 random bits, so that no id is used twice, also after a failover to an older state of the database. */
 function randomWorkerId(): string {

@@ -40,6 +40,19 @@ export type FailureCause =
   | 'no-handler'
   /** It was cancelled while it ran, and did not succeed. */
   | 'cancelled'
+  /** Its process died under it too often: `maxCrashes`, or its own `maxAttempts`. */
+  | 'crashed'
+
+/** Why a handler's signal was aborted: `signal.reason.code`. */
+export type AbortCode =
+  /** The consumer stops, and its grace is over. */
+  | 'SHUTDOWN'
+  /** The job was cancelled. */
+  | 'CANCELLED'
+  /** The run is longer than its `timeoutMs`. */
+  | 'TIMEOUT'
+  /** The worker was given up by others, and the job with it: it runs elsewhere. */
+  | 'LEASE_LOST'
 
 /** Why a consumer waits without its lock. */
 export type UnprotectedReason =
@@ -67,10 +80,17 @@ export interface BugleEvents<Queue extends string = string> {
   'job:partial': JobEvent<Queue> & { readonly runAt: Date }
   /** The run ended with `release`: the job is back in the queue, attempt given back. */
   'job:released': JobEvent<Queue>
+  /** The run ended because of a stop: the job is back in the queue, attempt given back. */
+  'job:interrupted': JobEvent<Queue> & { readonly reason: AbortCode }
+  /** The run has passed its `timeoutMs`: its signal was aborted; its slot is held until the handler returns. */
+  'job:timeout': JobEvent<Queue> & { readonly timeoutMs: number }
+  /** The handler goes on, long after its signal was aborted. `ageMs`: since its start. */
+  'job:stuck': JobEvent<Queue> & { readonly reason: AbortCode; readonly ageMs: number }
   /** An outcome came too late: the job's lease was no longer ours, and nothing was changed. */
   'job:stale': JobEvent<Queue> & { readonly lease: string }
   'consumer:started': { readonly queue: Queue; readonly concurrency: number }
-  'consumer:stopping': { readonly queue: Queue }
+  /** `graceMs`: until running handlers are aborted; `forced`: now, and nothing is waited for. Again when the stop is shortened. */
+  'consumer:stopping': { readonly queue: Queue; readonly graceMs: number; readonly forced: boolean }
   'consumer:stopped': { readonly queue: Queue; readonly report: StopReport }
   'listener:health': EventData<Queue> & { readonly from: ListenerHealth; readonly to: ListenerHealth }
   /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
@@ -87,6 +107,12 @@ export interface BugleEvents<Queue extends string = string> {
     /** Of the backend that is in the way, if it was seen. */
     readonly pid: number | null
   }
+  /** This worker has given back the jobs of one that is dead, or that had to be given up. */
+  'worker:rescued': EventData<Queue> & { readonly deadWorkerId: string; readonly jobs: number }
+  /** This worker was given up by others, and its handlers aborted; it goes on under a new id. */
+  'worker:lost': EventData<Queue> & { readonly workerId: string; readonly newWorkerId: string }
+  /** The event loop was blocked for so long; nothing is claimed until it runs freely again. */
+  'worker:lag': EventData<Queue> & { readonly ms: number }
   /** Something of the user's threw where nothing may throw. */
   'callback:error': EventData<Queue> & { readonly where: CallbackPlace; readonly error: Error }
 }

@@ -16,6 +16,7 @@ export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
+  AbortCode,
   BugleEventName,
   BugleEvents,
   BugleListener,
@@ -25,7 +26,8 @@ export type {
   ListenerHealth,
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
-export type { BugleOptions, ConsumeOptions, PutOptions } from './options.js'
+export type { Logger } from './logging.js'
+export type { BugleOptions, ConsumeOptions, DrainOptions, PutOptions, StopTimes } from './options.js'
 export {
   type AckOutcome,
   ack,

@@ -32,6 +32,11 @@ export interface Job<Payload = unknown, Kind extends string | null = string | nu
 export interface JobContext<Owner = unknown, Context = unknown> {
   /** The process that runs it: the lease's owner, a decimal string. */
   readonly workerId: string
+  /**
+   * Aborted when the run should end: `signal.reason.code` is `SHUTDOWN` (a stop, after its grace), `CANCELLED`, `TIMEOUT`, or
+   * `LEASE_LOST` (the job runs elsewhere by now). Hand it on to whatever waits.
+   */
+  readonly signal: AbortSignal
   /** The instance that consumes: for jobs that put further jobs. */
   readonly bugle: Owner
   /** What was given as `context` to `consume`, or else to `createBugle`. */

@@ -14,6 +14,7 @@ import { type Codec, codecOption } from './codec.js'
 import { type Connection, type ConnectionFields, resolveConnection } from './database/connection.js'
 import { BugleError, describe } from './errors.js'
 import type { Job, Middleware } from './job.js'
+import { type Logger, loggerOption } from './logging.js'
 import type { Transaction } from './put/transaction.js'
 import type { QueueSchemas } from './queues.js'
 import { type ConstantDecision, defaultRetryStrategy, type RetryStrategy, retryStrategyOption } from './retry.js'
@@ -39,6 +40,21 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly listen?: boolean
   /** Milliseconds between safety sweeps while notifications arrive; 0: none. @defaultValue 30000 */
   readonly sweepMs?: number
+  /**
+   * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three times
+   * as often. At least a minute where its presence lock cannot be held. @defaultValue 5000
+   */
+  readonly rescueAfterMs?: number
+  /** How long a process that holds its presence lock may miss its heartbeats (a blocked event loop). @defaultValue 300000 */
+  readonly hungAfterMs?: number
+  /** A job that this many processes have died under is failed. @defaultValue 3 */
+  readonly maxCrashes?: number
+  /** How long a stop waits for running handlers before it aborts their signals; Infinity is allowed. @defaultValue 15000 */
+  readonly graceMs?: number
+  /** How long it waits after that, before it gives up on them; Infinity is allowed. @defaultValue 5000 */
+  readonly abortMs?: number
+  /** Whether SIGINT and SIGTERM close the instance; a second one skips the grace, a third one the rest. @defaultValue false */
+  readonly handleSignals?: boolean
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number
   /** After how long a failed job is deleted, in milliseconds; null: never. @defaultValue null */
@@ -56,6 +72,8 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly middleware?: readonly Middleware<Owner>[]
   /** What handlers need: `ctx.context`. Default: undefined. */
   readonly context?: Context
+  /** For a line on what an operator should know (console, pino and winston fit). Default: warnings, by `process.emitWarning`. */
+  readonly logger?: Logger
 }
 
 export const bugleDefaults = {
@@ -65,6 +83,12 @@ export const bugleDefaults = {
   prepare: true,
   listen: true,
   sweepMs: 30_000,
+  rescueAfterMs: 5_000,
+  hungAfterMs: 300_000,
+  maxCrashes: 3,
+  graceMs: 15_000,
+  abortMs: 5_000,
+  handleSignals: false,
   maxPayloadBytes: 1_048_576,
   failedForMs: null,
   archivedForMs: null,
@@ -80,6 +104,12 @@ export interface ResolvedBugleOptions {
   readonly prepare: boolean
   readonly listen: boolean
   readonly sweepMs: number
+  readonly rescueAfterMs: number
+  readonly hungAfterMs: number
+  readonly maxCrashes: number
+  readonly graceMs: number
+  readonly abortMs: number
+  readonly handleSignals: boolean
   readonly maxPayloadBytes: number
   readonly failedForMs: number | null
   readonly archivedForMs: number | null
@@ -87,6 +117,8 @@ export interface ResolvedBugleOptions {
   readonly codec: Codec | null
   readonly middleware: readonly Middleware[]
   readonly context: unknown
+  /** null: Node's warnings. */
+  readonly logger: Logger | null
 }
 
 const bugleOptionNames = [
@@ -96,6 +128,7 @@ const bugleOptionNames = [
   'schemas',
   'codec',
   'context',
+  'logger',
   ...Object.keys(bugleDefaults),
 ]
 
@@ -123,6 +156,12 @@ export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEn
     prepare: oneOf('prepare', given.prepare, [true, false]),
     listen: oneOf('listen', given.listen, [true, false]),
     sweepMs: timerMs('sweepMs', given.sweepMs),
+    // A heartbeat that is late by a moment must not look like a death.
+    rescueAfterMs: wholeNumber('rescueAfterMs', given.rescueAfterMs, { min: 300, max: 3_600_000 }),
+    hungAfterMs: hungAfter(given.hungAfterMs, given.rescueAfterMs),
+    maxCrashes: wholeNumber('maxCrashes', given.maxCrashes, { min: 1, max: 30_000 }),
+    ...stopTimes(given),
+    handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
     // jsonb holds no more than 256 MB.
     maxPayloadBytes: wholeNumber('maxPayloadBytes', given.maxPayloadBytes, { min: 1, max: 268_435_455 }),
     failedForMs: given.failedForMs === null ? null : delay('failedForMs', given.failedForMs),
@@ -131,7 +170,35 @@ export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEn
     codec: given.codec === undefined ? null : codecOption(given.codec),
     middleware: middlewareOption(given.middleware),
     context: given.context,
+    logger: given.logger === undefined ? null : loggerOption(given.logger),
   })
+}
+
+/** How long a stop waits; see BugleOptions. */
+export interface StopTimes {
+  readonly graceMs: number
+  readonly abortMs: number
+}
+
+/** As a later call has them, which gives none: nothing becomes shorter by it. */
+export const noTimes: StopTimes = { graceMs: Number.POSITIVE_INFINITY, abortMs: Number.POSITIVE_INFINITY }
+
+function stopTimes({ graceMs, abortMs }: StopTimes): StopTimes {
+  return {
+    graceMs: milliseconds('graceMs', graceMs, { allowInfinity: true }),
+    abortMs: milliseconds('abortMs', abortMs, { allowInfinity: true }),
+  }
+}
+
+/**
+ * What `stop` and `close` take.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function resolveStopTimes(options: Partial<StopTimes> = {}, defaults: StopTimes): StopTimes {
+  knownKeys('stop options', options, ['graceMs', 'abortMs'])
+  const { graceMs = defaults.graceMs, abortMs = defaults.abortMs } = options
+  return stopTimes({ graceMs, abortMs })
 }
 
 /** What `consume` takes: `AnyJob` is the queue's job, `Owner` the instance's type, `Context` that of `context`. */
@@ -161,6 +228,12 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   readonly keep?: 'failed' | 'all'
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner, Context>[]
+  /** How long a run may take before its signal is aborted and it counts as failed, in milliseconds. Default: no limit. */
+  readonly timeoutMs?: number
+  /** As for `createBugle`. Default: the instance's. */
+  readonly graceMs?: number
+  /** As for `createBugle`. Default: the instance's. */
+  readonly abortMs?: number
   /** What the handler needs: `ctx.context`. Default: the instance's. */
   readonly context?: Context
   /** Ends the wait for a database that is down, and later stops the consumer. */
@@ -176,7 +249,7 @@ export const consumerDefaults = {
   middleware: [],
 } as const satisfies Partial<ConsumeOptions>
 
-export interface ConsumerOptions {
+export interface ConsumerOptions extends StopTimes {
   readonly concurrency: number
   readonly outcome: 'implicit' | 'explicit'
   readonly retryStrategy: RetryStrategy
@@ -185,11 +258,22 @@ export interface ConsumerOptions {
   readonly withoutFlags: readonly string[]
   readonly keep: 'failed' | 'all'
   readonly middleware: readonly Middleware[]
+  /** null: no limit. */
+  readonly timeoutMs: number | null
   readonly context: unknown
   readonly signal: AbortSignal | undefined
 }
 
-const consumeOptionNames = [...Object.keys(consumerDefaults), 'retryStrategy', 'onFailed', 'context', 'signal']
+const consumeOptionNames = [
+  ...Object.keys(consumerDefaults),
+  'retryStrategy',
+  'onFailed',
+  'timeoutMs',
+  'graceMs',
+  'abortMs',
+  'context',
+  'signal',
+]
 
 /**
  * @param instance - whose context is the default, and whose middleware is the outer one
@@ -197,7 +281,10 @@ const consumeOptionNames = [...Object.keys(consumerDefaults), 'retryStrategy', '
  */
 export function resolveConsumerOptions(
   options: object = {},
-  instance: Pick<ResolvedBugleOptions, 'context' | 'middleware'> = { context: undefined, middleware: [] },
+  instance: Pick<ResolvedBugleOptions, 'context' | 'middleware' | 'graceMs' | 'abortMs'> = {
+    ...bugleDefaults,
+    context: undefined,
+  },
 ): ConsumerOptions {
   knownKeys('consume options', options, consumeOptionNames)
   const given = {
@@ -222,9 +309,28 @@ export function resolveConsumerOptions(
     withoutFlags: flagNames('withoutFlags', given.withoutFlags),
     keep: oneOf('keep', given.keep, ['failed', 'all']),
     middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
+    timeoutMs: given.timeoutMs === undefined ? null : timeout(given.timeoutMs),
+    ...stopTimes({ graceMs: given.graceMs ?? instance.graceMs, abortMs: given.abortMs ?? instance.abortMs }),
     context: 'context' in given ? given.context : instance.context,
     signal: given.signal,
   })
+}
+
+/** What `drain` takes: the options of `consume`, and one more. */
+export interface DrainOptions<AnyJob = Job, Owner = unknown, Context = unknown>
+  extends ConsumeOptions<AnyJob, Owner, Context> {
+  /** 'ready': until nothing is ready; 'scheduled': until nothing is ready or scheduled. @defaultValue 'ready' */
+  readonly until?: 'ready' | 'scheduled'
+}
+
+/** @throws BugleError `INVALID_OPTION` */
+export function resolveDrainOptions(
+  options: object = {},
+  instance: Parameters<typeof resolveConsumerOptions>[1],
+): ConsumerOptions & { readonly until: 'ready' | 'scheduled' } {
+  knownKeys('drain options', options, [...consumeOptionNames, 'until'])
+  const { until = 'ready', ...rest } = options as DrainOptions
+  return { ...resolveConsumerOptions(rest, instance), until: oneOf('until', until, ['ready', 'scheduled']) }
 }
 
 function middlewareOption(value: unknown): readonly Middleware[] {
@@ -263,6 +369,8 @@ export interface PutOptions {
   readonly flags?: readonly string[]
   /** No retry after so many runs, and before them whatever the consumer's retry strategy allows; partial runs count. */
   readonly maxAttempts?: number
+  /** How long a run may take, in milliseconds; overrides the consumer's `timeoutMs`. */
+  readonly timeoutMs?: number
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction
 }
@@ -279,6 +387,7 @@ export interface ResolvedPutOptions {
   readonly keyMode: 'replace' | 'keep' | 'reject'
   readonly flags: readonly string[]
   readonly maxAttempts: number | null
+  readonly timeoutMs: number | null
   readonly tx: Transaction | undefined
 }
 
@@ -289,16 +398,37 @@ const plainPut: ResolvedPutOptions = Object.freeze({
   delayMs: null,
   key: null,
   maxAttempts: null,
+  timeoutMs: null,
   tx: undefined,
 })
 
-const putOptionNames = [...Object.keys(putDefaults), 'kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'tx']
+const putOptionNames = [
+  ...Object.keys(putDefaults),
+  'kind',
+  'runAt',
+  'delayMs',
+  'key',
+  'maxAttempts',
+  'timeoutMs',
+  'tx',
+]
 
 /** @throws BugleError `INVALID_OPTION` */
 export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutOptions {
   if (options === undefined) return plainPut
   knownKeys('put options', options, putOptionNames)
-  const { priority = putDefaults.priority, kind, runAt, delayMs, key, keyMode, flags, maxAttempts, tx } = options
+  const {
+    priority = putDefaults.priority,
+    kind,
+    runAt,
+    delayMs,
+    key,
+    keyMode,
+    flags,
+    maxAttempts,
+    timeoutMs,
+    tx,
+  } = options
   if (runAt !== undefined && delayMs !== undefined) {
     throw new BugleError('INVALID_OPTION', 'put options: give runAt or delayMs, not both')
   }
@@ -315,6 +445,7 @@ export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutO
     keyMode: oneOf('keyMode', keyMode ?? putDefaults.keyMode, ['replace', 'keep', 'reject']),
     flags: flags === undefined ? putDefaults.flags : flagNames('flags', flags),
     maxAttempts: maxAttempts === undefined ? null : wholeNumber('maxAttempts', maxAttempts, { min: 1, max: 1e9 }),
+    timeoutMs: timeoutMs === undefined ? null : timeout(timeoutMs),
     tx,
   }
 }
@@ -328,6 +459,17 @@ function shortText(name: string, value: unknown): string {
   // application_name is cut at 63 bytes; " listener" is added to ours.
   if (typeof value === 'string' && /^[\x20-\x7e]{1,50}$/.test(value)) return value
   throw new BugleError('INVALID_OPTION', `${name} must be 1 to 50 printable ASCII characters; got ${describe(value)}`)
+}
+
+/** A run's time, on one of Node's timers and in an int column. */
+function timeout(value: unknown): number {
+  return wholeNumber('timeoutMs', value, { min: 1, max: 2_147_483_647 })
+}
+
+function hungAfter(value: unknown, rescueAfterMs: number): number {
+  const ms = wholeNumber('hungAfterMs', value, { min: 1, max: 86_400_000 })
+  if (ms >= rescueAfterMs) return ms
+  throw new BugleError('INVALID_OPTION', `hungAfterMs must be at least rescueAfterMs, ${rescueAfterMs}; got ${ms}`)
 }
 
 /** Node fires a timer of more than 2^31 - 1 ms at once. */

@@ -7,7 +7,9 @@ import {
   putDefaults,
   resolveBugleOptions,
   resolveConsumerOptions,
+  resolveDrainOptions,
   resolvePutOptions,
+  resolveStopTimes,
 } from '../src/options.js'
 import { defaultRetryStrategy } from '../src/retry.js'
 import { refusal } from './support/refusal.js'
@@ -48,7 +50,7 @@ test('each instance is a worker of its own, by a number of 63 bits', () => {
 
 test('an instance that was never used closes at once', async () => {
   const bugle = createBugle({ connectionString })
-  expect(bugle.close()).toBe(bugle.close())
+  void bugle.close()
   await bugle.close()
   expect(await refusal(() => bugle.put('emails', 1))).toMatchObject({ code: 'CLOSED' })
 })
@@ -92,6 +94,12 @@ test('the defaults are those that are documented', () => {
     prepare: true,
     listen: true,
     sweepMs: 30_000,
+    rescueAfterMs: 5_000,
+    hungAfterMs: 300_000,
+    maxCrashes: 3,
+    graceMs: 15_000,
+    abortMs: 5_000,
+    handleSignals: false,
     maxPayloadBytes: 1_048_576,
     failedForMs: null,
     archivedForMs: null,
@@ -111,6 +119,9 @@ test('the defaults are those that are documented', () => {
     ...consumerDefaults,
     retryStrategy: defaultRetryStrategy,
     onFailed: undefined,
+    timeoutMs: null,
+    graceMs: 15_000,
+    abortMs: 5_000,
     context: undefined,
     signal: undefined,
   })
@@ -122,6 +133,7 @@ test('the defaults are those that are documented', () => {
     delayMs: null,
     key: null,
     maxAttempts: null,
+    timeoutMs: null,
     tx: undefined,
   })
   expect(resolvePutOptions({})).toEqual(resolvePutOptions(undefined))
@@ -166,4 +178,28 @@ test('without an option the connection comes from DATABASE_URL; LISTEN goes its 
 test('a refusal of listenConnectionString names that option', async () => {
   const refused = await refusal(() => resolveBugleOptions({ connectionString, listenConnectionString: 'nonsense' }, {}))
   expect(refused.message).toMatch(/^listenConnectionString/)
+})
+
+test('times of death and of a stop: what is refused', () => {
+  const refused: [options: object, message: RegExp][] = [
+    [{ rescueAfterMs: 299 }, /^rescueAfterMs must be/],
+    [{ rescueAfterMs: 10_000, hungAfterMs: 9_999 }, /^hungAfterMs must be at least rescueAfterMs, 10000/],
+    [{ maxCrashes: 0 }, /^maxCrashes must be/],
+    [{ graceMs: -1 }, /^graceMs must be/],
+    [{ abortMs: Number.NaN }, /^abortMs must be/],
+    [{ handleSignals: 'yes' }, /^handleSignals must be/],
+  ]
+  for (const [options, message] of refused) {
+    expect(() => resolveBugleOptions({ connectionString, ...options } as never, {})).toThrow(message)
+  }
+  expect(() => resolveConsumerOptions({ timeoutMs: 0 })).toThrow(/^timeoutMs must be/)
+  expect(() => resolveConsumerOptions({ timeoutMs: 2_147_483_648 })).toThrow(/^timeoutMs must be/)
+  expect(() => resolvePutOptions({ timeoutMs: 1.5 })).toThrow(/^timeoutMs must be/)
+  expect(() => resolveDrainOptions({ until: 'never' }, bugleDefaults as never)).toThrow(/^until must be/)
+  expect(() => resolveStopTimes({ grace: 1 } as never, { graceMs: 1, abortMs: 1 })).toThrow(/grace/)
+  expect(resolveConsumerOptions({ graceMs: Number.POSITIVE_INFINITY }).graceMs).toBe(Number.POSITIVE_INFINITY)
+  expect(resolveConsumerOptions({ abortMs: 1 }, { ...bugleDefaults, graceMs: 7, context: undefined })).toMatchObject({
+    graceMs: 7,
+    abortMs: 1,
+  })
 })

@@ -52,15 +52,41 @@ const endings: Record<string, Ending> = {
     handler: { other: () => expect.unreachable() },
     options: { unknownKinds: 'fail' },
   },
-  'a retry, release or partial after cancel(id)': {
+  'a throw, retry, release or partial after cancel(id)': {
     handler: async ({ id }, ctx) => {
       expect(await ctx.bugle.cancel(id)).toBe('requested')
       return release({ delayMs })
     },
   },
+  'a throw or an ack after its timeoutMs, with attempts left': {
+    handler: (_job, ctx) => aborted(ctx.signal),
+    options: { ...retries, timeoutMs: 1 },
+  },
+  'a throw after the abort of a stop': {
+    handler: async (_job, ctx) => {
+      void ctx.bugle.close({ graceMs: 0 })
+      await aborted(ctx.signal)
+      fail()
+    },
+  },
 }
 
-const ends = ['job:acked', 'job:failed', 'job:retrying', 'job:released', 'job:partial', 'job:stale'] as const
+function aborted(given: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    given.addEventListener('abort', () => resolve())
+    if (given.aborted) resolve()
+  })
+}
+
+const ends = [
+  'job:acked',
+  'job:failed',
+  'job:retrying',
+  'job:released',
+  'job:partial',
+  'job:interrupted',
+  'job:stale',
+] as const
 
 describe('README’s table of how a run can end', () => {
   const table = tableAfter('## How a run can end')
@@ -86,12 +112,15 @@ async function runOnce(db: TestDatabase, { handler, options = {}, bugle: own = {
     insert into ${db.s}.job (queue, kind, payload, attempt, progress)
     values ('emails', 'some', '{"to": "nobody"}', 1, '{"page": 1}') returning id`)
   const id = row?.id ?? ''
-  await bugle.consume('emails', handler, {
+  const consuming = bugle.consume('emails', handler, {
     ...options,
     ...(typeof options.retryStrategy === 'object' && { retryStrategy: oneMore(options.retryStrategy) }),
   })
+  // A handler may close the instance before its consumer has told that it is there.
+  await consuming.catch((error) => expect(error).toMatchObject({ code: 'CLOSED' }))
   const event = await ended.promise
-  const after = await bugle.job(id)
+  // Another instance: this one may be closed by now.
+  const after = await db.bugle().job(id)
   if (after === null) return { state: 'gone', attempt: '', runAt: '', archive: 'no', event }
   const [{ waits } = { waits: 0 }] = await db.sql.unsafe<{ waits: number }[]>(
     `select round(extract(epoch from run_at - now()) / 3600)::int as waits from ${db.s}.job where id = $1
@@ -101,7 +130,8 @@ async function runOnce(db: TestDatabase, { handler, options = {}, bugle: own = {
   return {
     state: after.state,
     attempt: { 1: 'given back', 2: 'kept' }[after.attempt],
-    runAt: { 0: 'unchanged', 1: 'now + delayMs', 2: "now + the strategy's delay" }[waits],
+    runAt:
+      after.state === 'ready' ? 'now' : { 0: 'unchanged', 1: 'now + delayMs', 2: "now + the strategy's delay" }[waits],
     archive: after.state !== 'archived' ? 'no' : after.result === null ? 'without a result' : 'with its result',
     event,
   }

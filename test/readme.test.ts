@@ -70,17 +70,17 @@ describe('tables', () => {
     {
       line: '`createBugle`:',
       defaults: bugleDefaults,
-      others: ['connectionString', 'connection', 'listenConnectionString', 'schemas', 'codec', 'context'],
+      others: ['connectionString', 'connection', 'listenConnectionString', 'logger', 'schemas', 'codec', 'context'],
     },
     {
       line: '`consume`:',
       defaults: consumerDefaults,
-      others: ['retryStrategy', 'onFailed', 'context', 'signal'],
+      others: ['retryStrategy', 'onFailed', 'timeoutMs', 'graceMs', 'abortMs', 'context', 'signal'],
     },
     {
       line: '`put` and `putMany`:',
       defaults: putDefaults,
-      others: ['kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'tx'],
+      others: ['kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'timeoutMs', 'tx'],
     },
   ]
   for (const { line, defaults, others } of cases) {
@@ -104,6 +104,8 @@ describe('tables', () => {
     for (const file of ts.sys.readDirectory(`${root}src`, ['.ts'])) {
       const text = readFileSync(file, 'utf8')
       for (const match of text.matchAll(/BugleError\(\s*'([A-Z_]+)'/g)) used.add(match[1] ?? '')
+      const [abortCodes = ''] = text.match(/export type AbortCode =.*?\n\n/s) ?? []
+      for (const match of abortCodes.matchAll(/\| '([A-Z_]+)'/g)) used.add(match[1] ?? '')
     }
     expect(
       tableAfter('## Errors')

@@ -17,13 +17,18 @@ create table :"schema".worker (
   pid int not null,
   version text not null,
   started_at timestamptz not null default now(),
-  seen_at timestamptz not null default now()
+  seen_at timestamptz not null default now(),         -- its last heartbeat; compared for change only, never subtracted
+  -- How long others must have seen nothing of it before they take its jobs, and how long a held presence lock counts
+  -- without heartbeats. Its own word: workers may be set up differently, and one without the lock is given more time.
+  rescue_after_ms int not null default 60000,
+  hung_after_ms int not null default 300000
 );
 
 -- What is persisted of a queue; a queue needs no row here to be used.
 create table :"schema".queue (
   name text collate "C" primary key,
-  paused_at timestamptz
+  paused_at timestamptz,
+  constraint queue_name check (char_length(name) between 1 and 128)
 );
 
 create table :"schema".job (
@@ -228,6 +233,41 @@ for each row when (
   end
 )
 execute function :"schema".wake();
+
+-- A queue that is resumed wakes all its consumers, like a job. That it is paused, each claim reads for itself.
+-- Those that sleep hold no K while their queue is paused, so this one notifies always.
+create function :"schema".wake_queue() returns trigger
+language plpgsql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+begin
+  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name);
+  return null;
+end
+$$;
+
+create trigger queue_resume after update of paused_at on :"schema".queue
+for each row when (old.paused_at is not null and new.paused_at is null)
+execute function :"schema".wake_queue();
+
+create trigger queue_delete after delete on :"schema".queue
+for each row when (old.paused_at is not null)
+execute function :"schema".wake_queue();
+
+-- A running job whose cancel is requested: its worker is told, whoever asked. statements/channel.sql names the channel too.
+create function :"schema".tell_cancel() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+  return null;
+end
+$$;
+
+create trigger job_cancel after update of cancel_requested_at on :"schema".job
+for each row when (new.state = 'running' and old.cancel_requested_at is null and new.cancel_requested_at is not null)
+execute function :"schema".tell_cancel();
 
 -- select bugle.put('emails', '{"to": "a@example.org"}'): from psql, a trigger, or any language.
 create function :"schema".put(

@@ -123,3 +123,35 @@ begin
   return 'not-found';
 end
 $$;
+
+-- select bugle.pause('emails'): no claim of that queue begins after this has committed, in any process, until it is
+-- resumed. Jobs that run go on. Says whether that changed anything.
+create function :"schema".pause(queue text) returns boolean
+language sql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+  with paused as (
+    insert into queue (name, paused_at)
+    values (pause.queue, clock_timestamp())
+    on conflict (name) do update
+    set paused_at = excluded.paused_at
+    where queue.paused_at is null
+    returning name
+  )
+  select exists (select from paused)
+$$;
+
+-- select bugle.resume('emails'): its consumers are woken. Says whether it was paused.
+create function :"schema".resume(queue text) returns boolean
+language sql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+  with resumed as (
+    update queue
+    set paused_at = null
+    where name = resume.queue
+      and paused_at is not null
+    returning name
+  )
+  select exists (select from resumed)
+$$;

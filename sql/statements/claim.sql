@@ -9,15 +9,24 @@
 --   left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another meanwhile)
 --   due_in_ms: until the nearest scheduled row that was not taken, whosever it is; 0 or less: it is due; null: none
 --   too_many_due: there were more due rows than slots, and none was taken
+--   paused: the queue is, so nothing was taken; then nothing counts as left behind
 -- plan: index job_ready, then job_due, no sort of rows; then job_pkey. The picked ids as an array and not as a join: a join
 --   that was planned while the table was empty may read the whole index for ever, an array of keys cannot. What is not
 --   asked for is not run: a limit of 0 reads nothing.
 -- This is the statement for consumers of any kind. Where $4 is given, what stands between the two marks is claim_kinds.sql's:
 --   in one statement both cost every claim a tenth of its time.
-with present as materialized (
+with pause as materialized (
+  select name
+  from :"schema".queue
+  where name = $1::text
+    and paused_at is not null
+),
+-- Whether this worker may claim: as long as its row is there, and the queue is not paused.
+present as materialized (
   select id
   from :"schema".worker
   where id = $3::bigint
+    and not exists (select from pause)
 ),
 -- begin picked
 picked as materialized (
@@ -109,7 +118,8 @@ select
   null::text as target,
   null::boolean as left_behind,
   null::float8 as due_in_ms,
-  null::boolean as too_many_due
+  null::boolean as too_many_due,
+  null::boolean as paused
 from claimed
 union all
 select
@@ -117,7 +127,7 @@ select
   pg_snapshot_xmin(pg_current_snapshot())::text,
   (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + age(pg_snapshot_xmin(pg_current_snapshot())::xid))::text,
   -- What was taken is a part of what the snapshot shows: the counts differ if and only if something was left.
-  ready < (select jobs from visible),
+  not exists (select from pause) and ready < (select jobs from visible),
   (
     select extract(epoch from run_at - clock_timestamp()) * 1000
     from :"schema".job
@@ -127,6 +137,7 @@ select
     order by run_at
     limit 1
   )::float8,
-  due = 0 and (select jobs from all_due) > $2::int - ready
+  not exists (select from pause) and due = 0 and (select jobs from all_due) > $2::int - ready,
+  exists (select from pause)
 from counted
 where ready + due < $2::int

@@ -1,7 +1,10 @@
 import type { Database } from '../database/database.js'
+import type { Parameter } from '../database/pool.js'
+import type { StatementName } from '../database/statements.js'
 import { BugleError } from '../errors.js'
 import type { Job } from '../job.js'
 import { inTransaction } from '../put/transaction.js'
+import { givenBack } from './decision.js'
 import type { ClaimAnswer } from './dispatcher.js'
 import type { ClaimOfDue } from './due.js'
 import type { Answer, Answers, Settlement } from './settler.js'
@@ -10,8 +13,11 @@ import type { Answer, Answers, Settlement } from './settler.js'
 export interface ClaimedJob {
   /** Payload and progress as they are stored. */
   readonly job: Job
-  /** The fence of every later write. */
+  /** The fence of every later write: this lease, and the worker's id. */
   readonly lease: string
+  readonly workerId: string
+  /** The job's own; null: the consumer's. */
+  readonly timeoutMs: number | null
   /** From when it could run to its claim, by the database's clock. */
   readonly waitMs: number
 }
@@ -37,6 +43,7 @@ interface ClaimRow {
   readonly leftBehind: boolean
   readonly dueInMs: number | null
   readonly tooManyDue: boolean
+  readonly paused: boolean
 }
 
 /** Which of a queue's jobs a consumer takes. */
@@ -75,7 +82,7 @@ export async function claimJobs(
   const last = rows.at(-1)
   // A short answer ends with a row that is no job.
   const signs = last?.id === null ? last : undefined
-  const jobs = inClaimOrder(signs ? rows.slice(0, -1) : rows).map((row) => toClaimedJob(queue, row))
+  const jobs = inClaimOrder(signs ? rows.slice(0, -1) : rows).map((row) => toClaimedJob(queue, row, workerId))
   return {
     asked: limit,
     found: jobs.length,
@@ -86,6 +93,7 @@ export async function claimJobs(
     target: BigInt(signs?.target ?? 0),
     dueInMs: signs?.dueInMs ?? null,
     tooManyDue: signs?.tooManyDue ?? false,
+    paused: signs?.paused ?? false,
   }
 }
 
@@ -97,7 +105,7 @@ function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
 
 const noFlags: readonly string[] = Object.freeze([])
 
-function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {
+function toClaimedJob(queue: string, row: ClaimRow, workerId: string): ClaimedJob {
   return {
     job: Object.freeze({
       id: row.id ?? '',
@@ -115,6 +123,8 @@ function toClaimedJob(queue: string, row: ClaimRow): ClaimedJob {
       runAt: new Date(row.runAt),
     }),
     lease: row.lease,
+    workerId,
+    timeoutMs: row.timeoutMs,
     waitMs: row.waitMs,
   }
 }
@@ -134,24 +144,42 @@ export async function promoteJobs(
   return row ?? { promoted: 0, dueInMs: null }
 }
 
+/** One autocommit statement, as Database.query. */
+export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
+
 /**
  * Settle many outcomes in one statement, each only while its lease is still ours.
  *
- * @param batch - plain acks only, or none of them
+ * @param batch - of one worker id; plain acks only, or none of them
  * @returns those that did not match, and of jobs that wait from when on
  * @see sql/statements/settle.sql
  * @see sql/statements/settle_other.sql
  */
-export async function writeOutcomes(
-  database: Database,
-  workerId: string,
-  batch: readonly Settlement[],
-): Promise<Answers> {
-  if (batch[0]?.ending.is === 'acked') {
-    const ids = batch.map(({ id }) => id)
-    return database.query<Answer>('settle', [workerId, numberArray(ids), numberArray(batch.map(({ lease }) => lease))])
+export async function writeOutcomes(query: Query, batch: readonly Written[]): Promise<Answers> {
+  const [first] = batch
+  if (first === undefined) return []
+  if (first.ending.is === 'acked') {
+    const leases = batch.map(({ lease }) => lease)
+    return query<Answer>('settle', [first.workerId, numberArray(batch.map(({ id }) => id)), numberArray(leases)])
   }
-  return database.query<Answer>('settle_other', [workerId, `[${batch.map(outcomeText).join(',')}]`])
+  return query<Answer>('settle_other', [first.workerId, `[${batch.map(outcomeText).join(',')}]`])
+}
+
+type Written = Pick<Settlement, 'id' | 'lease' | 'workerId' | 'ending'>
+
+/**
+ * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while its lease
+ * is the one that was seen.
+ */
+export async function giveBack(
+  query: Query,
+  workerId: string,
+  rows: readonly { readonly id: string; readonly lease: string }[],
+): Promise<void> {
+  await writeOutcomes(
+    query,
+    rows.map(({ id, lease }) => ({ id, lease, workerId, ending: givenBack })),
+  )
 }
 
 /**
@@ -162,9 +190,8 @@ export async function writeOutcomes(
  */
 export async function ackInTransaction(
   { statements }: Database,
-  workerId: string,
   tx: unknown,
-  { id, lease }: Pick<Settlement, 'id' | 'lease'>,
+  { job: { id }, lease, workerId }: ClaimedJob,
   result: string | null,
 ): Promise<void> {
   const send = inTransaction(tx)
@@ -173,14 +200,14 @@ export async function ackInTransaction(
       ? await send(statements.settle, [workerId, numberArray([id]), numberArray([lease])])
       : await send(statements.settle_other, [
           workerId,
-          `[${outcomeText({ id, lease, ending: { is: 'archived', result } })}]`,
+          `[${outcomeText({ id, lease, workerId, ending: { is: 'archived', result } })}]`,
         ])
   if (missed.length === 0) return
   throw new BugleError('LEASE_LOST', `job ${id} is no longer ours to ack: its lease was taken over, or it is settled`)
 }
 
 /** As JSON text: result and progress are JSON already. */
-function outcomeText({ id, lease, ending }: Pick<Settlement, 'id' | 'lease' | 'ending'>): string {
+function outcomeText({ id, lease, ending }: Written): string {
   const head = `"id":"${id}","lease":"${lease}","end":"${ending.is}"`
   switch (ending.is) {
     case 'archived':

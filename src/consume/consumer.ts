@@ -2,16 +2,19 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import type { Database } from '../database/database.js'
 import type { Events } from '../events.js'
-import type { ConsumerOptions } from '../options.js'
+import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import type { Worker } from '../worker/worker.js'
-import { ackInTransaction, type Choice, type ClaimedJob, claimJobs, promoteJobs, writeOutcomes } from './claim.js'
+import { ackInTransaction, type Choice, claimJobs, promoteJobs, type Query, writeOutcomes } from './claim.js'
+import { givenBack } from './decision.js'
 import { createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
 import type { Handlers } from './handlers.js'
 import type { StopReport } from './report.js'
-import { createRun, type RunEnd } from './run.js'
+import { aboutJob, createRun } from './run.js'
+import { createRuns, type Run } from './runs.js'
 import { createSettler } from './settler.js'
+import { createStop, tidyUpBy } from './stop.js'
 
 const log = createDebug('bugle:consumer')
 
@@ -19,18 +22,28 @@ const log = createDebug('bugle:consumer')
 export interface Consumer extends AsyncDisposable {
   readonly queue: string
   readonly isRunning: boolean
+  readonly isPaused: boolean
   /** Jobs whose handler runs, or whose outcome is not durable yet. */
   readonly activeJobs: number
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
   /**
-   * Claim no more, wait for the running handlers, give up what was held. A second call joins the first.
-   * Called from inside a handler it must not be awaited there: the stop waits for that handler.
+   * Claim no more, wait `graceMs` for running handlers, abort their signals, wait `abortMs`, and give up on the rest. Ends by then,
+   * whatever handlers and the database do. Both 0: by force.
+   *
+   * A second call joins the first, and can only make it shorter, by the times that it gives. Awaited inside a handler it lasts until its deadline: it waits
+   * for that handler.
+   *
+   * @param options - milliseconds, or Infinity; default: those of the consumer
+   * @throws BugleError `INVALID_OPTION`
    */
-  stop(): Promise<StopReport>
+  stop(options?: Partial<StopTimes>): Promise<StopReport>
+  /** Claim no more in this process, until `resume`; running handlers go on. Resolves when nothing more will begin. */
+  pause(): Promise<void>
+  resume(): void
   /**
    * Resolves once nothing runs and the queue was seen empty: every job whose put had committed before the call has
-   * run, unless another consumer has it. Resolves at the stop as well.
+   * run, unless another consumer has it. Resolves at the stop as well. While paused it waits.
    */
   idle(): Promise<void>
 }
@@ -39,52 +52,75 @@ export interface ConsumerParts {
   readonly queue: string
   readonly handlers: Handlers
   readonly options: ConsumerOptions
+  /** Whether the instance listens at all. */
+  readonly listens: boolean
   readonly bugle: unknown
   readonly payloads: Payloads
   readonly database: Database
   readonly worker: Worker
   readonly events: Events
+  /** For outcomes: also after the instance is closed. */
+  readonly settle: Query
   readonly random: () => number
 }
 
-/**
- * Start consuming. The worker must have been joined; it is left when the consumer stops.
- *
- * @returns when the first catch-up claim is done
- */
-export async function startConsumer(parts: ConsumerParts, signal: AbortSignal): Promise<Consumer> {
+/** A consumer that has begun; its first claim may still be on its way. */
+export interface Consuming {
+  readonly consumer: Consumer
+  /** Resolves when the first catch-up claim is done: true; or false: it is being stopped before that. */
+  readonly started: Promise<boolean>
+  /**
+   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused for
+   * all processes; or at the stop.
+   */
+  drained(until: 'ready' | 'scheduled'): Promise<void>
+  /** Resolves when no run is left, abandoned ones included, and the worker has been left. */
+  readonly gone: Promise<void>
+}
+
+/** Start consuming. The worker must have been joined; it is left when the last run has ended after the stop. */
+export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consuming {
   const { queue, handlers, options, bugle, payloads, database, worker, events, random } = parts
   const { concurrency } = options
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const slots = new PQueue({ concurrency })
   const now = (): number => performance.now()
-  let completed = 0
-  let failed = 0
-  let stopping: Promise<StopReport> | null = null
-  let tellStopped: (report: StopReport) => void
-  const stopped = new Promise<StopReport>((resolve) => {
-    tellStopped = resolve
-  })
+  const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
+  let claimingSince: number | null = null
+  /** Of the last claim that was not full: whether a job is scheduled. */
+  let isAnyScheduled = false
+  const awaitingClaim: (() => void)[] = []
 
   const activeJobs = (): number => slots.pending + slots.size
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
 
+  const runs = createRuns({
+    now,
+    onTimeout: ({ claimed }, timeoutMs) => events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs }),
+    onStuck: ({ claimed, claimedAt, reason }) => {
+      if (reason !== null)
+        events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
+    },
+  })
+
   const settler = createSettler({
-    write: (batch) => writeOutcomes(database, worker.id, batch),
+    write: (batch) => writeOutcomes(parts.settle, batch),
     onError: claimError,
     random,
   })
 
-  const run = createRun({
+  const runJob = createRun({
     queue,
-    workerId: worker.id,
     bugle,
     options,
     handlerFor: handlers.of,
     payloads,
     settler,
-    ackInTransaction: (tx, { job, lease }, result) =>
-      ackInTransaction(database, worker.id, tx, { id: job.id, lease }, result),
+    ackInTransaction: (tx, claimed, result) => ackInTransaction(database, tx, claimed, result),
+    onSettled: (run, end) => {
+      if (end !== 'other') counts[end] += 1
+      runs.remove(run)
+    },
     events,
   })
 
@@ -96,27 +132,40 @@ export async function startConsumer(parts: ConsumerParts, signal: AbortSignal): 
     now,
   })
 
-  const { control } = worker
-  const dispatcher = createDispatcher<ClaimedJob>({
+  const dispatcher = createDispatcher<Run>({
     claim: async (limit) => {
-      const answer = await claimJobs(database, choice, limit, worker.id)
-      due.claimed(answer)
-      return answer
+      claimingSince = now()
+      try {
+        const answer = await claimJobs(database, choice, limit, worker.id)
+        if (!answer.paused) due.claimed(answer)
+        if (answer.found < answer.asked) isAnyScheduled = answer.dueInMs !== null
+        return { ...answer, jobs: answer.jobs.map(runs.add) }
+      } finally {
+        claimingSince = null
+        for (const tell of awaitingClaim.splice(0)) tell()
+      }
     },
-    start: (job) => {
+    start: (run) => {
+      // Given up while it waited to begin: it runs elsewhere.
+      if (run.reason !== null) return giveBack([run])
       // The slot is free again when the outcome is durable: until then the job counts as ours.
       slots
-        .add(async () => count(await run(job)))
-        .catch((error) => log('%s: %s', job.job.id, error.message))
+        .add(() => runJob(run))
+        .catch((error) => log('%s: %s', run.claimed.job.id, error.message))
         .finally(dispatcher.slotFreed)
     },
+    giveBack,
+    gate: worker,
     freeSlots: () => concurrency - activeJobs(),
-    lock: control && {
-      holds: () => control.holds(queue),
-      take: () => control.take(queue),
-      release: () => control.release(queue),
-      others: () => control.others(queue),
-    },
+    // The control session comes when the listener has been proven, and may go and come again.
+    lock: parts.listens
+      ? {
+          holds: () => worker.control?.holds(queue) ?? false,
+          take: async () => worker.control?.take(queue) ?? 'down',
+          release: () => worker.control?.release(queue),
+          others: async () => worker.control?.others(queue) ?? { asleep: 0, blocker: null },
+        }
+      : null,
     naps: choice.kinds === null && choice.withoutFlags.length === 0,
     writing: async () => (await database.query<{ writing: boolean }>('writers', []))[0]?.writing ?? true,
     onError: claimError,
@@ -136,61 +185,144 @@ export async function startConsumer(parts: ConsumerParts, signal: AbortSignal): 
     get isUnprotected() {
       return dispatcher.isUnprotected
     },
+    get isQueuePaused() {
+      return dispatcher.isQueuePaused
+    },
+    knows: runs.knows,
+    get claimingSince() {
+      return claimingSince
+    },
+    cancel(jobId: string) {
+      abort((run) => run.claimed.job.id === jobId, 'CANCELLED', 'it was cancelled')
+    },
+    lost(workerId: string) {
+      const why = 'this process was taken for dead, and the job runs elsewhere'
+      abort((run) => run.claimed.workerId === workerId, 'LEASE_LOST', why)
+    },
   }
   worker.add(member)
 
-  function count(end: RunEnd): void {
-    if (end === 'completed') completed += 1
-    if (end === 'failed') failed += 1
+  function abort(isMeant: (run: Run) => boolean, ...reason: Parameters<Run['abort']>): void {
+    for (const run of runs.all()) if (isMeant(run)) run.abort(...reason)
   }
 
-  function stopOnce(): Promise<StopReport> {
-    stopping ??= stop()
-    return stopping
+  /** Claimed, and not to be run here. */
+  function giveBack(given: readonly Run[]): void {
+    for (const run of given) {
+      const { job, lease, workerId } = run.claimed
+      const outcome = {
+        id: job.id,
+        lease,
+        workerId,
+        attempt: job.attempt,
+        ending: givenBack,
+        ackedInTransaction: false,
+      }
+      void settler.settle(outcome).then(({ is }) => {
+        if (is === 'durable') counts.released += 1
+        runs.remove(run)
+      })
+    }
   }
 
-  async function stop(): Promise<StopReport> {
-    events.emit('consumer:stopping', { queue })
-    await dispatcher.stop()
-    await due.stop()
-    await slots.onIdle()
-    worker.remove(member)
+  const machine = createStop({
+    endClaiming: () => Promise.all([dispatcher.stop(), due.stop()]),
+    // Its hooks too, `onFailed` above all, belong to a run.
+    runsOver: () => Promise.all([runs.empty(), slots.onIdle()]),
+    abortRuns: () => abort(() => true, 'SHUTDOWN', 'its consumer stops'),
+    onRequest: (graceMs, forced) => events.emit('consumer:stopping', { queue, graceMs, forced }),
+    now,
+  })
+
+  let tellStopped = (_report: StopReport): void => {}
+  const stopped = new Promise<StopReport>((resolve) => {
+    tellStopped = resolve
+  })
+  let tellGone = (): void => {}
+  const gone = new Promise<void>((resolve) => {
+    tellGone = resolve
+  })
+
+  /** @throws BugleError `INVALID_OPTION` */
+  function stop(given?: Partial<StopTimes>): Promise<StopReport> {
+    const isFirst = !machine.isStopping
+    // A later call changes what it gives, and nothing else.
+    const over = machine.request(resolveStopTimes(given, isFirst ? options : noTimes))
+    if (isFirst) void over.then(report)
+    return stopped
+  }
+
+  async function report(): Promise<void> {
     signal.removeEventListener('abort', stopOnAbort)
-    await worker.leave()
-    const report: StopReport = { completed, failed, interrupted: 0, released: 0, abandoned: [] }
-    events.emit('consumer:stopped', { queue, report })
-    tellStopped(report)
-    return report
+    const abandoned = runs.all().map(({ claimed, claimedAt }) => ({ id: claimed.job.id, ageMs: now() - claimedAt }))
+    // Whoever still runs needs the worker's presence until it has ended.
+    if (abandoned.length === 0) await leave()
+    else void runs.empty().then(leave)
+    const made: StopReport = Object.freeze({ ...counts, abandoned: Object.freeze(abandoned) })
+    events.emit('consumer:stopped', { queue, report: made })
+    tellStopped(made)
   }
 
-  const stopOnAbort = (): void => void stopOnce()
+  async function leave(): Promise<void> {
+    worker.remove(member)
+    await worker.leave(tidyUpBy(machine.deadlineAt, now()))
+    tellGone()
+  }
+
+  const stopOnAbort = (): void => void stop()
   signal.addEventListener('abort', stopOnAbort)
   if (signal.aborted) stopOnAbort()
 
-  await dispatcher.firstClaim
-  if (stopping === null) events.emit('consumer:started', { queue, concurrency })
+  const started = dispatcher.firstClaim.then(() => {
+    if (machine.isStopping) return false
+    events.emit('consumer:started', { queue, concurrency })
+    return true
+  })
 
-  return {
+  /** Handlers may put further jobs into their own queue: look again until both hold at once. */
+  async function quiet(orPaused?: 'orPaused'): Promise<void> {
+    do {
+      await dispatcher.seenEmpty(orPaused)
+      await slots.onIdle()
+      if (machine.isStopping) return
+      await dispatcher.seenEmpty(orPaused)
+    } while (activeJobs() > 0)
+  }
+
+  async function drained(until: 'ready' | 'scheduled'): Promise<void> {
+    for (;;) {
+      await quiet('orPaused')
+      if (until === 'ready' || !isAnyScheduled || dispatcher.isQueuePaused || machine.isStopping) return
+      // The next one comes when the nearest is due, or somebody puts a job.
+      await nextClaim()
+    }
+  }
+
+  function nextClaim(): Promise<void> {
+    return new Promise((resolve) => {
+      awaitingClaim.push(resolve)
+    })
+  }
+
+  const consumer: Consumer = {
     queue,
     get isRunning() {
-      return stopping === null
+      return !machine.isStopping
+    },
+    get isPaused() {
+      return dispatcher.isPaused
     },
     get activeJobs() {
       return activeJobs()
     },
     stopped,
-    stop: stopOnce,
-    async idle() {
-      // Handlers may put further jobs into their own queue: look again until both hold at once.
-      do {
-        await dispatcher.seenEmpty()
-        await slots.onIdle()
-        if (stopping !== null) return
-        await dispatcher.seenEmpty()
-      } while (activeJobs() > 0)
-    },
+    stop: async (given) => stop(given),
+    pause: dispatcher.pause,
+    resume: dispatcher.resume,
+    idle: () => Promise.race([quiet(), stopped.then(() => {})]),
     async [Symbol.asyncDispose]() {
-      await stopOnce()
+      await stop()
     },
   }
+  return { consumer, started, drained: (until) => Promise.race([drained(until), stopped.then(() => {})]), gone }
 }

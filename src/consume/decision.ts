@@ -4,6 +4,7 @@ import type { Job } from '../job.js'
 import type { Outcome } from '../outcome.js'
 import { describeError } from '../payload.js'
 import { nextRun, type RetryStrategy } from '../retry.js'
+import type { AbortReason } from './runs.js'
 import type { Ending, StoredFailure } from './settler.js'
 
 /** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
@@ -13,6 +14,8 @@ export type Decision =
   | { readonly is: 'failed'; readonly error: Error; readonly cause: FailureCause }
   | { readonly is: 'retrying'; readonly error: Error; readonly delayMs: number; readonly retriesLeft: number }
   | { readonly is: 'released'; readonly delayMs: number }
+  /** Aborted by a stop: back at once, attempt given back. */
+  | { readonly is: 'interrupted' }
   | { readonly is: 'partial'; readonly progress: string; readonly delayMs: number }
 
 export interface DecisionParts {
@@ -28,8 +31,27 @@ export interface DecisionParts {
   readonly onBrokenStrategy: (error: Error) => void
 }
 
-/** Never rejects, whatever the callbacks do. */
-export async function decide(parts: DecisionParts, job: Job, outcome: Outcome): Promise<Decision> {
+/**
+ * Never rejects, whatever the callbacks do.
+ *
+ * @param aborted - why the handler's signal was aborted before it ended, if it was
+ */
+export async function decide(
+  parts: DecisionParts,
+  job: Job,
+  outcome: Outcome,
+  aborted: AbortReason | null = null,
+): Promise<Decision> {
+  if (aborted !== null) {
+    const { code } = aborted
+    const threw = outcome.type === 'error'
+    if (threw && code === 'SHUTDOWN') return { is: 'interrupted' }
+    if (threw && code === 'CANCELLED')
+      return { is: 'failed', error: because(aborted, outcome.error), cause: 'cancelled' }
+    // Its time was over, whatever it says now; but what it asks for instead of success or failure is heard.
+    if (threw && code === 'TIMEOUT') return again(parts, job, because(aborted, outcome.error))
+    if (outcome.type === 'ack' && code === 'TIMEOUT') return again(parts, job, aborted)
+  }
   switch (outcome.type) {
     case 'ack':
       // What is not kept need not be storable: a handler may return its library's whole answer.
@@ -48,6 +70,12 @@ export async function decide(parts: DecisionParts, job: Job, outcome: Outcome): 
     case 'error':
       return again(parts, job, toError(outcome.error))
   }
+}
+
+/** The abort as the run's error; what the handler threw is its cause, unless that is the abort itself. */
+function because(aborted: AbortReason, thrown: unknown): BugleError {
+  if (thrown === aborted) return aborted
+  return new BugleError(aborted.code, aborted.message, { cause: thrown })
 }
 
 async function again(parts: DecisionParts, job: Job, error: Error, delayMs?: number): Promise<Decision> {
@@ -108,10 +136,15 @@ export function endingOf(decision: Decision, attempt: number): Ending {
     }
     case 'released':
       return waiting(decision.delayMs, { keptAttempt: false })
+    case 'interrupted':
+      return givenBack
     case 'partial':
       return waiting(decision.delayMs, { progress: decision.progress })
   }
 }
+
+/** Back to the queue as if it had not been claimed. */
+export const givenBack: Ending = waiting(0, { keptAttempt: false })
 
 function waiting(delayMs: number, rest: Partial<Ending & { is: 'waiting' }>): Ending {
   return { is: 'waiting', delayMs, keptAttempt: true, error: null, progress: null, ...rest }

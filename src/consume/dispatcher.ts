@@ -16,6 +16,11 @@ const log = createDebug('bugle:dispatcher')
  * - A claim asks for as many jobs as there are free slots. Without a free slot the loop holds no K, so that writers
  *   are silent, and waits for a slot.
  * - What comes after a claim, the sleep protocol decides.
+ * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
+ *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
+ *   gate, and begin only if they are still ours.
+ * - While the queue is paused, for all processes, claims find nothing, and say so. Then no K is held, and the loop waits to be
+ *   woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
  * - An error is told, and the claim repeated with back-off; no error ends the loop.
  */
 export interface Dispatcher {
@@ -29,8 +34,18 @@ export interface Dispatcher {
   readonly isWaiting: boolean
   /** Waiting without K: writers do not know of it. */
   readonly isUnprotected: boolean
-  /** Resolves when a claim that began after this call has proven the queue empty; or at the stop. */
-  seenEmpty(): Promise<void>
+  /**
+   * Resolves when a claim that began after this call has proven the queue empty; or at the stop.
+   *
+   * @param orPaused - 'orPaused': or has found it paused
+   */
+  seenEmpty(orPaused?: 'orPaused'): Promise<void>
+  /** The last claim found the queue paused. */
+  readonly isQueuePaused: boolean
+  /** Claim no more until `resume`. Resolves when no claim is in flight, and K is given up. */
+  pause(): Promise<void>
+  resume(): void
+  readonly isPaused: boolean
   /** Resolves with the first claim that was answered. */
   readonly firstClaim: Promise<void>
   /** Claim no more. Resolves when no claim is in flight, and K is given up. */
@@ -39,11 +54,23 @@ export interface Dispatcher {
 
 export interface ClaimAnswer<Job> extends ClaimSigns {
   readonly jobs: readonly Job[]
+  /** The queue is, for all processes: nothing was taken, whatever is there. */
+  readonly paused: boolean
+}
+
+/** Whether something may be claimed, and begin, in this process. */
+export interface Gate {
+  readonly isOpen: boolean
+  /** Resolves when it is open, or will not be any more. */
+  opened(): Promise<void>
 }
 
 export interface DispatcherParts<Job> {
   readonly claim: (limit: number) => Promise<ClaimAnswer<Job>>
   readonly start: (job: Job) => void
+  /** Jobs that were claimed and shall not run: the consumer has stopped meanwhile. */
+  readonly giveBack: (jobs: readonly Job[]) => void
+  readonly gate: Gate
   readonly freeSlots: () => number
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
@@ -74,13 +101,18 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const protocol = createSleepProtocol(now, random, parts.naps)
   let raised = false
   let stopping = false
+  let paused = false
+  let isQueuePaused = false
+  /** Resolves the pauses that wait for the claim in flight. */
+  const awaitingPark: (() => void)[] = []
   let isWaiting = false
   let errors = 0
   let takeNotBefore = 0
   let told: UnprotectedReason | null = null
   let wake = (): void => {}
   let wakeSlot = (): void => {}
-  let awaitingEmpty: (() => void)[] = []
+  let wakeGate = (): void => {}
+  let awaitingEmpty: AwaitingEmpty[] = []
   const first = withResolvers()
 
   const holds = (): boolean => lock?.holds() ?? false
@@ -88,6 +120,13 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   async function loop(): Promise<void> {
     let step: Step = claimNow
     while (!stopping) {
+      if (!mayClaim()) {
+        lock?.release()
+        for (const tell of awaitingPark.splice(0)) tell()
+        await gateOpened()
+        step = claimNow
+        continue
+      }
       if (parts.freeSlots() <= 0) {
         lock?.release()
         await slotFreed()
@@ -129,7 +168,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   async function claim(): Promise<Step> {
-    if (stopping) return { do: 'sleep' }
+    // The loop looks again before anything else.
+    if (stopping || !mayClaim()) return claimNow
     // Before the claim: what lands during it must leave the flag up.
     raised = false
     const toTell = awaitingEmpty
@@ -144,11 +184,29 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     }
     errors = 0
     if (log.enabled) log('claimed %d of %d', answer.found, answer.asked)
+    await begin(answer.jobs)
     first.resolve()
-    for (const job of answer.jobs) parts.start(job)
-    if (answer.found < answer.asked && !answer.leftBehind) for (const tell of toTell) tell()
-    else awaitingEmpty.push(...toTell)
+    const isEmpty = answer.found < answer.asked && !answer.leftBehind && !answer.paused
+    for (const awaiting of toTell) {
+      if (isEmpty || (answer.paused && awaiting.orPaused)) awaiting.tell()
+      else awaitingEmpty.push(awaiting)
+    }
+    if (answer.paused) return waitForResume()
     return protocol.claimed(answer, holds())
+  }
+
+  async function begin(jobs: readonly Job[]): Promise<void> {
+    while (jobs.length > 0 && !stopping && !parts.gate.isOpen) await gateOpened()
+    if (stopping) parts.giveBack(jobs)
+    else for (const job of jobs) parts.start(job)
+  }
+
+  async function waitForResume(): Promise<Step> {
+    lock?.release()
+    isQueuePaused = true
+    await rest(Number.POSITIVE_INFINITY, true)
+    isQueuePaused = false
+    return claimNow
   }
 
   async function take(): Promise<Step> {
@@ -196,9 +254,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     isWaiting = false
   }
 
-  /** Wait, unless or until the flag is up; with `wakeable` false, for the stop only. */
+  /** Wait, unless or until the flag is up; with `wakeable` false, for stop and pause only. */
   function rest(ms: number, wakeable: boolean): Promise<void> {
-    if (ms <= 0 || stopping || (wakeable && raised)) return Promise.resolve()
+    const isOver = (): boolean => stopping || paused || (wakeable && raised)
+    if (ms <= 0 || isOver()) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(done, ms)
       function done(): void {
@@ -207,7 +266,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         resolve()
       }
       wake = () => {
-        if (stopping || (wakeable && raised)) done()
+        if (isOver()) done()
       }
     })
   }
@@ -216,6 +275,18 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   function slotFreed(): Promise<void> {
     return new Promise((resolve) => {
       wakeSlot = resolve
+    })
+  }
+
+  function mayClaim(): boolean {
+    return !paused && parts.gate.isOpen
+  }
+
+  /** Or the stop. Whoever waits looks again. */
+  function gateOpened(): Promise<void> {
+    return new Promise((resolve) => {
+      wakeGate = resolve
+      if (!parts.gate.isOpen) void parts.gate.opened().then(resolve)
     })
   }
 
@@ -239,24 +310,53 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     get isUnprotected() {
       return isWaiting && !holds()
     },
-    seenEmpty() {
+    seenEmpty(orPaused) {
       if (stopping) return Promise.resolve()
-      return new Promise((resolve) => {
-        awaitingEmpty.push(resolve)
+      return new Promise((tell) => {
+        awaitingEmpty.push({ tell, orPaused: orPaused !== undefined })
         raise()
       })
+    },
+    get isQueuePaused() {
+      return isQueuePaused
+    },
+    pause() {
+      if (stopping) return Promise.resolve()
+      paused = true
+      return new Promise((resolve) => {
+        awaitingPark.push(resolve)
+        wakeGate()
+        wakeSlot()
+        wake()
+      })
+    },
+    resume() {
+      paused = false
+      for (const tell of awaitingPark.splice(0)) tell()
+      wakeGate()
+    },
+    get isPaused() {
+      return paused
     },
     firstClaim: first.promise,
     async stop() {
       stopping = true
       wakeSlot()
+      wakeGate()
       wake()
       await running
       lock?.release()
-      for (const tell of awaitingEmpty.splice(0)) tell()
+      for (const { tell } of awaitingEmpty.splice(0)) tell()
+      for (const tell of awaitingPark.splice(0)) tell()
       first.resolve()
     },
   }
+}
+
+interface AwaitingEmpty {
+  readonly tell: () => void
+  /** A paused queue will do. */
+  readonly orPaused: boolean
 }
 
 /** Promise.withResolvers, which Node 20 lacks. */

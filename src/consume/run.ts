@@ -9,6 +9,7 @@ import type { Transaction } from '../put/transaction.js'
 import type { ClaimedJob } from './claim.js'
 import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
 import { runAttempt } from './runner.js'
+import type { Run } from './runs.js'
 import type { Settled, Settler } from './settler.js'
 
 const log = createDebug('bugle:run')
@@ -19,14 +20,13 @@ const log = createDebug('bugle:run')
  *
  * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
  */
-export type RunJob = (claimed: ClaimedJob) => Promise<RunEnd>
+export type RunJob = (run: Run) => Promise<void>
 
 /** How a job's run counts in the report. */
-export type RunEnd = 'completed' | 'failed' | 'other'
+export type RunEnd = 'completed' | 'failed' | 'interrupted' | 'other'
 
 export interface RunParts {
   readonly queue: string
-  readonly workerId: string
   readonly bugle: unknown
   readonly options: ConsumerOptions
   /** undefined: there is none for that kind. */
@@ -35,11 +35,13 @@ export interface RunParts {
   readonly settler: Settler
   /** The fenced ack in the caller's transaction; `result` as JSON text for the archive. */
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
+  /** Its outcome is durable, or will never be; not waited for is what is told of it. */
+  readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
 }
 
 export function createRun(parts: RunParts): RunJob {
-  const { queue, workerId, options, payloads, settler, events } = parts
+  const { queue, options, payloads, settler, events } = parts
   const { keep, onFailed } = options
 
   const decisionParts: DecisionParts = {
@@ -49,13 +51,14 @@ export function createRun(parts: RunParts): RunJob {
     onBrokenStrategy: (error) => callbackError('retryStrategy', error),
   }
 
-  async function run(claimed: ClaimedJob): Promise<RunEnd> {
-    const { id, kind, attempt } = claimed.job
-    const about: JobEvent = { queue, id, kind, attempt, workerId }
+  async function runJob(run: Run): Promise<void> {
+    const { claimed } = run
+    const { id, attempt } = claimed.job
+    const about = aboutJob(claimed)
     if (events.has('job:started')) events.emit('job:started', { ...about, waitMs: claimed.waitMs })
     const ack = createAck(claimed)
     const startedAt = performance.now()
-    const { job, decision } = await attemptAndDecide(claimed, ack).catch((error) => ({
+    const { job, decision } = await attemptAndDecide(run, ack).catch((error) => ({
       // Nothing that is known: an error so hostile that looking at it throws. A slot and a job must not be lost by it.
       job: claimed.job,
       decision: { is: 'failed', error: toError(error), cause: 'invalid' } as const,
@@ -64,14 +67,17 @@ export function createRun(parts: RunParts): RunJob {
     const settled = await settler.settle({
       id,
       lease: claimed.lease,
+      workerId: claimed.workerId,
       attempt,
       ending: endingOf(decision, attempt),
       ackedInTransaction: ack.wasGiven(),
     })
-    return tell(about, job, decision, settled, runMs, claimed.lease)
+    parts.onSettled(run, endOf(decision, settled))
+    await tell(about, job, decision, settled, runMs, run)
   }
 
-  async function attemptAndDecide(claimed: ClaimedJob, ack: Ack): Promise<{ job: Job; decision: Decision }> {
+  async function attemptAndDecide(run: Run, ack: Ack): Promise<{ job: Job; decision: Decision }> {
+    const { claimed } = run
     let { job } = claimed
     try {
       // No await where there is nothing to prepare: most jobs have neither schema nor codec.
@@ -82,9 +88,20 @@ export function createRun(parts: RunParts): RunJob {
     }
     const handler = parts.handlerFor(job.kind)
     if (handler === undefined) return { job, decision: noHandler(job) }
-    const context: JobContext = { workerId, bugle: parts.bugle, context: options.context, ack: ack.give }
+    const context: JobContext = {
+      workerId: claimed.workerId,
+      get signal() {
+        return run.signal
+      },
+      bugle: parts.bugle,
+      context: options.context,
+      ack: ack.give,
+    }
+    run.begin(claimed.timeoutMs ?? options.timeoutMs)
     const outcome = await runAttempt({ handler, middleware: options.middleware, mode: options.outcome }, job, context)
-    return { job, decision: await decide(decisionParts, job, ack.wasGiven() ? unlessCommitted(outcome) : outcome) }
+    run.end()
+    const ended = ack.wasGiven() ? unlessCommitted(outcome) : outcome
+    return { job, decision: await decide(decisionParts, job, ended, run.reason) }
   }
 
   function createAck(claimed: ClaimedJob): Ack {
@@ -105,56 +122,66 @@ export function createRun(parts: RunParts): RunJob {
     decision: Decision,
     settled: Settled,
     runMs: number,
-    lease: string,
-  ): Promise<RunEnd> {
+    run: Run,
+  ): Promise<void> {
     switch (settled.is) {
       case 'stale':
         log('%s: its outcome %s came too late', about.id, decision.is)
-        events.emit('job:stale', { ...about, lease })
-        return 'other'
+        events.emit('job:stale', { ...about, lease: run.claimed.lease })
+        return
+      case 'given-up':
+        log('%s: its outcome %s could not be written any more', about.id, decision.is)
+        return
       case 'refused':
         return tellFailed(about, job, settled.error, 'invalid')
       case 'cancelled':
         return tellFailed(about, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
       case 'acked-before':
         events.emit('job:acked', { ...about, runMs })
-        return 'completed'
+        return
     }
     switch (decision.is) {
       case 'acked':
         if (events.has('job:acked')) events.emit('job:acked', { ...about, runMs })
-        return 'completed'
+        return
       case 'failed':
         return tellFailed(about, job, decision.error, decision.cause)
       case 'retrying': {
         const { error, retriesLeft } = decision
         events.emit('job:retrying', { ...about, error, retryAt: waitsUntil(settled, decision), retriesLeft })
-        return 'other'
+        return
       }
       case 'partial':
         events.emit('job:partial', { ...about, runAt: waitsUntil(settled, decision) })
-        return 'other'
+        return
       case 'released':
         events.emit('job:released', about)
-        return 'other'
+        return
+      case 'interrupted':
+        events.emit('job:interrupted', { ...about, reason: run.reason?.code ?? 'SHUTDOWN' })
+        return
     }
   }
 
-  async function tellFailed(about: JobEvent, job: Job, error: Error, cause: FailureCause): Promise<RunEnd> {
+  async function tellFailed(about: JobEvent, job: Job, error: Error, cause: FailureCause): Promise<void> {
     events.emit('job:failed', { ...about, error, cause })
     try {
       await onFailed?.(job, error)
     } catch (thrown) {
       callbackError('onFailed', thrown)
     }
-    return 'failed'
   }
 
   function callbackError(where: CallbackPlace, thrown: unknown): void {
     events.emit('callback:error', { queue, where, error: toError(thrown) })
   }
 
-  return run
+  return runJob
+}
+
+/** What every event about the job says. */
+export function aboutJob({ job: { queue, id, kind, attempt }, workerId }: ClaimedJob): JobEvent {
+  return { queue, id, kind, attempt, workerId }
 }
 
 /** The ack that a handler may give inside its own transaction. */
@@ -177,6 +204,28 @@ function noHandler({ queue, kind }: Job): Decision {
   const what = kind === null ? 'jobs without a kind' : `the kind ${describe(kind)}`
   const error = new BugleError('NO_HANDLER', `no handler for ${what} in the queue ${describe(queue)}`)
   return { is: 'failed', error, cause: 'no-handler' }
+}
+
+function endOf(decision: Decision, settled: Settled): RunEnd {
+  switch (settled.is) {
+    case 'stale':
+    case 'given-up':
+      return 'other'
+    case 'refused':
+    case 'cancelled':
+      return 'failed'
+    case 'acked-before':
+      return 'completed'
+  }
+  switch (decision.is) {
+    case 'acked':
+      return 'completed'
+    case 'failed':
+    case 'interrupted':
+      return decision.is
+    default:
+      return 'other'
+  }
 }
 
 /** By the database's clock; only where its answer was lost by ours. */

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { databaseFault, isTimeOut, toError } from '../errors.js'
+import { BugleError, databaseFault, isTimeOut, toError } from '../errors.js'
 import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
 
@@ -22,6 +22,10 @@ const log = createDebug('bugle:settler')
  * - a put took the key of a job that goes back, and committed in the very moment (23505): the statement, sent again, sees it;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
+ * - the worker was given up meanwhile and goes on under a new id: outcomes of both ids go in two statements, each held
+ *   against the id it was claimed under. The former ones may still match, if nobody has collected their jobs yet;
+ * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the outcome
+ *   is given up, and the job rescued once this worker is gone;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
  *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled;
  * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own transaction
@@ -40,6 +44,8 @@ export interface Settler {
 export interface Settlement {
   readonly id: string
   readonly lease: string
+  /** Under which it was claimed. */
+  readonly workerId: string
   readonly attempt: number
   readonly ending: Ending
   /** The handler has acked it in a transaction of its own, which may have been committed. */
@@ -82,6 +88,8 @@ export type Settled =
   /** The database would not hold the outcome: the job is failed instead, with this error. */
   | { readonly is: 'refused'; readonly error: Error }
   | { readonly is: 'stale'; readonly lease: string | null }
+  /** Nothing is known to be written: the instance is closed. */
+  | { readonly is: 'given-up' }
 
 /**
  * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that wait,
@@ -98,7 +106,11 @@ export interface Answer {
 }
 
 export interface SettlerParts {
-  /** One autocommit statement for all of them: either all are plain acks, or none is. */
+  /**
+   * One autocommit statement for all of them, of one worker id: either all are plain acks, or none is.
+   *
+   * @throws BugleError `CLOSED`: it will never be written; any other failure is tried again
+   */
   readonly write: (batch: readonly Settlement[]) => Promise<Answers>
   /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
   readonly onError: (error: Error) => void
@@ -139,12 +151,12 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
     const ids = new Set<string>()
     const batch: Pending[] = []
     const later: Pending[] = []
-    const plain = pending[0] !== undefined && isPlain(pending[0])
+    const first = pending[0]
     let chars = 0
     for (const outcome of pending) {
       const { id, ending } = outcome.settlement
       const isFull = batch.length === mostAtOnce || (batch.length > 0 && chars + charsOf(ending) > mostCharsAtOnce)
-      if (isFull || ids.has(id) || isPlain(outcome) !== plain) {
+      if (isFull || ids.has(id) || !goTogether(outcome, first)) {
         later.push(outcome)
       } else {
         batch.push(outcome)
@@ -166,6 +178,10 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
         batch = left
         continue
       } catch (error) {
+        if (error instanceof BugleError && error.code === 'CLOSED') {
+          for (const { done } of batch) done({ is: 'given-up' })
+          return
+        }
         const fault = databaseFault(error)
         log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
         if (fault === 'unknown') answerLost = true
@@ -173,7 +189,7 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
         if (fault === 'data' && !isHopeless(batch)) return settleApart(batch, toError(error), answerLost)
         if (fault !== 'unknown' && fault !== 'down' && fault !== 'passing') onError(toError(error))
       }
-      await sleep(backOffMs(tries))
+      await pause(tries)
     }
   }
 
@@ -207,13 +223,14 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
       aside = []
       for (const { outcome, answerLost } of all) await settleAll([outcome], answerLost)
       // Whatever was blocked again has stepped aside again.
-      if (aside.length > 0) await sleep(backOffMs(round))
+      if (aside.length > 0) await pause(round)
     }
     goingOneByOne = false
   }
 
-  function backOffMs(tries: number): number {
-    return Math.min(25 * 2 ** tries, 1_000) * (0.5 + random())
+  /** Does not keep the process alive: once the instance is closed, it may end before the database is back. */
+  function pause(tries: number): Promise<void> {
+    return sleep(Math.min(25 * 2 ** tries, 1_000) * (0.5 + random()), undefined, { ref: false })
   }
 
   return {
@@ -239,9 +256,11 @@ function charsOf(ending: Ending): number {
   }
 }
 
-/** Nothing to say but that it is done. */
-function isPlain({ settlement }: Pending): boolean {
-  return settlement.ending.is === 'acked'
+/** Whether one statement can hold both: plain acks have their own, and each is of one worker. */
+function goTogether({ settlement }: Pending, first: Pending | undefined): boolean {
+  if (first === undefined) return true
+  const { workerId, ending } = first.settlement
+  return settlement.workerId === workerId && (settlement.ending.is === 'acked') === (ending.is === 'acked')
 }
 
 /** Even the failure that takes a refused outcome's place was refused: then it is not the data. */

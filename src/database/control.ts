@@ -1,8 +1,10 @@
 import createDebug from 'debug'
+import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { databaseFault, sqlState, toError } from '../errors.js'
+import type { Parameter } from './pool.js'
 import type { Session } from './session.js'
-import type { Statements } from './statements.js'
+import type { StatementName, Statements } from './statements.js'
 
 const log = createDebug('bugle:control')
 
@@ -11,6 +13,8 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
+/** Statements wait for each other: those of the presence before those that take K, each of which may last a second. */
+const priority = { presence: 1, sleep: 0 } as const
 
 export type TakeResult =
   /** K is ours until it is released or the session is lost. */
@@ -23,53 +27,82 @@ export type TakeResult =
   | 'down'
 
 /**
- * The worker's control session: a plain `pg` client that holds the sleep locks K(queue).
+ * The worker's control session: a plain `pg` client that holds the worker's presence lock and the sleep locks K(queue),
+ * and carries the heartbeat, which is its probe.
  *
  * Advisory locks of a session live and die with its connection, so they are on one that runs nothing else, above all
  * nothing that makes a row ready: the trigger's test does not see its own session's K.
  *
- * Lost means that every K is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`, sweeps
- * until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts).
+ * Lost means that every lock is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`, sweeps
+ * until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence lock is taken right
+ * after connecting, shared, and so beside that of a predecessor that the server has not yet missed (a half-open
+ * connection), which is ended then: its K would make every writer notify for nobody.
  */
 export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
   start(): Promise<void>
+  readonly isConnected: boolean
+  /** Whether this session holds the presence lock of the worker's id of now. */
+  readonly isPresent: boolean
+  /** Hold it, unless that is so; after the worker's id has changed, or a refusal. Never rejects. */
+  bePresent(): Promise<void>
   holds(queue: string): boolean
   /** Take K(queue) shared, waiting for it up to a second. */
   take(queue: string): Promise<TakeResult>
   release(queue: string): void
   /** Other sessions that hold K(queue): those that sleep, and the pid of one that is in the way. */
   others(queue: string): Promise<{ asleep: number; blocker: number | null }>
+  /**
+   * One statement, before all that wait for K. One that is not answered within `withinMs` is the session's end.
+   *
+   * @throws PostgreSQL's refusal, or SessionLostError
+   */
+  query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs?: number): Promise<Row[]>
+  /** From now on it does not keep the process alive; it goes on all the same. */
+  unref(): void
+  /** In order, or by force when the server does not answer. */
   stop(): Promise<void>
+  /** At once. */
+  destroy(): void
 }
 
 export interface ControlOptions {
   readonly open: () => Promise<Session>
   readonly statements: Statements
+  readonly workerId: () => string
   readonly onLost: () => void
   readonly onRegained: () => void
 }
 
-export function createControlSession({ open, statements, onLost, onRegained }: ControlOptions): ControlSession {
+export function createControlSession(options: ControlOptions): ControlSession {
+  const { open, statements, workerId, onLost, onRegained } = options
   const held = new Set<string>()
   let taking = 0
   /** Losses and failed connects since a query last succeeded: what the back-off goes by. */
   let failures = 0
   let session: Session | null = null
-  let stopped = false
+  /** As whom the session is present. */
+  let presentAs: string | null = null
+  /** As whom a session of ours, this one or a former one, was present before. */
+  let lastPresentAs: string | null = null
+  let keepsAlive = true
   let reconnecting: NodeJS.Timeout | undefined
-  // pg wants one query at a time: each waits for the one before.
-  let last: Promise<unknown> = Promise.resolve()
+  let stopped = false
+  // pg wants one query at a time.
+  const turns = new PQueue({ concurrency: 1 })
 
   async function connect(): Promise<void> {
     try {
       const opened = await open()
       if (stopped) return void opened.destroy()
       session = opened
+      if (!keepsAlive) opened.unref()
       opened.client.once('end', () => lose(opened, new Error('the connection ended')))
       opened.client.once('error', (error) => lose(opened, error))
+      const isBack = failures > 0
       log('connected')
-      if (failures > 0) onRegained()
+      await bePresent()
+      if (isBack && session === opened) onRegained()
     } catch (error) {
       log('cannot connect: %s', toError(error).message)
       reconnectSoon()
@@ -81,58 +114,93 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
     const waitMs = Math.min(50 * 2 ** failures, 1_000) * (0.5 + Math.random())
     failures += 1
     reconnecting = setTimeout(() => void connect(), waitMs)
+    if (!keepsAlive) reconnecting.unref()
   }
 
   function lose(which: Session, error: Error): void {
     if (session !== which || stopped) return
     log('lost: %s', error.message)
-    session = null
-    held.clear()
+    forget()
     which.destroy()
     onLost()
     reconnectSoon()
   }
 
+  function forget(): Session | null {
+    const former = session
+    session = null
+    presentAs = null
+    held.clear()
+    return former
+  }
+
   /** @throws PostgreSQL's refusal; any other failure is the session's end. */
   function query<Row extends object>(
-    name: keyof Statements,
-    queue: string,
+    name: StatementName,
+    parameters: readonly Parameter[],
+    withinMs: number,
+    importance: number,
   ): Promise<{ rows: Row[]; session: Session }> {
-    const turn = last.then(async () => {
-      const current = session
-      if (current === null) throw new SessionLost()
-      try {
-        const asked = current.client.query<Row>({ name, text: statements[name], values: [queue] })
-        const { rows } = await deadline(asked, answerMs, name)
-        // Unless it was lost in the very moment: then the back-off, and the word that it is back, are owed.
-        if (session === current) failures = 0
-        return { rows, session: current }
-      } catch (error) {
-        // Refused by a server that goes on serving: a lock time-out, no more shared memory.
-        if (sqlState(error) !== null && databaseFault(error) !== 'unknown') throw error
-        lose(current, toError(error))
-        throw new SessionLost()
-      }
-    })
-    last = turn.catch(() => {})
+    const turn = turns.add(
+      async () => {
+        const current = session
+        if (current === null) throw new SessionLostError()
+        try {
+          const asked = current.client.query<Row>({ name, text: statements[name], values: [...parameters] })
+          const { rows } = await deadline(asked, withinMs, name)
+          // Unless it was lost in the very moment: then the back-off, and the word that it is back, are owed.
+          if (session === current) failures = 0
+          return { rows, session: current }
+        } catch (error) {
+          // Refused by a server that goes on serving: a lock time-out, no more shared memory.
+          if (isRefusal(error)) throw error
+          lose(current, toError(error))
+          throw new SessionLostError()
+        }
+      },
+      { priority: importance },
+    )
     return turn
+  }
+
+  async function bePresent(): Promise<void> {
+    const id = workerId()
+    if (session === null || presentAs === id) return
+    try {
+      const by = await query('presence_take', [id], answerMs, priority.presence)
+      // Still the session that answered? If not, `lose` has run and the lock went with it.
+      if (session !== by.session) return
+      presentAs = id
+      if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
+      lastPresentAs = id
+    } catch (error) {
+      // The right to end sessions of one's own role may be taken away: then the server must miss the predecessor itself.
+      log('%s: %s', id, toError(error).message)
+    }
   }
 
   return {
     start: connect,
+    get isConnected() {
+      return session !== null
+    },
+    get isPresent() {
+      return presentAs === workerId()
+    },
+    bePresent,
     holds: (queue) => held.has(queue),
     async take(queue) {
       if (held.has(queue)) return 'held'
       if (held.size + taking >= mostLocks) return 'limit'
       taking += 1
       try {
-        const by = await query('asleep_take', queue)
+        const by = await query('asleep_take', [queue], answerMs, priority.sleep)
         // Still the session that answered? If not, `lose` has run and K went with it.
         if (session !== by.session) return 'down'
         held.add(queue)
         return 'held'
       } catch (error) {
-        return error instanceof SessionLost ? 'down' : 'blocked'
+        return error instanceof SessionLostError ? 'down' : 'blocked'
       } finally {
         taking -= 1
       }
@@ -141,28 +209,54 @@ export function createControlSession({ open, statements, onLost, onRegained }: C
       const by = session
       if (!held.delete(queue) || by === null) return
       // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
-      query('asleep_release', queue).catch((error) => lose(by, toError(error)))
+      query('asleep_release', [queue], answerMs, priority.sleep).catch((error) => lose(by, toError(error)))
     },
     async others(queue) {
-      const { rows } = await query<{ pid: number; mode: string }>('asleep_others', queue).catch(() => ({ rows: [] }))
+      const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
+      const { rows } = await asked.catch(() => ({ rows: [] }))
       return {
         asleep: rows.filter((row) => row.mode === 'ShareLock').length,
         blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,
       }
     },
+    async query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs = answerMs) {
+      const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
+      return rows.map((row) => camelRow(row) as Row)
+    },
+    unref() {
+      keepsAlive = false
+      reconnecting?.unref()
+      session?.unref()
+    },
     async stop() {
       stopped = true
       clearTimeout(reconnecting)
-      held.clear()
-      const ending = session
-      session = null
-      await ending?.end()
+      await forget()?.end()
+    },
+    destroy() {
+      stopped = true
+      clearTimeout(reconnecting)
+      forget()?.destroy()
     },
   }
 }
 
-class SessionLost extends Error {
-  override name = 'SessionLost'
+/** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */
+function isRefusal(error: unknown): boolean {
+  return sqlState(error) !== null && sqlState(error) !== '25006' && databaseFault(error) !== 'unknown'
+}
+
+/** Columns as the pool names them. */
+function camelRow(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name.replaceAll(/_(.)/g, (_, letter) => letter.toUpperCase()), value]),
+  )
+}
+
+export class SessionLostError extends Error {
+  override name = 'SessionLostError'
+  // A statement that was on its way may have been carried out; one that was not may be sent again all the same.
+  readonly code = 'CONNECTION_CLOSED'
   constructor() {
     super('the control session is lost')
   }

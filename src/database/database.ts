@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
-import { type Connection, describeConnection } from './connection.js'
+import { type Connection, describeConnection, type Host } from './connection.js'
 import type { Outage } from './outage.js'
 import { createPool, type Parameter, type Pool } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
@@ -37,13 +37,18 @@ export interface Database {
    * calls. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
    * earlier; with `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
    *
-   * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means
+   * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
-  /** A session of its own, by the direct connection if one was given. */
+  /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
   openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
-  /** End the pool. Sessions are ended by whoever opened them. */
-  end(): Promise<void>
+  /**
+   * End the pools, and what is being opened. Sessions that are open are ended by whoever opened them.
+   *
+   * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300 ms.
+   *   By default it is given some seconds
+   */
+  end(deadlineAt?: number): Promise<void>
 }
 
 export interface DatabaseOptions {
@@ -79,6 +84,8 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   put_options: 'puts',
   put_reject: 'puts',
   put_replace: 'puts',
+  queue_pause: 'admin',
+  queue_resume: 'admin',
   requeue: 'admin',
   requeue_archived: 'admin',
   requeue_failed: 'admin',
@@ -121,36 +128,58 @@ export function createDatabase(options: DatabaseOptions): Database {
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let ended = false
+  const ending = new AbortController()
 
   async function look(): Promise<void> {
     const session = await reach()
+    ending.signal.addEventListener('abort', session.destroy, { once: true })
     try {
       await demandSchema(session)
       serverVersion = session.state.serverVersion
     } finally {
+      ending.signal.removeEventListener('abort', session.destroy)
+      if (ending.signal.aborted) session.destroy()
       await session.end()
     }
-    if (ended) throw closedError()
+    if (ending.signal.aborted) throw closedError()
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
     pools = {
-      puts: openPool(patience.puts, forPuts),
-      admin: openPool(patience.admin, adminPoolSize, freePlans),
-      rest: openPool(patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+      puts: openPool(session.host, patience.puts, forPuts),
+      admin: openPool(session.host, patience.admin, adminPoolSize, freePlans),
+      rest: openPool(session.host, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
   }
 
-  function openPool({ statementMs }: Patience, poolSize: number, own: Readonly<Record<string, string>> = {}): Pool {
-    return createPool({
+  function openPool(
+    firstHost: Host,
+    { statementMs }: Patience,
+    poolSize: number,
+    own: Readonly<Record<string, string>> = {},
+  ): Pool {
+    const pool: Pool = createPool({
       ...options,
+      firstHost,
       poolSize,
       settings: options.prepare ? { ...sessionSettings(serverVersion, statementMs), ...own } : {},
+      stateStatement: statements.state,
+      // What one has met, the way to the database, they have in common.
+      onDoubt: () => {
+        for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
+      },
+      now: () => performance.now(),
+      random: Math.random,
     })
+    return pool
   }
 
   async function reach(): Promise<Session> {
     try {
-      const session = await openSession({ connection, stateStatement: statements.state, name: options.name })
+      const session = await openSession({
+        connection,
+        stateStatement: statements.state,
+        name: options.name,
+        signal: ending.signal,
+      })
       outage.answered()
       return session
     } catch (error) {
@@ -159,6 +188,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   function unreachable(error: unknown): BugleError {
+    if (ending.signal.aborted) return closedError()
     outage.down(error)
     return databaseDown(connection, error)
   }
@@ -193,7 +223,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   const database: Database = {
     statements,
     ready() {
-      if (ended) return Promise.reject(closedError())
+      if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
       looking ??= look().catch((error) => {
         looking = null
@@ -216,15 +246,17 @@ export function createDatabase(options: DatabaseOptions): Database {
       }
     },
     async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
-      if (ended) throw closedError()
+      if (ending.signal.aborted) throw closedError()
       if (pools === null) throw new Error(`${name} was sent before ready()`)
       const kind = poolOf[name] ?? 'rest'
+      const askedAt = performance.now()
       try {
         const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
         outage.answered()
         return rows
       } catch (error) {
-        outage.failed(error)
+        if (!ending.signal.aborted) outage.failed(error, askedAt)
+        else if (databaseFault(error) === 'down') throw closedError()
         throw error
       }
     },
@@ -234,13 +266,14 @@ export function createDatabase(options: DatabaseOptions): Database {
         stateStatement: statements.state,
         name: `${options.name} ${role}`,
         settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...settings },
+        // One that is being opened at the end, nobody may be there any more to close.
+        ...(!ending.signal.aborted && { signal: ending.signal }),
       })
     },
-    async end() {
-      ended = true
+    async end(deadlineAt) {
+      ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all([pools?.puts.end(), pools?.admin.end(), pools?.rest.end()])
-      pools = null
+      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
     },
   }
   return database

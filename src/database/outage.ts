@@ -8,14 +8,20 @@ import type { Events } from '../events.js'
 export interface Outage {
   /** A statement was answered. */
   answered(): void
-  /** A statement failed; only a refused connection counts. */
-  failed(error: unknown): void
+  /**
+   * A statement failed; only a refused connection counts, and only if nothing was answered since the statement was asked
+   * for: each connection finds out by itself that the server is back.
+   *
+   * @param askedAt - by the same clock as `now`
+   */
+  failed(error: unknown, askedAt: number): void
   /** The server could not be reached, whatever the reason. */
   down(error: unknown): void
 }
 
 export function createOutage(events: Pick<Events, 'emit'>, now: () => number): Outage {
   let downAt: number | null = null
+  let answeredAt = Number.NEGATIVE_INFINITY
 
   function down(error: unknown): void {
     if (downAt !== null) return
@@ -25,13 +31,14 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
 
   return {
     answered() {
+      answeredAt = now()
       if (downAt === null) return
-      const downMs = now() - downAt
+      const downMs = answeredAt - downAt
       downAt = null
       events.emit('database:up', { queue: null, downMs })
     },
-    failed(error) {
-      if (databaseFault(error) === 'down') down(error)
+    failed(error, askedAt) {
+      if (askedAt >= answeredAt && databaseFault(error) === 'down') down(error)
     },
     down,
   }

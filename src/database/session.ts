@@ -3,7 +3,7 @@ import createDebug from 'debug'
 import pg from 'pg'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
-import { type Connection, pgConfig } from './connection.js'
+import { type Connection, type Host, pgConfig } from './connection.js'
 
 const log = createDebug('bugle:session')
 
@@ -53,8 +53,6 @@ function startupOptions(settings: Readonly<Record<string, string>>): string {
     .join(' ')
 }
 
-export type Host = Connection['hosts'][number]
-
 /** What a fresh session tells about its server. */
 export interface ServerState {
   /** server_version_num, such as 180004 */
@@ -71,10 +69,13 @@ export interface Session {
   /** The same fields for another session with the same server, such as the listener's. */
   readonly config: pg.ClientConfig
   readonly state: ServerState
+  readonly host: Host
   /** Close it in order, or by force when the server does not answer. */
   end(): Promise<void>
   /** Close it at once, also when the other side is silent. */
   destroy(): void
+  /** From now on it does not keep the process alive. */
+  unref(): void
 }
 
 export interface SessionRequest {
@@ -84,6 +85,8 @@ export interface SessionRequest {
   /** application_name */
   readonly name: string
   readonly settings?: Readonly<Record<string, string>>
+  /** Ends the opening at once, and leaves nothing open; a session that is open already is not touched. */
+  readonly signal?: AbortSignal
 }
 
 /**
@@ -91,7 +94,7 @@ export interface SessionRequest {
  *
  * `pg` knows one host, no `sslmode=prefer` and no `target_session_attrs`: they are resolved here.
  *
- * @throws the last host's error, as Node or PostgreSQL gave it
+ * @throws the last host's error, as Node or PostgreSQL gave it; the signal's reason
  */
 export async function openSession(request: SessionRequest): Promise<Session> {
   const { connection } = request
@@ -105,8 +108,9 @@ export async function openSession(request: SessionRequest): Promise<Session> {
   )
   let failed: unknown
   for (const { host, ssl } of tries) {
+    request.signal?.throwIfAborted()
     try {
-      return await openHost(request, pgConfig(connection, host, ssl))
+      return await openHost(request, host, pgConfig(connection, host, ssl))
     } catch (error) {
       log('%s: %s:%d: %s', request.name, host.host, host.port, toError(error).message)
       failed = error
@@ -115,8 +119,8 @@ export async function openSession(request: SessionRequest): Promise<Session> {
   throw failed
 }
 
-async function openHost(request: SessionRequest, fields: pg.ClientConfig): Promise<Session> {
-  const { connection, name, settings, stateStatement } = request
+async function openHost(request: SessionRequest, host: Host, fields: pg.ClientConfig): Promise<Session> {
+  const { connection, name, settings, stateStatement, signal } = request
   const config: pg.ClientConfig = {
     ...fields,
     application_name: name,
@@ -127,15 +131,21 @@ async function openHost(request: SessionRequest, fields: pg.ClientConfig): Promi
   const destroy = (): void => void socket.destroy()
   // Attached before connecting and for good: pg may report an error of a session that nobody uses any more.
   client.on('error', (error) => log('%s: %s', name, error.message))
+  // With an error: pg then rejects what it is asked for, which a mere end before the first answer would leave open.
+  const abort = (): void => void socket.destroy(toError(signal?.reason))
+  signal?.addEventListener('abort', abort, { once: true })
   try {
     await deadline(client.connect(), connection.connectTimeoutMs, 'connecting')
     const answer = await deadline(client.query(stateStatement), connection.connectTimeoutMs, 'the first answer')
     const state = readState(answer.rows[0])
     if (state.standby && connection.targetSessionAttrs !== 'any') throw new StandbyError()
-    return { client, config, state, destroy, end: () => endSession(client, destroy) }
+    signal?.throwIfAborted()
+    return { client, config, state, host, destroy, end: () => endSession(client, destroy), unref: () => unref(client) }
   } catch (error) {
     destroy()
     throw error
+  } finally {
+    signal?.removeEventListener('abort', abort)
   }
 }
 
@@ -147,6 +157,11 @@ export function readState(row: Record<string, unknown> = {}): ServerState {
     schemaExists: row.schema_exists === true,
     migrated: row.migrated === true,
   }
+}
+
+/** Its types do not know it. */
+function unref(client: pg.Client & { unref?: () => void }): void {
+  client.unref?.()
 }
 
 async function endSession(client: pg.Client, destroy: () => void): Promise<void> {

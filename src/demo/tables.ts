@@ -1,4 +1,4 @@
-import { type Connection, describeConnection, resolveConnection } from '../database/connection.js'
+import { type Connection, describeConnection, type Host, resolveConnection } from '../database/connection.js'
 import { createPool } from '../database/pool.js'
 import { toError } from '../errors.js'
 import type { Digest } from './digest.js'
@@ -50,7 +50,18 @@ const pageRows = 5_000
  */
 export function openTables(connection: Connection, schemas: SchemaNames, name: string, poolSize: number): Tables {
   const statements = loadDemoStatements(schemas)
-  const pool = createPool({ connection, name, poolSize, prepare: true, settings: {} })
+  const pool = createPool({
+    connection,
+    name,
+    poolSize,
+    prepare: true,
+    settings: {},
+    firstHost: connection.hosts[0] as Host,
+    stateStatement: statements.server,
+    onDoubt: () => {},
+    now: () => performance.now(),
+    random: Math.random,
+  })
 
   function query<Row>(statement: DemoStatementName, parameters: readonly (string | number)[] = []): Promise<Row[]> {
     return pool.query<Row>(statements[statement], parameters, deadlineMs, statement)

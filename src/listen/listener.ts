@@ -1,8 +1,8 @@
 import createDebug from 'debug'
 import type pg from 'pg'
-import { toError } from '../errors.js'
+import { sqlState, toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
-import { createPing } from './ping.js'
+import { createPing, type Silence } from './ping.js'
 import { openSubscriber, type Subscriber } from './subscriber.js'
 
 const log = createDebug('bugle:listener')
@@ -13,6 +13,11 @@ const log = createDebug('bugle:listener')
  * Its health is what has been proven, not what is hoped: `live` only after an echo of our own came back through the
  * server, and only as long as the next ones do. A connection that is up but deaf (a pooler that swallowed the LISTEN,
  * a half-open socket) is therefore `polling`, and replaced.
+ *
+ * Deaf is said of a way, not of a moment: LISTEN was answered, a ping was committed after that, and no echo of it came on
+ * a connection that had none before; or the server takes no start-up options, as poolers do. One that was live before
+ * and falls silent is only lost. Deaf is told once, until we are live again; and tried again ever more seldom, since each
+ * LISTEN through a pooler is left on one of its connections.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
  * then sees all that was committed in between.
@@ -28,31 +33,46 @@ export interface Listener {
 export interface ListenerOptions {
   /** The fields of a session with the server that takes our jobs. */
   readonly connect: () => Promise<pg.ClientConfig>
-  readonly channel: () => Promise<string>
+  readonly channel: () => Promise<Channels>
   /** A channel that nobody else uses. */
   readonly pingChannel: string
   /** NOTIFY by another connection than the listener's: a pooler would echo its own. */
   readonly sendPing: (channel: string, mark: string) => Promise<void>
   readonly onNotification: (queue: string) => void
+  /** A running job's cancel was requested; the worker is any that listens, perhaps not ours. */
+  readonly onCancel: (workerId: string, jobId: string) => void
   readonly onLive: () => void
+  /** `reason`: a whole sentence for an operator, which says what to do. */
+  readonly onDeaf: (reason: string) => void
   readonly onHealth: (from: ListenerHealth, to: ListenerHealth) => void
   readonly random: () => number
 }
 
-const reconnectMs = { least: 100, most: 5_000 } as const
+/** A row of the statement `channel`. */
+export interface Channels {
+  readonly channel: string
+  readonly cancelChannel: string
+}
+
+const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
+/** protocol_violation: what a pooler answers to a start-up packet with `options`. */
+const refusesOptions = '08P01'
+const unlessDirect =
+  'give a direct connection as listenConnectionString. Until then jobs are found by sweeps, every second'
 
 export function createListener(options: ListenerOptions): Listener {
-  const { pingChannel, onNotification, onLive, onHealth, random } = options
+  const { pingChannel, onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
   let health: ListenerHealth = 'connecting'
   let subscriber: Subscriber | null = null
   let stopped = false
   let failures = 0
+  let isDeaf = false
   let retry: NodeJS.Timeout | undefined
 
   const ping = createPing({
     send: (mark) => options.sendPing(pingChannel, mark),
     onEcho: () => become('live'),
-    onSilence: (error) => lost(error),
+    onSilence: silent,
     random,
   })
 
@@ -64,19 +84,35 @@ export function createListener(options: ListenerOptions): Listener {
     onHealth(from, next)
     if (next === 'live') {
       failures = 0
+      isDeaf = false
       onLive()
     }
+  }
+
+  function silent(error: Error, silence: Silence): void {
+    if (silence === 'unheard' && health !== 'live') {
+      deaf(`LISTEN was answered, but notifications do not arrive (${error.message}): it seems to go through a pooler`)
+    }
+    lost(error)
+  }
+
+  function deaf(what: string): void {
+    if (isDeaf || stopped) return
+    isDeaf = true
+    onDeaf(`${what}; ${unlessDirect}`)
   }
 
   async function connect(): Promise<void> {
     try {
       const config = await options.connect()
-      const channel = await options.channel()
+      if (stopped) return
+      const { channel, cancelChannel } = await options.channel()
       const opened = await openSubscriber({
         config,
-        channels: [channel, pingChannel],
+        channels: [channel, cancelChannel, pingChannel],
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
+          else if (name === cancelChannel) cancelled(payload)
           else ping.echoed(payload)
         },
         onLost: lost,
@@ -85,8 +121,17 @@ export function createListener(options: ListenerOptions): Listener {
       subscriber = opened
       await ping.start()
     } catch (error) {
+      if (sqlState(error) === refusesOptions) {
+        deaf(`the server refuses our start-up options (${toError(error).message}): it seems to be a pooler`)
+      }
       lost(toError(error))
     }
+  }
+
+  /** The payload of trigger job_cancel: worker and job. */
+  function cancelled(payload: string): void {
+    const [workerId, jobId] = payload.split(' ')
+    if (workerId !== undefined && jobId !== undefined) onCancel(workerId, jobId)
   }
 
   function lost(error: Error): void {
@@ -96,7 +141,8 @@ export function createListener(options: ListenerOptions): Listener {
     subscriber?.close()
     subscriber = null
     become('polling')
-    const waitMs = Math.min(reconnectMs.least * 2 ** failures, reconnectMs.most) * (0.5 + random())
+    const waitMs =
+      Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most) * (0.5 + random())
     failures += 1
     clearTimeout(retry)
     retry = setTimeout(() => void connect(), waitMs)

@@ -18,9 +18,15 @@ export interface PingOptions {
   readonly send: (mark: string) => Promise<void>
   readonly onEcho: () => void
   /** No echo in time, or the ping could not be sent. No further ping until `start`. */
-  readonly onSilence: (error: Error) => void
+  readonly onSilence: (error: Error, silence: Silence) => void
   readonly random: () => number
 }
+
+export type Silence =
+  /** Whoever sends it could not, or got no answer: that says nothing of our ears. */
+  | 'unsent'
+  /** It was sent, the server has said so, and its time was up before its echo came. */
+  | 'unheard'
 
 const intervalMs = 10_000
 const echoMs = 2_500
@@ -36,27 +42,34 @@ export function createPing({ send, onEcho, onSilence, random }: PingOptions): Pi
     answered()
   }
 
-  function silent(sent: string, error: Error): void {
+  function silent(sent: string, error: Error, silence: Silence): void {
     if (mark !== sent) return
     stop()
-    onSilence(error)
+    onSilence(error, silence)
+  }
+
+  function giveUpIn(ms: number, sent: string, silence: Silence): void {
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      const judge = (): void => silent(sent, new Error(`no echo within ${ms} ms`), silence)
+      // A blocked event loop ends timers before it reads sockets: let it read once before judging.
+      setImmediate(() => setImmediate(judge))
+    }, ms)
   }
 
   async function ping(): Promise<void> {
     const sent = randomUUID()
     mark = sent
-    clearTimeout(timer)
-    timer = setTimeout(() => {
-      // A blocked event loop ends timers before it reads sockets: let it read once before judging.
-      setImmediate(() => setImmediate(() => silent(sent, new Error(`no echo within ${echoMs} ms`))))
-    }, echoMs)
+    giveUpIn(echoMs, sent, 'unsent')
     const echo = new Promise<void>((resolve) => {
       answered = resolve
     })
     try {
       await send(sent)
+      // Anew: what the sending took, in a pool that is busy, says nothing of our ears.
+      if (mark === sent) giveUpIn(echoMs, sent, 'unheard')
     } catch (error) {
-      silent(sent, toError(error))
+      silent(sent, toError(error), 'unsent')
     }
     return echo
   }

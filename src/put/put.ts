@@ -125,8 +125,9 @@ function demandSame(name: string, index: number, own: unknown, first: unknown): 
 }
 
 /** Whether the short statements will do. */
-function isPlain({ runAt, delayMs, key, flags, maxAttempts }: ResolvedPutOptions): boolean {
-  return runAt === null && delayMs === null && key === null && flags.length === 0 && maxAttempts === null
+function isPlain({ runAt, delayMs, key, flags, maxAttempts, timeoutMs }: ResolvedPutOptions): boolean {
+  const isScheduled = runAt !== null || delayMs !== null
+  return !isScheduled && key === null && flags.length === 0 && maxAttempts === null && timeoutMs === null
 }
 
 function statementFor({ key, keyMode }: ResolvedPutOptions): StatementName {
@@ -135,7 +136,7 @@ function statementFor({ key, keyMode }: ResolvedPutOptions): StatementName {
 
 /** A job as JSON text, for the statements that insert from a list. Left out is what is null. */
 function jobText(payload: string, own: ResolvedPutOptions): string {
-  const { priority, kind, runAt, delayMs, key, flags, maxAttempts } = own
+  const { priority, kind, runAt, delayMs, key, flags, maxAttempts, timeoutMs } = own
   let text = `{"payload":${payload},"priority":${priority}`
   if (kind !== null) text += `,"kind":${JSON.stringify(kind)}`
   if (runAt !== null) text += `,"run_at":${runAt}`
@@ -143,6 +144,7 @@ function jobText(payload: string, own: ResolvedPutOptions): string {
   if (key !== null) text += `,"key":${JSON.stringify(key)}`
   if (flags.length > 0) text += `,"flags":${JSON.stringify(flags)}`
   if (maxAttempts !== null) text += `,"max_attempts":${maxAttempts}`
+  if (timeoutMs !== null) text += `,"timeout_ms":${timeoutMs}`
   return `${text}}`
 }
 

@@ -1,28 +1,54 @@
-import { hostname } from 'node:os'
 import createDebug from 'debug'
-import type { Collector } from '../admin/collector.js'
-import { createSweeper, type Seen, type Sweepable, type Sweeper } from '../consume/sweep.js'
-import { type ControlSession, controlSettings, createControlSession } from '../database/control.js'
-import type { Database } from '../database/database.js'
-import { unlessAborted } from '../deadline.js'
-import type { Events } from '../events.js'
-import { createListener, type Listener } from '../listen/listener.js'
+import type { ControlSession } from '../database/control.js'
+import { closedError } from '../database/database.js'
+import type { Parameter } from '../database/pool.js'
+import type { StatementName } from '../database/statements.js'
+import { deadline, unlessAborted } from '../deadline.js'
+import { toError } from '../errors.js'
+import type { Listener } from '../listen/listener.js'
+import { createParts, type Parts, type WorkerConsumer, type WorkerOptions } from './parts.js'
+
+export type { OwnedRow, WorkerConsumer, WorkerOptions } from './parts.js'
 
 const log = createDebug('bugle:worker')
 
 /**
- * One process's presence: its row (which leases name), its control session, its listener and its sweeper, shared by
- * all consumers of the instance. They come with the first consumer and go with the last.
+ * One process's share in everything that its consumers have in common: its presence (the row that leases name, the
+ * heartbeat), its control session, its listener, its sweeper, and its part in rescuing others. They come with the
+ * first consumer and go with the last.
  *
  * The row is committed before the first claim, since a claim takes rows only while it is there.
  */
 export interface Worker {
+  /** Current id; a new one after it was lost, and after the last consumer had left. Read it for each claim. */
   readonly id: string
   readonly listener: Listener | null
+  /** null: `listen: false`, or the way to the server is not proven direct (yet). */
   readonly control: ControlSession | null
+  /** Whether something may be claimed or begun now: presence is confirmed, and the event loop runs freely. */
+  readonly isOpen: boolean
+  /** Resolves when isOpen is true (again), or at the worker's stop. */
+  opened(): Promise<void>
   /** What a consumer does first; it must `leave` as often as it joined. */
   join(signal: AbortSignal): Promise<void>
-  leave(): Promise<void>
+  /**
+   * The last one stops everything and deletes the row. Rows that are still owned and that no run explains are given
+   * back first.
+   *
+   * @param deadlineAt - on performance.now(); it resolves by then, or little later, whatever the database does
+   */
+  leave(deadlineAt: number): Promise<void>
+  /**
+   * The instance is closed while abandoned handlers go on: all ends but the presence, which goes on without keeping the
+   * process alive until the last member has left.
+   */
+  linger(deadlineAt: number): Promise<void>
+  /**
+   * For outcomes after the instance is closed: one statement on the control session.
+   *
+   * @throws BugleError `CLOSED` if there is none; the driver's error
+   */
+  lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
   /** Resolves when nothing is being started or stopped any more. */
   settled(): Promise<unknown>
   add(consumer: WorkerConsumer): void
@@ -30,99 +56,68 @@ export interface Worker {
   hurrySweep(): void
 }
 
-export interface WorkerConsumer extends Sweepable {
-  notified(): void
-}
-
-export interface WorkerOptions {
-  readonly id: string
-  readonly name: string
-  readonly version: string
-  readonly database: Database
-  readonly events: Events
-  readonly listen: boolean
-  readonly sweepMs: number
-  /** Works while there are consumers. */
-  readonly collector: Collector
-  readonly random: () => number
-}
+/** What a stop is given at least: all is done within it when all is well. */
+const leastStopMs = 250
+/** For those who were aborted while they joined. */
+const abortedStopMs = 2_000
 
 export function createWorker(options: WorkerOptions): Worker {
-  const { id, database, events, random } = options
-  const consumers = new Map<string, WorkerConsumer>()
+  const { database } = options
+  const consumers = new Set<WorkerConsumer>()
+  let id = options.newId()
+  let hasStarted = false
   let parts: Parts | null = null
   let members = 0
+  const awaitingOpen: (() => void)[] = []
   // Start and stop take turns: the last consumer may leave while the next one joins.
   let turn: Promise<unknown> = Promise.resolve()
 
-  const raiseAll = (): void => {
-    for (const consumer of consumers.values()) consumer.raise()
-  }
+  const now = (): number => performance.now()
+  const isOpen = (): boolean => parts?.isOpen ?? false
 
-  function startParts(): Parts {
-    const control = options.listen
-      ? createControlSession({
-          open: () => database.openSession('control', controlSettings),
-          statements: database.statements,
-          // Whoever sleeps must notice that its K is void, and, when it can, take it again.
-          onLost: raiseAll,
-          onRegained: raiseAll,
-        })
-      : null
-    const listener = options.listen
-      ? createListener({
-          connect: async () => {
-            const session = await database.openSession('listener')
-            await session.end()
-            return session.config
-          },
-          channel: async () => (await database.query<{ channel: string }>('channel', []))[0]?.channel ?? '',
-          pingChannel: `bugle_ping_${id}`,
-          sendPing: async (channel, mark) => void (await database.query('ping', [channel, mark])),
-          onNotification: (queue) => consumers.get(queue)?.notified(),
-          onLive: raiseAll,
-          onHealth: (from, to) => {
-            events.emit('listener:health', { queue: null, from, to })
-            sweeper.hurry()
-          },
-          random,
-        })
-      : null
-    const sweeper: Sweeper = createSweeper({
-      sweepMs: options.sweepMs,
-      isLive: () => listener?.health === 'live',
-      consumers: () => [...consumers.values()],
-      look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
-      random,
-    })
-    return { control, listener, sweeper }
+  function tellOpen(): void {
+    if (parts !== null && !isOpen()) return
+    for (const tell of awaitingOpen.splice(0)) tell()
   }
 
   async function start(signal: AbortSignal): Promise<void> {
-    const row = [id, options.name, hostname(), process.pid, options.version]
+    // Never the same again: rows of the former one may still be found, by others, to have no owner.
+    if (hasStarted) id = options.newId()
+    hasStarted = true
+    const starting = createParts(options, {
+      id,
+      newId: () => {
+        id = options.newId()
+        return id
+      },
+      consumers,
+      onOpen: tellOpen,
+    })
+    parts = starting
     try {
-      await database.whenUp(signal, () => database.query('worker_insert', row))
-      parts = startParts()
-      await parts.control?.start()
-      await parts.listener?.start()
-      parts.sweeper.start()
-      options.collector.start()
+      await database.whenUp(signal, () => starting.presence.announce())
+      await starting.start()
       log('%s started', id)
     } catch (error) {
-      await stop()
+      await stop(now() + abortedStopMs)
       throw error
     }
   }
 
-  async function stop(): Promise<void> {
+  async function stop(deadlineAt: number): Promise<void> {
     const stopping = parts
     parts = null
-    stopping?.sweeper.stop()
-    await options.collector.stop()
-    stopping?.listener?.stop()
-    await stopping?.control?.stop()
-    await database.query('worker_delete', [id]).catch((error) => log('%s: row not deleted: %s', id, error.message))
-    log('%s stopped', id)
+    tellOpen()
+    if (stopping === null) return
+    await by(deadlineAt, stopping.stop())
+    stopping.destroy()
+    log('%s stopped', stopping.presence.id)
+  }
+
+  /** Resolves with the work, or at its deadline, or little after it: what is left then goes on by itself, and ends. */
+  async function by(deadlineAt: number, work: Promise<unknown>): Promise<void> {
+    const leftMs = Math.max(deadlineAt - now(), leastStopMs)
+    await deadline(work, leftMs, 'the stop').catch((error) => log('%s', toError(error).message))
   }
 
   function inTurn(work: () => Promise<void>): Promise<void> {
@@ -131,20 +126,29 @@ export function createWorker(options: WorkerOptions): Worker {
     return done
   }
 
-  function leave(): Promise<void> {
+  function leave(deadlineAt: number): Promise<void> {
     return inTurn(async () => {
       members -= 1
-      if (members === 0) await stop()
+      if (members === 0) await stop(deadlineAt)
     })
   }
 
   return {
-    id,
+    get id() {
+      return id
+    },
     get listener() {
       return parts?.listener ?? null
     },
     get control() {
       return parts?.control ?? null
+    },
+    get isOpen() {
+      return isOpen()
+    },
+    opened() {
+      if (parts === null || isOpen()) return Promise.resolve()
+      return new Promise((resolve) => awaitingOpen.push(resolve))
     },
     async join(signal) {
       // An outage is waited for outside the turn: each consumer by its own signal.
@@ -154,7 +158,7 @@ export function createWorker(options: WorkerOptions): Worker {
       const joined = inTurn(async () => {
         signal.throwIfAborted()
         if (members === 0) await start(signal)
-        if (isGone) return members === 0 ? stop() : undefined
+        if (isGone) return members === 0 ? stop(now() + abortedStopMs) : undefined
         members += 1
         isIn = true
       })
@@ -163,26 +167,29 @@ export function createWorker(options: WorkerOptions): Worker {
       } catch (error) {
         // Aborted in the middle: whoever is not in yet leaves in its own turn.
         isGone = true
-        if (isIn) await leave()
+        if (isIn) await leave(now() + abortedStopMs)
         throw error
       }
     },
     leave,
+    linger: (deadlineAt) =>
+      inTurn(async () => {
+        if (parts !== null) await by(deadlineAt, parts.linger())
+      }),
+    async lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]) {
+      const control = parts?.control
+      if (!control?.isConnected) throw closedError()
+      return control.query<Row>(name, parameters)
+    },
     settled: () => turn,
     add(consumer) {
-      consumers.set(consumer.queue, consumer)
+      consumers.add(consumer)
     },
     remove(consumer) {
-      consumers.delete(consumer.queue)
+      consumers.delete(consumer)
     },
     hurrySweep() {
-      parts?.sweeper.hurry()
+      parts?.hurrySweep()
     },
   }
-}
-
-interface Parts {
-  readonly control: ControlSession | null
-  readonly listener: Listener | null
-  readonly sweeper: Sweeper
 }

@@ -8,6 +8,7 @@ type Answer = ClaimAnswer<number>
 function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
   const asked: number[] = []
   const started: number[] = []
+  const givenBack: number[] = []
   const open: { answer: (answer: Answer) => void; fail: (error: Error) => void }[] = []
   let arrived = signal()
   let held = false
@@ -20,6 +21,8 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       return answer.promise
     },
     start: (job) => void started.push(job),
+    giveBack: (jobs) => void givenBack.push(...jobs),
+    gate: { isOpen: true, opened: async () => {} },
     freeSlots: () => 10,
     lock: {
       holds: () => held,
@@ -45,6 +48,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
     dispatcher,
     asked,
     started,
+    givenBack,
     lose: () => {
       held = false
     },
@@ -63,7 +67,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
 }
 
 function answer(jobs: number[], extra: Partial<Answer> = {}): Answer {
-  return { asked: 10, found: jobs.length, jobs, leftBehind: false, xmin: 100n, target: 100n, ...extra }
+  return { asked: 10, found: jobs.length, jobs, leftBehind: false, paused: false, xmin: 100n, target: 100n, ...extra }
 }
 
 test('an empty queue is claimed once, then under the lock once more, and then slept on', async () => {
@@ -106,13 +110,165 @@ test('one claim is in flight at a time, however often it is raised', async () =>
   await stopped
 })
 
-test('jobs of a claim that was in flight when the stop came are started: they are claimed', async () => {
-  const { dispatcher, claim, started } = dispatcherUnderTest()
+test('jobs of a claim that was in flight when the stop came are given back, and do not begin', async () => {
+  const { dispatcher, claim, started, givenBack } = dispatcherUnderTest()
   const first = await claim()
   const stopped = dispatcher.stop()
   first.answer(answer([1, 2]))
   await stopped
+  expect(started).toEqual([])
+  expect(givenBack).toEqual([1, 2])
+})
+
+/** A gate that the test opens and closes. */
+function gateUnderTest() {
+  let opening = signal()
+  const gate = { isOpen: true, opened: () => opening.promise }
+  return {
+    gate,
+    close() {
+      gate.isOpen = false
+      opening = signal()
+    },
+    open() {
+      gate.isOpen = true
+      opening.resolve()
+    },
+  }
+}
+
+test('while the gate is closed nothing is claimed and no lock held; what was raised meanwhile is claimed when it opens', async () => {
+  const { gate, close, open } = gateUnderTest()
+  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ gate })
+  ;(await claim()).answer(answer([]))
+  ;(await claim()).answer(answer([]))
+  await settled()
+  close()
+  dispatcher.notified()
+  await settled()
+  expect(asked).toHaveLength(2)
+  expect(isHeld()).toBe(false)
+  expect(dispatcher.isWaiting).toBe(false)
+  open()
+  ;(await claim()).answer(answer([]))
+  await dispatcher.stop()
+})
+
+test('jobs of a claim that was in flight when the gate closed begin when it opens', async () => {
+  const { gate, close, open } = gateUnderTest()
+  const { dispatcher, claim, started, asked } = dispatcherUnderTest({ gate })
+  const first = await claim()
+  close()
+  first.answer(answer([1, 2]))
+  await settled()
+  expect(started).toEqual([])
+  open()
+  await settled()
   expect(started).toEqual([1, 2])
+  expect(asked).toHaveLength(2)
+  const stopped = dispatcher.stop()
+  ;(await claim()).answer(answer([]))
+  await stopped
+})
+
+test('jobs that wait for the gate when the stop comes are given back', async () => {
+  const { gate, close } = gateUnderTest()
+  const { dispatcher, claim, started, givenBack } = dispatcherUnderTest({ gate })
+  const first = await claim()
+  close()
+  first.answer(answer([1, 2]))
+  await settled()
+  await dispatcher.stop()
+  expect([started, givenBack]).toEqual([[], [1, 2]])
+})
+
+test('paused in its sleep it gives the lock up and claims no more until it is resumed', async () => {
+  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()
+  ;(await claim()).answer(answer([]))
+  ;(await claim()).answer(answer([]))
+  await settled()
+  await dispatcher.pause()
+  expect(isHeld()).toBe(false)
+  dispatcher.notified()
+  await settled()
+  expect(asked).toHaveLength(2)
+  dispatcher.resume()
+  ;(await claim()).answer(answer([]))
+  await dispatcher.stop()
+})
+
+test('a pause waits for the claim in flight, whose jobs begin; and without a free slot it comes at once', async () => {
+  let free = 10
+  const { dispatcher, claim, started } = dispatcherUnderTest({ freeSlots: () => free })
+  const first = await claim()
+  let isPaused = false
+  const paused = dispatcher.pause().then(() => {
+    isPaused = true
+  })
+  await settled()
+  expect(isPaused).toBe(false)
+  first.answer(answer([1]))
+  await paused
+  expect(started).toEqual([1])
+  free = 0
+  dispatcher.resume()
+  await settled()
+  await dispatcher.pause()
+  await dispatcher.stop()
+})
+
+test('a pause that is resumed before it took effect, or stopped, resolves', async () => {
+  const { dispatcher, claim } = dispatcherUnderTest()
+  const first = await claim()
+  const paused = dispatcher.pause()
+  dispatcher.resume()
+  await paused
+  const again = dispatcher.pause()
+  const stopped = dispatcher.stop()
+  first.answer(answer([]))
+  await Promise.all([again, stopped])
+})
+
+test('a queue found paused is not claimed again, and no lock held, until a wake-up', async () => {
+  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()
+  ;(await claim()).answer(answer([], { paused: true }))
+  await settled()
+  expect(dispatcher.isQueuePaused).toBe(true)
+  expect(dispatcher.isWaiting).toBe(false)
+  expect(asked).toHaveLength(1)
+  dispatcher.notified()
+  ;(await claim()).answer(answer([]))
+  await settled()
+  expect(dispatcher.isQueuePaused).toBe(false)
+  ;(await claim()).answer(answer([]))
+  await settled()
+  expect(isHeld()).toBe(true)
+  await dispatcher.stop()
+})
+
+test('a resume that is told while the claim that finds the queue paused is in flight is not lost', async () => {
+  const { dispatcher, claim } = dispatcherUnderTest()
+  const first = await claim()
+  dispatcher.notified()
+  first.answer(answer([], { paused: true }))
+  ;(await claim()).answer(answer([1]))
+  await dispatcher.stop()
+})
+
+test('a paused queue is no proof that it is empty, unless one asks for that', async () => {
+  const { dispatcher, claim } = dispatcherUnderTest()
+  let isEmpty = false
+  const first = await claim()
+  void dispatcher.seenEmpty().then(() => {
+    isEmpty = true
+  })
+  const orPaused = dispatcher.seenEmpty('orPaused')
+  first.answer(answer([], { paused: true }))
+  ;(await claim()).answer(answer([], { paused: true }))
+  await orPaused
+  await settled()
+  expect(isEmpty).toBe(false)
+  await dispatcher.stop()
 })
 
 test('a lock that was lost is taken again at the next wake-up', async () => {

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
 import { type Answers, createSettler, type Ending, type Settled, type Settlement } from '../../src/consume/settler.js'
+import { BugleError } from '../../src/errors.js'
 import { signal } from '../support/signal.js'
 
 function settlement(id: string, ending: Ending = { is: 'acked' }, ackedInTransaction = false): Settlement {
-  return { id, lease: '7', attempt: 1, ending, ackedInTransaction }
+  return { id, lease: '7', workerId: '5', attempt: 1, ending, ackedInTransaction }
 }
 
 const error = { name: 'Error', message: 'no', failedBy: 'exhausted', attempt: 1 } as const
@@ -16,6 +17,34 @@ function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answe
   const errors: Error[] = []
   return { errors, settler: createSettler({ write, onError: (error) => errors.push(error), random: () => 0.5 }) }
 }
+
+test('outcomes of two worker ids go in two statements: each is held against the id it was claimed under', async () => {
+  const batches: string[][] = []
+  const { settler } = settlerUnderTest(async (batch) => {
+    batches.push(batch.map(({ id, workerId }) => `${id} of ${workerId}`))
+    return []
+  })
+  const former = ['1', '3'].map((id) => settler.settle({ ...settlement(id), workerId: '4' }))
+  const later = ['2', '4'].map((id) => settler.settle(settlement(id)))
+  expect(await Promise.all([...former, ...later])).toEqual(Array(4).fill(durable))
+  expect(batches).toEqual([
+    ['1 of 4', '3 of 4'],
+    ['2 of 5', '4 of 5'],
+  ])
+})
+
+test('an outcome that is refused as CLOSED is given up; every other failure is tried again', async () => {
+  let tries = 0
+  const { settler } = settlerUnderTest(async () => {
+    tries += 1
+    throw tries < 3 ? databaseError('ECONNREFUSED') : new BugleError('CLOSED', 'closed')
+  })
+  expect(await Promise.all([settler.settle(settlement('1')), settler.settle(settlement('2'))])).toEqual([
+    { is: 'given-up' },
+    { is: 'given-up' },
+  ])
+  expect(tries).toBe(3)
+})
 
 function databaseError(code: string): Error {
   return Object.assign(new Error(`code ${code}`), { code })

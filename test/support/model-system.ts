@@ -48,7 +48,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   await database.ready()
   const workerIds = { first: '7001', second: '7002', nobody: '7003' }
   for (const id of [workerIds.first, workerIds.second]) {
-    await database.query('worker_insert', [id, 'model', hostname(), process.pid, version])
+    await database.query('worker_insert', [id, 'model', hostname(), process.pid, version, 60_000, 300_000])
   }
 
   const payloads = createPayloads(options)
@@ -69,7 +69,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
       createSettler({
         write: async (batch) => {
           try {
-            return await writeOutcomes(database, workerId, batch)
+            return await writeOutcomes(database.query, batch)
           } catch (error) {
             // It would be sent again until it succeeds; but nobody else is there whose doings could pass.
             writeErrors.push(error)
@@ -88,7 +88,8 @@ export async function createSystem(db: TestDatabase): Promise<System> {
     const keep = outcome.is === 'archive' ? 'all' : 'failed'
     const decision = await decide({ ...decisionParts, keep }, job, toOutcome(outcome, value))
     const ending = endingOf(decision, job.attempt)
-    return settlerOf(workerId).settle({ id: job.id, lease, attempt: job.attempt, ending, ackedInTransaction: false })
+    const { id, attempt } = job
+    return settlerOf(workerId).settle({ id, lease, workerId, attempt, ending, ackedInTransaction: false })
   }
 
   let clears = 0

@@ -5,10 +5,14 @@ export interface Proxy {
   readonly port: number
   /** Connections that have been made through it. */
   readonly connections: number
+  /** Of those, how many clients have not closed, and we have not cut. */
+  readonly open: number
   /** Chunks that clients have sent through it. */
   readonly sent: number
   /** Stop forwarding, both ways; connections stay open, new ones are accepted and get no answer. */
   freeze(): void
+  /** Forward no more for the connections that exist, as a firewall that has lost its table; new ones are well. */
+  forget(): void
   /** Cut all connections and refuse new ones, as a server that is down. */
   refuse(): Promise<void>
   /** Accept connections and close them at once, as a forward without anybody behind it. */
@@ -22,7 +26,9 @@ export async function startProxy(target: { host: string; port: number }): Promis
   const sockets = new Set<Socket>()
   let frozen = false
   let dropping = false
+  let generation = 0
   let connections = 0
+  let open = 0
   let sent = 0
 
   function keep(socket: Socket): void {
@@ -32,20 +38,27 @@ export async function startProxy(target: { host: string; port: number }): Promis
   }
 
   const server = createServer((client) => {
+    const born = generation
+    const isSilent = (): boolean => frozen || born !== generation
     connections += 1
+    open += 1
+    client.on('close', () => {
+      open -= 1
+    })
     keep(client)
     if (dropping) return void client.end()
-    if (frozen) return void client.pause()
+    // Read and dropped, so that its end is seen.
+    if (frozen) return void client.resume()
     const upstream = connect(target)
     keep(upstream)
     // 'data' handlers, and not pipe: a frozen proxy reads on and drops, as a dead network does.
     client.on('data', (chunk) => {
-      if (frozen) return
+      if (isSilent()) return
       sent += 1
       upstream.write(chunk)
     })
     upstream.on('data', (chunk) => {
-      if (!frozen) client.write(chunk)
+      if (!isSilent()) client.write(chunk)
     })
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())
@@ -66,11 +79,17 @@ export async function startProxy(target: { host: string; port: number }): Promis
     get connections() {
       return connections
     },
+    get open() {
+      return open
+    },
     get sent() {
       return sent
     },
     freeze() {
       frozen = true
+    },
+    forget() {
+      generation += 1
     },
     refuse: stop,
     drop() {

@@ -61,6 +61,8 @@ worker.pid integer not null
 worker.version text not null
 worker.started_at timestamp with time zone not null default now()
 worker.seen_at timestamp with time zone not null default now()
+worker.rescue_after_ms integer not null default 60000
+worker.hung_after_ms integer not null default 300000
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
@@ -72,6 +74,7 @@ bugle.job job_queue_name: CHECK (((char_length(queue) >= 1) AND (char_length(que
 bugle.job job_state: CHECK ((state = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
 bugle.job job_times: CHECK ((isfinite(run_at) AND isfinite(created_at)))
 bugle.migration migration_pkey: PRIMARY KEY (number)
+bugle.queue queue_name: CHECK (((char_length(name) >= 1) AND (char_length(name) <= 128)))
 bugle.queue queue_pkey: PRIMARY KEY (name)
 bugle.worker worker_pkey: PRIMARY KEY (id)
 
@@ -90,6 +93,7 @@ CREATE UNIQUE INDEX queue_pkey ON bugle.queue USING btree (name)
 CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 
 -- triggers
+CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'running'::text) AND (old.cancel_requested_at IS NULL) AND (new.cancel_requested_at IS NOT NULL))) EXECUTE FUNCTION bugle.tell_cancel()
 CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.key IS NOT NULL) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])) AND (old.state <> ALL (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION bugle.free_key()
 CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'ready'::text) AND (new.run_at > clock_timestamp()))) EXECUTE FUNCTION bugle.schedule()
 CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW WHEN (
@@ -105,6 +109,8 @@ CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at
             WHEN pg_try_advisory_lock((new.tableoid)::integer, hashtext(new.queue)) THEN (NOT pg_advisory_unlock((new.tableoid)::integer, hashtext(new.queue)))
             ELSE true
         END) EXECUTE FUNCTION bugle.wake()
+CREATE TRIGGER queue_delete AFTER DELETE ON bugle.queue FOR EACH ROW WHEN ((old.paused_at IS NOT NULL)) EXECUTE FUNCTION bugle.wake_queue()
+CREATE TRIGGER queue_resume AFTER UPDATE OF paused_at ON bugle.queue FOR EACH ROW WHEN (((old.paused_at IS NOT NULL) AND (new.paused_at IS NULL))) EXECUTE FUNCTION bugle.wake_queue()
 
 -- functions
 function cancel(id bigint) returns text
@@ -159,6 +165,17 @@ begin
   end if;
   return new;
 end
+function pause(queue text) returns boolean
+language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+  with paused as (
+    insert into queue (name, paused_at)
+    values (pause.queue, clock_timestamp())
+    on conflict (name) do update
+    set paused_at = excluded.paused_at
+    where queue.paused_at is null
+    returning name
+  )
+  select exists (select from paused)
 function put(queue text, payload jsonb DEFAULT 'null'::jsonb, priority integer DEFAULT 0, kind text DEFAULT NULL::text, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns bigint
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   insert into job (queue, payload, priority, kind, run_at)
@@ -222,16 +239,38 @@ begin
     end;
   end loop;
 end
+function resume(queue text) returns boolean
+language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+  with resumed as (
+    update queue
+    set paused_at = null
+    where name = resume.queue
+      and paused_at is not null
+    returning name
+  )
+  select exists (select from resumed)
 function schedule() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
   new.state := 'scheduled';
   return new;
 end
+function tell_cancel() returns trigger
+language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+begin
+  perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+  return null;
+end
 function wake() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
   perform pg_notify('bugle_' || tg_relid, new.queue);
+  return null;
+end
+function wake_queue() returns trigger
+language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+begin
+  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name);
   return null;
 end
 

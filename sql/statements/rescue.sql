@@ -1,0 +1,98 @@
+-- rescue: give back a batch of running jobs whose worker has no row, whoever has removed it
+-- $1 max_crashes int, $2 limit int
+-- rows: one a job: owner (the worker), id, queue, kind, attempt, cause and message (null: it is ready again)
+-- plan: job_running, one probe an owner, however many jobs each has; worker_pkey, one probe an owner; job_running for the
+--   jobs of those that are gone; job_pkey
+with recursive owners (worker_id) as (
+  (
+    select worker_id
+    from :"schema".job
+    where state = 'running'
+      and worker_id >= -9223372036854775808
+    order by worker_id
+    limit 1
+  )
+  union all
+  select next.worker_id
+  from owners
+  cross join lateral (
+    select worker_id
+    from :"schema".job
+    where state = 'running'
+      and job.worker_id > owners.worker_id
+    order by worker_id
+    limit 1
+  ) as next
+),
+gone as (
+  select worker_id
+  from owners
+  -- One probe for each: limit 1 keeps the planner from any other join.
+  left join lateral (
+    select id
+    from :"schema".worker
+    where id = owners.worker_id
+    limit 1
+  ) as present on true
+  where present.id is null
+),
+orphans as materialized (
+  select orphan.*
+  from gone
+  cross join lateral (
+    select
+      id,
+      worker_id as owner,
+      case
+        when cancel_requested_at is not null then 'cancelled'
+        when crashes + 1 >= $1::int or attempt >= max_attempts then 'crashed'
+      end as cause
+    from :"schema".job
+    -- Once locked it is read again: one that is no longer that worker's is left out.
+    where worker_id = gone.worker_id
+      and state = 'running'
+    limit $2::int
+    -- Two rescuers share the work.
+    for no key update skip locked
+  ) as orphan
+  limit $2::int
+),
+rescued as (
+  update :"schema".job
+  set state = case when cause is null then 'ready' else 'failed' end,
+    worker_id = null,
+    run_at = case when cause is null then clock_timestamp() else run_at end,
+    -- Taken from its owner: whatever that one still writes must not match.
+    lease = job.lease + 1 + floor(random() * 1000)::int,
+    crashes = least(crashes + 1, 32000),
+    finished_at = case when cause is not null then clock_timestamp() end,
+    last_error = case cause
+      when 'cancelled' then jsonb_build_object(
+        'name', 'BugleError',
+        'message', 'cancelled',
+        'code', 'CANCELLED',
+        'failedBy', 'cancelled',
+        'attempt', attempt
+      )
+      when 'crashed' then jsonb_build_object(
+        'name', 'Error',
+        'message', format('its process died while it ran: crash %s, attempt %s', crashes + 1, attempt),
+        'failedBy', 'crashed',
+        'attempt', attempt
+      )
+      else last_error
+    end
+  from orphans
+  where job.id = any (array(select id from orphans))
+    and job.id = orphans.id
+  returning orphans.owner, job.id, queue, kind, attempt, orphans.cause, job.last_error ->> 'message' as message
+)
+select
+  owner::text as owner,
+  id::text as id,
+  queue,
+  kind,
+  attempt,
+  cause,
+  case when cause is not null then message end as message
+from rescued

@@ -1,0 +1,143 @@
+import { BugleError } from '../errors.js'
+import type { AbortCode } from '../events.js'
+import type { ClaimedJob } from './claim.js'
+
+/**
+ * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop leaves
+ * behind, and which rows the heartbeat's comparison finds explained (worker/reconcile.ts).
+ *
+ * A job is in here from the very turn of the event loop in which its claim is answered until its outcome is durable or
+ * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.
+ */
+export interface Runs {
+  /** @returns the run, which has not begun */
+  add(claimed: ClaimedJob): Run
+  remove(run: Run): void
+  knows(id: string, lease: string): boolean
+  readonly size: number
+  /** Those that are in here now. */
+  all(): readonly Run[]
+  /** Resolves when none is left. */
+  empty(): Promise<void>
+}
+
+export function createRuns(parts: RunParts): Runs {
+  const runs = new Map<string, Run>()
+  let awaitingEmpty: (() => void)[] = []
+  return {
+    add(claimed) {
+      const run = new Run(claimed, parts)
+      runs.set(keyOf(claimed.job.id, claimed.lease), run)
+      return run
+    },
+    remove({ claimed }) {
+      runs.delete(keyOf(claimed.job.id, claimed.lease))
+      if (runs.size > 0 || awaitingEmpty.length === 0) return
+      const toTell = awaitingEmpty
+      awaitingEmpty = []
+      for (const tell of toTell) tell()
+    },
+    knows: (id, lease) => runs.has(keyOf(id, lease)),
+    get size() {
+      return runs.size
+    },
+    all: () => [...runs.values()],
+    empty() {
+      if (runs.size === 0) return Promise.resolve()
+      return new Promise((resolve) => {
+        awaitingEmpty.push(resolve)
+      })
+    },
+  }
+}
+
+function keyOf(id: string, lease: string): string {
+  return `${id} ${lease}`
+}
+
+export interface RunParts {
+  readonly now: () => number
+  readonly onTimeout: (run: Run, timeoutMs: number) => void
+  readonly onStuck: (run: Run) => void
+}
+
+/** How long after its abort a handler that goes on is reported. */
+const stuckAfterMs = 5_000
+
+/**
+ * One claimed job on its way, and its abort. The first reason stands: a handler that was told TIMEOUT is not told
+ * SHUTDOWN as well.
+ *
+ * The signal is made when it is first read: most handlers never do. A class, since there is one of it a job.
+ */
+export class Run {
+  readonly claimed: ClaimedJob
+  readonly claimedAt: number
+  readonly #parts: RunParts
+  #reason: AbortReason | null = null
+  #controller: AbortController | null = null
+  #isRunning = false
+  #timeout: NodeJS.Timeout | undefined
+  #stuck: NodeJS.Timeout | undefined
+
+  constructor(claimed: ClaimedJob, parts: RunParts) {
+    this.claimed = claimed
+    this.claimedAt = parts.now()
+    this.#parts = parts
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === null) {
+      this.#controller = new AbortController()
+      if (this.#reason !== null) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  /** Why it was aborted, if it was. */
+  get reason(): AbortReason | null {
+    return this.#reason
+  }
+
+  /** The handler begins. */
+  begin(timeoutMs: number | null): void {
+    this.#isRunning = true
+    if (this.#reason !== null) this.#watch()
+    else if (timeoutMs !== null) {
+      this.#timeout = setTimeout(() => {
+        this.#parts.onTimeout(this, timeoutMs)
+        this.abort('TIMEOUT', `it ran for longer than ${timeoutMs} ms`)
+      }, timeoutMs)
+    }
+  }
+
+  /** The handler has ended: it can neither time out nor be stuck any more. */
+  end(): void {
+    this.#isRunning = false
+    clearTimeout(this.#timeout)
+    clearTimeout(this.#stuck)
+  }
+
+  /** @param why - a part of a sentence about the job */
+  abort(code: AbortCode, why: string): void {
+    if (this.#reason !== null) return
+    this.#reason = new AbortReason(code, `job ${this.claimed.job.id} was aborted: ${why}`)
+    clearTimeout(this.#timeout)
+    if (this.#isRunning) this.#watch()
+    this.#controller?.abort(this.#reason)
+  }
+
+  #watch(): void {
+    this.#stuck = setTimeout(() => this.#parts.onStuck(this), stuckAfterMs)
+    // A process that has nothing else to do may end.
+    this.#stuck.unref()
+  }
+}
+
+/** What `signal.reason` is. */
+export class AbortReason extends BugleError {
+  declare readonly code: AbortCode
+  constructor(code: AbortCode, message: string) {
+    super(code, message)
+  }
+}

@@ -1,0 +1,132 @@
+import type { StopTimes } from '../options.js'
+
+/**
+ * How a consumer stops: always, and by its deadline.
+ *
+ * Four phases, each entered once and never left for an earlier one:
+ * 1. **Claiming ends.** At once: no claim is sent any more. One that is in flight may still bring jobs; they are given back,
+ *    attempt included, without being run. So is whatever was claimed and has not begun.
+ * 2. **Grace.** Until `graceMs` after the call, handlers may end as if nothing had happened.
+ * 3. **Abort.** Then the signal of every run that is left is aborted with the reason `SHUTDOWN`. A handler that throws now is
+ *    interrupted: its job goes back, attempt included. One that returns all the same is settled as ever.
+ * 4. **Over**, when no run and no claim is left, or at the deadline, `abortMs` after the abort, whichever comes first. What is
+ *    left then is abandoned, and the report names it.
+ *
+ * **Why it ends.** Every wait in here is for a clock as well as for what it waits for: neither a handler that never returns
+ * nor a database that never answers can make it longer. With nothing left to wait for it is over at once, in any phase.
+ *
+ * **Why nothing is lost.** An outcome that is not durable at the deadline belongs to a run that counts as left. An abandoned
+ * run keeps its lease: its consumer stays with the worker (presence, heartbeat) until the run has ended, and its outcome is
+ * settled then; if the process ends first, the job is rescued. A claim whose answer comes after the deadline finds the
+ * dispatcher stopped, and its jobs are given back as in phase 1; if the answer never comes, the heartbeat's comparison finds
+ * the rows, or, when the worker leaves, its leave.
+ *
+ * **Two calls.** The second joins the first. Times can only become shorter: the grace ends at the earliest moment that any call
+ * asked for, and the shortest `abortMs` counts from then; a time that a later call leaves out (Infinity) stays. A call that comes
+ * in phase 3 cannot bring the grace back.
+ */
+export interface Stop {
+  /**
+   * Begin, or make shorter.
+   *
+   * @returns resolves in phase 4
+   */
+  request(times: StopTimes): Promise<void>
+  readonly isStopping: boolean
+  /** performance.now() ms; Infinity: without one, or not stopping. */
+  readonly deadlineAt: number
+}
+
+export interface StopParts {
+  /** Resolves when no claim is in flight, and what the last one brought is given back or run. */
+  readonly endClaiming: () => Promise<unknown>
+  /** Resolves when no run is left. Called after `endClaiming`. */
+  readonly runsOver: () => Promise<unknown>
+  readonly abortRuns: () => void
+  /** Called for each request that changed something. `forced`: nothing is waited for. */
+  readonly onRequest: (graceMs: number, forced: boolean) => void
+  readonly now: () => number
+}
+
+/**
+ * Until when the rest may take: leaving the worker, ending connections. Half a second, also where the stop took all its time; of
+ * time that is left, as much as statements may take that are on their way.
+ *
+ * @param deadlineAt - of the stop
+ */
+export function tidyUpBy(deadlineAt: number, now: number): number {
+  return Math.min(Math.max(deadlineAt, now), now + 15_000) + 500
+}
+
+/** Node fires a longer timer at once. */
+const longestTimerMs = 2_147_483_647
+
+export function createStop(parts: StopParts): Stop {
+  const { now } = parts
+  let graceEndsAt = Number.POSITIVE_INFINITY
+  let abortMs = Number.POSITIVE_INFINITY
+  let deadlineAt = Number.POSITIVE_INFINITY
+  let stopping: Promise<void> | null = null
+  /** Ends of phases have moved: whoever waits for one looks again. */
+  let moved = (): void => {}
+
+  async function carryOut(): Promise<void> {
+    const over = endAndWait()
+    if (await comesBefore(over, () => graceEndsAt)) return
+    parts.abortRuns()
+    await comesBefore(over, () => deadlineAt)
+  }
+
+  async function endAndWait(): Promise<void> {
+    await parts.endClaiming()
+    await parts.runsOver()
+  }
+
+  /** Whether `over` resolves before that moment, which may move nearer. */
+  function comesBefore(over: Promise<void>, moment: () => number): Promise<boolean> {
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined
+      let hasEnded = false
+      function end(isOver: boolean): void {
+        hasEnded = true
+        clearTimeout(timer)
+        moved = () => {}
+        resolve(isOver)
+      }
+      function look(): void {
+        if (hasEnded) return
+        clearTimeout(timer)
+        const leftMs = moment() - now()
+        if (leftMs <= 0) end(false)
+        else if (leftMs < Number.POSITIVE_INFINITY)
+          timer = setTimeout(look, Math.min(Math.ceil(leftMs), longestTimerMs))
+      }
+      moved = look
+      void over.then(() => end(true))
+      // What is over already is over, also when there is no time left.
+      setImmediate(look)
+    })
+  }
+
+  return {
+    request(times) {
+      const at = now()
+      const graceAt = Math.min(graceEndsAt, at + times.graceMs)
+      abortMs = Math.min(abortMs, times.abortMs)
+      const endsAt = Math.min(deadlineAt, graceAt + abortMs)
+      const isNew = stopping === null || graceAt < graceEndsAt || endsAt < deadlineAt
+      graceEndsAt = graceAt
+      deadlineAt = endsAt
+      if (isNew) parts.onRequest(Math.max(0, Math.round(graceAt - at)), endsAt <= at)
+      if (stopping === null) stopping = carryOut()
+      else moved()
+      return stopping
+    },
+    get isStopping() {
+      return stopping !== null
+    },
+    get deadlineAt() {
+      return deadlineAt
+    },
+  }
+}

@@ -1,0 +1,129 @@
+import createDebug from 'debug'
+import { BugleError, describe, toError } from './errors.js'
+import type { EventSource } from './events.js'
+
+const log = createDebug('bugle:logging')
+
+/** Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is ignored. */
+export interface Logger {
+  info(message: string): unknown
+  warn(message: string): unknown
+  error(message: string): unknown
+}
+
+/** The same for us: never throws. `code` tells a warning of Node's from others, and stays what it is. */
+export interface Log {
+  info(code: string, message: string): void
+  warn(code: string, message: string): void
+  error(code: string, message: string): void
+}
+
+/** @throws BugleError `INVALID_OPTION` */
+export function loggerOption(value: unknown): Logger {
+  const isLogger =
+    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
+    (['info', 'warn', 'error'] as const).every(
+      (name) => name in value && typeof Reflect.get(value, name) === 'function',
+    )
+  if (isLogger) return value as Logger
+  throw new BugleError('INVALID_OPTION', `logger must have the functions info, warn and error; got ${describe(value)}`)
+}
+
+/**
+ * One line for each event that an operator should know of: what is wrong with the database, with other workers, with
+ * handlers that do not end. Nothing of single jobs that run as they should, and never a payload, a result or progress.
+ *
+ * @param logger - null: warnings and errors become Node's warnings (`process.emitWarning`), and the rest is silent
+ * @returns for what is no event
+ */
+export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null): Log {
+  const to = logger === null ? nodeWarnings : safely(logger)
+
+  events.on('database:down', ({ error }) =>
+    to.warn('BUGLE_DATABASE_DOWN', `the database cannot be reached: ${inOneLine(error)}`),
+  )
+  events.on('database:up', ({ downMs }) =>
+    to.info('BUGLE_DATABASE_UP', `the database is back after ${seconds(downMs)}`),
+  )
+  events.on('listener:health', ({ from, to: next }) => {
+    if (next === 'live') to.info('BUGLE_LISTENER_LIVE', 'notifications arrive')
+    if (next === 'polling' && from === 'live') {
+      to.warn('BUGLE_LISTENER_POLLING', 'notifications do not arrive; jobs are found by sweeps until they do')
+    }
+  })
+  events.on('consumer:unprotected', ({ queue, reason, pid }) => {
+    const of = `the consumer of ${describe(queue)} cannot sleep under its lock and sweeps every second`
+    if (reason === 'limit') to.warn('BUGLE_UNPROTECTED', `${of}: this process holds as many such locks as it may`)
+    if (reason === 'blocked') {
+      to.warn('BUGLE_UNPROTECTED', `${of}: ${pid === null ? 'somebody' : `backend ${pid}`} holds the lock exclusively`)
+    }
+    if (reason === 'down') to.info('BUGLE_UNPROTECTED', `${of}: the control session is lost`)
+  })
+  events.on('worker:rescued', ({ deadWorkerId, jobs }) =>
+    to.warn(
+      'BUGLE_WORKER_RESCUED',
+      `worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`,
+    ),
+  )
+  events.on('worker:lost', ({ workerId, newWorkerId }) =>
+    to.error(
+      'BUGLE_WORKER_LOST',
+      `this worker, ${workerId}, was given up by others and its handlers aborted; it goes on as ${newWorkerId}`,
+    ),
+  )
+  events.on('worker:lag', ({ ms }) =>
+    to.warn(
+      'BUGLE_WORKER_LAG',
+      `the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`,
+    ),
+  )
+  events.on('job:stuck', ({ queue, id, reason, ageMs }) =>
+    to.warn(
+      'BUGLE_JOB_STUCK',
+      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, though aborted (${reason})`,
+    ),
+  )
+  events.on('callback:error', ({ where, error }) =>
+    to.error('BUGLE_CALLBACK_ERROR', `a callback threw (${where}): ${inOneLine(error)}`),
+  )
+  return to
+}
+
+const nodeWarnings: Log = {
+  info: () => {},
+  warn: emitWarning,
+  error: emitWarning,
+}
+
+function emitWarning(code: string, message: string): void {
+  process.emitWarning(message, { type: 'BugleWarning', code })
+}
+
+/** Called as methods, since some loggers need their `this`. A logger may not hurt, not even later. */
+function safely(logger: Logger): Log {
+  function to(level: keyof Logger) {
+    return (_code: string, message: string): void => {
+      try {
+        const returned = logger[level](`bugle: ${message}`)
+        if (returned instanceof Promise) returned.catch(broken)
+      } catch (thrown) {
+        broken(thrown)
+      }
+    }
+  }
+  return { info: to('info'), warn: to('warn'), error: to('error') }
+}
+
+// Told nowhere else: callback:error would come back here.
+function broken(thrown: unknown): void {
+  log('the logger threw: %s', toError(thrown).message)
+}
+
+function inOneLine({ name, message }: Error): string {
+  const text = `${name}: ${message}`.replaceAll(/\s+/g, ' ')
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`
+}

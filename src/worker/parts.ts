@@ -1,0 +1,316 @@
+import { hostname } from 'node:os'
+import createDebug from 'debug'
+import type { Collector } from '../admin/collector.js'
+import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
+import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
+import type { Database } from '../database/database.js'
+import type { Parameter } from '../database/pool.js'
+import type { StatementName } from '../database/statements.js'
+import { deadline } from '../deadline.js'
+import { toError } from '../errors.js'
+import type { Events } from '../events.js'
+import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { sendHeartbeat } from './heartbeat.js'
+import { createLag } from './lag.js'
+import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
+import { createReconciler } from './reconcile.js'
+import { createRescue } from './rescue.js'
+
+const log = createDebug('bugle:worker')
+
+/** What the worker needs to know of each consumer, and tells it. */
+export interface WorkerConsumer extends Sweepable {
+  notified(): void
+  /** Whether a run of this process explains that row: claimed, and its outcome not durable yet. */
+  knows(id: string, lease: string): boolean
+  /** performance.now() when the claim that is in flight was sent; null: none is. */
+  readonly claimingSince: number | null
+  /** The cancel of that running job was requested; called repeatedly, and for jobs that it does not run. */
+  cancel(jobId: string): void
+  /** The worker was given up: abort what was claimed under that id with LEASE_LOST. */
+  lost(workerId: string): void
+  /** Its last claim found the queue paused: it is raised when that is seen to be over. */
+  readonly isQueuePaused: boolean
+}
+
+/** A running row that this worker owns. */
+export interface OwnedRow {
+  readonly id: string
+  readonly lease: string
+  readonly attempt: number
+}
+
+export interface WorkerOptions {
+  /** An id that was never used. */
+  readonly newId: () => string
+  readonly name: string
+  readonly version: string
+  readonly database: Database
+  readonly events: Events
+  readonly listen: boolean
+  readonly sweepMs: number
+  readonly rescueAfterMs: number
+  readonly hungAfterMs: number
+  readonly maxCrashes: number
+  /** Give back rows that were claimed and never run here: fenced, attempt given back. */
+  readonly giveBack: (workerId: string, rows: readonly OwnedRow[]) => Promise<void>
+  /** The listener hears nothing, and will not: a sentence for an operator. */
+  readonly onDeaf?: (reason: string) => void
+  /** Works while there are consumers. */
+  readonly collector: Collector
+  readonly random: () => number
+}
+
+/** What a worker consists of from its start to its stop. */
+export interface Parts {
+  readonly presence: Presence
+  readonly listener: Listener | null
+  /** null: `listen: false`, or the way to the server is not proven direct (yet). */
+  readonly control: ControlSession | null
+  /** Presence is confirmed, and the event loop runs freely. */
+  readonly isOpen: boolean
+  hurrySweep(): void
+  /** Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them. */
+  start(): Promise<void>
+  /** All ends but the presence, which no longer keeps the process alive. */
+  linger(): Promise<void>
+  /** The presence last. It never rejects. */
+  stop(): Promise<void>
+  /** At once, whatever is still in flight. */
+  destroy(): void
+}
+
+export interface PartsGiven {
+  readonly id: string
+  readonly newId: () => string
+  /** Those that are there now; it changes. */
+  readonly consumers: ReadonlySet<WorkerConsumer>
+  /** It may be open again: ask. */
+  readonly onOpen: () => void
+}
+
+/** A heartbeat that is not answered by then has failed, and the control session that carried it is lost. */
+const heartbeatMs = 2_000
+
+/**
+ * Wires them: who is told what by whom.
+ *
+ * Presence is the last to go: as long as anything of ours runs, it must be seen that we live.
+ *
+ * The control session comes when the listener has been live for the first time: its echo proves that the way to the server is
+ * direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ */
+export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
+  const { database, events, random } = options
+  const { consumers } = given
+  let control: ControlSession | null = null
+  let controlStarted: Promise<void> = Promise.resolve()
+  let isLingering = false
+  const now = (): number => performance.now()
+
+  function raiseAll(): void {
+    for (const consumer of consumers) consumer.raise()
+  }
+
+  function cancel(jobId: string): void {
+    for (const consumer of consumers) consumer.cancel(jobId)
+  }
+
+  /** What is the presence's own goes by the control session; without one by the pool, as long as there is one. */
+  async function ask<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]> {
+    if (control?.isConnected) return control.query<Row>(name, parameters, heartbeatMs)
+    if (isLingering) throw new SessionLostError()
+    return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
+  }
+
+  const send = (workerId: string, word: Word) =>
+    sendHeartbeat(
+      ask,
+      workerId,
+      word,
+      [...consumers].map(({ queue }) => queue),
+    )
+
+  const presence = createPresence({
+    id: given.id,
+    newId: given.newId,
+    word: options,
+    isLockHeld: () => control?.isPresent ?? false,
+    insert: (workerId, { rescueAfterMs, hungAfterMs }) => {
+      const { name, version } = options
+      return ask('worker_insert', [workerId, name, hostname(), process.pid, version, rescueAfterMs, hungAfterMs])
+    },
+    send,
+    onBeat: (beat) => {
+      reconcile(beat)
+      for (const job of beat.running) if (job.cancelled) cancel(job.id)
+      for (const one of consumers) if (one.isQueuePaused && !beat.paused.includes(one.queue)) one.raise()
+      rescue.look(beat, beat.isBack)
+    },
+    onConfirmed: () => {
+      void bePresent()
+      given.onOpen()
+    },
+    onLost: (workerId, newWorkerId) => {
+      reconciler.restart()
+      for (const consumer of consumers) consumer.lost(workerId)
+      events.emit('worker:lost', { queue: null, workerId, newWorkerId })
+    },
+    now,
+    random,
+  })
+
+  /** Others judge us by the shorter word as soon as they can see the lock: with the heartbeat after it. */
+  async function bePresent(): Promise<void> {
+    if (control === null || control.isPresent) return
+    await control.bePresent()
+    if (control.isPresent) presence.beat()
+  }
+
+  const reconciler = createReconciler<RunningRow>({
+    knows: (jobId, lease) => [...consumers].some((consumer) => consumer.knows(jobId, lease)),
+    claimingSince: () =>
+      [...consumers].reduce<number | null>(
+        (oldest, { claimingSince }) =>
+          oldest === null || claimingSince === null ? (oldest ?? claimingSince) : Math.min(oldest, claimingSince),
+        null,
+      ),
+  })
+
+  function reconcile({ workerId, running, answeredAt }: Beat): void {
+    const rows = reconciler.look(running, answeredAt)
+    if (rows.length > 0) giveBack(workerId, rows).catch((error) => log('not given back: %s', toError(error).message))
+  }
+
+  function giveBack(workerId: string, rows: readonly OwnedRow[]): Promise<void> {
+    log('%s: %d rows that nothing here explains are given back', workerId, rows.length)
+    return options.giveBack(workerId, rows)
+  }
+
+  function startControl(): void {
+    control = createControlSession({
+      open: () => database.openSession('control', controlSettings),
+      statements: database.statements,
+      workerId: () => presence.id,
+      // Whoever sleeps must notice that its K is void, and, when it can, take it again.
+      onLost: () => {
+        presence.disturbed()
+        raiseAll()
+      },
+      onRegained: () => {
+        presence.beat()
+        raiseAll()
+      },
+    })
+    controlStarted = control.start().then(() => {
+      presence.beat()
+      raiseAll()
+    })
+  }
+
+  const listener = options.listen
+    ? createListener({
+        connect: async () => {
+          const session = await database.openSession('listener')
+          await session.end()
+          return session.config
+        },
+        channel: async () => {
+          const [channels] = await database.query<Channels>('channel', [])
+          if (channels === undefined) throw new Error('the channels have no names')
+          return channels
+        },
+        pingChannel: `bugle_ping_${given.id}`,
+        sendPing: async (channel, mark) => void (await database.query('ping', [channel, mark])),
+        onNotification: (queue) => {
+          for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
+        },
+        onCancel: (workerId, jobId) => {
+          if (workerId === presence.id) cancel(jobId)
+        },
+        onLive: () => {
+          // What is caught up with is claimed with K held: after the control session's first try.
+          if (control === null) startControl()
+          else raiseAll()
+        },
+        onDeaf: (reason) => options.onDeaf?.(reason),
+        onHealth: (from, to) => {
+          events.emit('listener:health', { queue: null, from, to })
+          sweeper.hurry()
+        },
+        random,
+      })
+    : null
+
+  const sweeper = createSweeper({
+    sweepMs: options.sweepMs,
+    isLive: () => listener?.health === 'live',
+    consumers: () => [...consumers],
+    look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
+    random,
+  })
+
+  const lag = createLag({
+    onLag: (ms) => events.emit('worker:lag', { queue: null, ms }),
+    onFree: given.onOpen,
+    now,
+  })
+
+  const rescue = createRescue({ ...options, random })
+
+  /** What no run explains: nothing of ours is in flight any more. */
+  async function giveBackRest(): Promise<void> {
+    const { running } = await send(presence.id, options)
+    const rows = running.filter((row) => ![...consumers].some((consumer) => consumer.knows(row.id, row.lease)))
+    if (rows.length > 0) await giveBack(presence.id, rows)
+  }
+
+  async function endAllButPresence(): Promise<void> {
+    sweeper.stop()
+    lag.stop()
+    listener?.stop()
+    await Promise.all([rescue.stop(), options.collector.stop()])
+  }
+
+  return {
+    presence,
+    listener,
+    get isOpen() {
+      return presence.isConfirmed && !lag.isLagging
+    },
+    hurrySweep: sweeper.hurry,
+    get control() {
+      return control
+    },
+    async start() {
+      presence.start()
+      lag.start()
+      rescue.start()
+      await listener?.start()
+      await controlStarted
+      sweeper.start()
+      options.collector.start()
+    },
+    linger() {
+      isLingering = true
+      presence.unref()
+      control?.unref()
+      return endAllButPresence()
+    },
+    async stop() {
+      // Not waited for first: a collector's statement may take a minute.
+      const rest = endAllButPresence()
+      presence.stop()
+      await giveBackRest().catch((error) => log('%s: not given back: %s', presence.id, toError(error).message))
+      await ask('worker_delete', [presence.id]).catch((error) =>
+        log('%s: row not deleted: %s', presence.id, toError(error).message),
+      )
+      await control?.stop()
+      await rest
+    },
+    destroy() {
+      presence.stop()
+      control?.destroy()
+    },
+  }
+}

@@ -1,0 +1,236 @@
+import createDebug from 'debug'
+import { toError } from '../errors.js'
+import type { OtherWorker } from './observations.js'
+
+const log = createDebug('bugle:presence')
+
+/**
+ * One process's presence in the database: its row, confirmed by a heartbeat three times in `rescueAfterMs`.
+ *
+ * - **unannounced**: its row is being inserted. Nothing may be claimed.
+ * - **confirmed**: a heartbeat was answered not longer ago than the worker's own word in its row allows. The time of its
+ *   *sending* counts, and others count from when they see the change, which is later: so whoever could be given up
+ *   knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose event loop was
+ *   blocked, sees at its first instruction that it is too late, and not when some timer fires.
+ * - **unconfirmed**: no answer for that long. Nothing is claimed and nothing begun until one comes.
+ * - **lost**: a heartbeat found no row: others have given it up, and its jobs with it. It takes a new id, is unannounced
+ *   again, and goes on. The old id is never used again.
+ *
+ * Its word (`rescue_after_ms`) depends on how it can be seen: with the presence lock others ask pg_locks before they
+ * judge; without it the heartbeats alone decide, with a minute at least. The shortest word that a heartbeat may have
+ * written since the last one that was answered is the one that we go by.
+ */
+export interface Presence {
+  readonly id: string
+  /** Whether nobody can have given us up yet. Read it each time. */
+  readonly isConfirmed: boolean
+  /** Insert the row. @throws what the insert throws; to be tried again */
+  announce(): Promise<void>
+  /** Heartbeats from now on. */
+  start(): void
+  /** A heartbeat now; or one more after the one that is in flight. */
+  beat(): void
+  /** We have been away: a session was lost. The next answer counts as a return. */
+  disturbed(): void
+  /** From now on its timers do not keep the process alive. */
+  unref(): void
+  /** No further heartbeat; an answer that is still to come is ignored. */
+  stop(): void
+}
+
+/** How the worker asks others to judge it. */
+export interface Word {
+  readonly rescueAfterMs: number
+  readonly hungAfterMs: number
+}
+
+/** What a heartbeat finds. */
+export interface Heartbeat {
+  readonly isPresent: boolean
+  /** Another value: the server was started again. */
+  readonly server: string
+  readonly running: readonly RunningRow[]
+  readonly others: readonly OtherWorker[]
+  /** Of the queues asked for. */
+  readonly paused: readonly string[]
+}
+
+/** A running row of this worker. */
+export interface RunningRow {
+  readonly id: string
+  readonly lease: string
+  readonly attempt: number
+  /** Its cancel was requested. */
+  readonly cancelled: boolean
+}
+
+/** An answered heartbeat; times on performance.now(). */
+export interface Beat extends Heartbeat {
+  readonly workerId: string
+  readonly sentAt: number
+  readonly answeredAt: number
+  /** The first one after one that failed, a restart of the server, or the loss of a session. */
+  readonly isBack: boolean
+}
+
+export interface PresenceOptions {
+  readonly id: string
+  readonly newId: () => string
+  readonly word: Word
+  readonly isLockHeld: () => boolean
+  readonly insert: (id: string, word: Word) => Promise<unknown>
+  readonly send: (id: string, word: Word) => Promise<Heartbeat>
+  readonly onBeat: (beat: Beat) => void
+  /** The row is there (again), or still. */
+  readonly onConfirmed: () => void
+  readonly onLost: (workerId: string, newWorkerId: string) => void
+  readonly now: () => number
+  readonly random: () => number
+}
+
+/** The least that a worker without the lock asks for: nobody can tell a blocked event loop from a death then. */
+const withoutLockMs = 60_000
+const beatsPerWord = 3
+
+export function createPresence(options: PresenceOptions): Presence {
+  const { insert, send, now, random } = options
+  const fence = createFence(now)
+  let { id } = options
+  let isAnnounced = false
+  let isBeating = false
+  let isWanted = false
+  let wasAway = false
+  let failures = 0
+  let server: string | null = null
+  let keepsAlive = true
+  let started = false
+  let stopped = false
+  let timer: NodeJS.Timeout | undefined
+
+  function word(): Word {
+    const { rescueAfterMs, hungAfterMs } = options.word
+    return { rescueAfterMs: options.isLockHeld() ? rescueAfterMs : Math.max(rescueAfterMs, withoutLockMs), hungAfterMs }
+  }
+
+  async function announce(): Promise<void> {
+    const given = word()
+    const sentAt = fence.sent(given.rescueAfterMs)
+    await insert(id, given)
+    isAnnounced = true
+    fence.confirmed(sentAt, given.rescueAfterMs)
+  }
+
+  async function heartbeat(): Promise<void> {
+    const workerId = id
+    const given = word()
+    const sentAt = fence.sent(given.rescueAfterMs)
+    const answer = await send(workerId, given)
+    const answeredAt = now()
+    if (stopped) return
+    if (!answer.isPresent) return lost()
+    const isBack = wasAway || (server !== null && server !== answer.server)
+    wasAway = false
+    server = answer.server
+    fence.confirmed(sentAt, given.rescueAfterMs)
+    options.onBeat({ ...answer, workerId, sentAt, answeredAt, isBack })
+  }
+
+  function lost(): void {
+    const former = id
+    id = options.newId()
+    isAnnounced = false
+    isWanted = true
+    fence.close()
+    log('%s was given up; now %s', former, id)
+    options.onLost(former, id)
+  }
+
+  async function beat(): Promise<void> {
+    if (isBeating || stopped) return
+    clearTimeout(timer)
+    isBeating = true
+    isWanted = false
+    try {
+      await (isAnnounced ? heartbeat() : announce())
+      failures = 0
+      if (isAnnounced && !stopped) options.onConfirmed()
+    } catch (error) {
+      wasAway = true
+      failures += 1
+      log('%s: no heartbeat: %s', id, toError(error).message)
+    } finally {
+      isBeating = false
+      schedule()
+    }
+  }
+
+  function schedule(): void {
+    if (stopped) return
+    // A first failure may be that of the session alone: the next goes another way, at once.
+    const soon = isWanted || failures === 1
+    const inMs = soon ? 0 : (options.word.rescueAfterMs / beatsPerWord) * (0.9 + 0.1 * random())
+    timer = setTimeout(() => void beat(), inMs)
+    if (!keepsAlive) timer.unref()
+  }
+
+  return {
+    get id() {
+      return id
+    },
+    get isConfirmed() {
+      return fence.isOpen
+    },
+    announce,
+    start() {
+      started = true
+      schedule()
+    },
+    beat() {
+      if (!started) return
+      isWanted = true
+      void beat()
+    },
+    disturbed() {
+      wasAway = true
+    },
+    unref() {
+      keepsAlive = false
+      timer?.unref()
+    },
+    stop() {
+      stopped = true
+      clearTimeout(timer)
+    },
+  }
+}
+
+/** How long an answer is good for. */
+interface Fence {
+  readonly isOpen: boolean
+  /** @returns when: what `confirmed` is given */
+  sent(rescueAfterMs: number): number
+  confirmed(sentAt: number, rescueAfterMs: number): void
+  close(): void
+}
+
+function createFence(now: () => number): Fence {
+  let confirmedAt = Number.NEGATIVE_INFINITY
+  let goodForMs = 0
+  return {
+    get isOpen() {
+      return now() - confirmedAt < goodForMs
+    },
+    sent(rescueAfterMs) {
+      // From now on the row may say so, whether or not we hear of it.
+      goodForMs = Math.min(goodForMs, rescueAfterMs)
+      return now()
+    },
+    confirmed(sentAt, rescueAfterMs) {
+      confirmedAt = sentAt
+      goodForMs = rescueAfterMs
+    },
+    close() {
+      confirmedAt = Number.NEGATIVE_INFINITY
+    },
+  }
+}

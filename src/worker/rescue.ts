@@ -1,0 +1,182 @@
+import createDebug from 'debug'
+import type { Database } from '../database/database.js'
+import { BugleError, sqlState, toError } from '../errors.js'
+import type { Events, FailureCause } from '../events.js'
+import { createObservations, type Look, type OtherWorker } from './observations.js'
+
+const log = createDebug('bugle:rescue')
+
+/**
+ * Gives the jobs of dead workers back to their queues. There is no leader: every worker does it, and two at once are
+ * harmless.
+ *
+ * **Bury**: a worker that was found dead (see observations.ts) loses its row. The delete is guarded by the very `seen_at`
+ * that was observed, so one that has confirmed its presence since, even a moment before, keeps it. From then on it
+ * can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
+ *
+ * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner still
+ * writes does not match. It is done after an own burial, and else about every `rescueAfterMs`: because whoever buried may
+ * itself have died before it collected; because a worker may leave with a claim in flight; and because
+ *
+ * **a claim that was in flight at the burial** may have seen the worker's row in its snapshot and commit after the
+ * burial, and after the collect that followed it. Its rows are then running, and their owner has no row: some
+ * later collect sees just that. No burial can be too early for it, as nobody ever inserts that id again: a worker that was
+ * given up, or that comes back after it had left, takes a new one. So "has no row" is final, and no row that is
+ * collected can have a living owner; in a collect's own snapshot either the worker's row is still there, or
+ * none of its rows has come after its insert.
+ *
+ * Two collects at once skip what the other has locked. What is locked is read again: a row that another has given back
+ * since, and a third has claimed, has another owner and is left alone.
+ */
+export interface Rescue {
+  start(): void
+  /** A heartbeat was answered. `isBack`: after one that was not, or after a loss of the control session. */
+  look(look: Look, isBack: boolean): void
+  /** Resolves when nothing is in flight any more. */
+  stop(): Promise<void>
+}
+
+export interface RescueOptions {
+  readonly database: Pick<Database, 'query'>
+  readonly events: Pick<Events, 'emit'>
+  readonly rescueAfterMs: number
+  readonly maxCrashes: number
+  readonly random: () => number
+}
+
+interface RescuedRow {
+  readonly owner: string
+  readonly id: string
+  readonly queue: string
+  readonly kind: string | null
+  readonly attempt: number
+  /** null: it waits again. */
+  readonly cause: FailureCause | null
+  readonly message: string | null
+}
+
+/** Jobs a statement; each is a transaction of its own. */
+const batchSize = 500
+/** A job's key may be put again in the very moment in which it goes back: sent again, the statement sees it. */
+const mostConflicts = 10
+
+export function createRescue(options: RescueOptions): Rescue {
+  const { database, events, rescueAfterMs, maxCrashes, random } = options
+  const observations = createObservations(rescueAfterMs)
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let isJudging = false
+  let isCollecting = false
+  let stopped = true
+
+  function schedule(): void {
+    if (stopped) return
+    clearTimeout(timer)
+    timer = setTimeout(
+      () => {
+        if (!isCollecting) {
+          isCollecting = true
+          void inTurn(() => collect([])).finally(() => {
+            isCollecting = false
+          })
+        }
+        schedule()
+      },
+      rescueAfterMs * (0.8 + 0.4 * random()),
+    )
+  }
+
+  /** One after the other; what fails is tried again with the next heartbeat, or the next collect. */
+  function inTurn(work: () => Promise<void>): Promise<void> {
+    running = running
+      .then(() => (stopped ? undefined : work()))
+      .catch((error) => log('failed: %s', toError(error).message))
+    return running
+  }
+
+  async function judge(suspects: readonly OtherWorker[], look: Look): Promise<void> {
+    const ids = `{${suspects.map(({ id }) => id).join()}}`
+    const holders = await database.query<{ id: string; pid: number }>('presence_holders', [ids])
+    const buried: string[] = []
+    for (const suspect of suspects) {
+      const isLockHeld = holders.some(({ id }) => id === suspect.id)
+      const verdict = observations.judge(suspect, isLockHeld, look)
+      if (verdict === 'alive') continue
+      const removed = await database.query('worker_bury', [suspect.id, suspect.seenAt])
+      log('%s is %s: %s', suspect.id, verdict, removed.length > 0 ? 'buried' : 'it has moved, or another was first')
+      if (removed.length > 0) buried.push(suspect.id)
+      // A hung process may still hold the locks by which writers believe that somebody listens.
+      if (removed.length > 0 && verdict === 'hung') await terminate(suspect.id)
+    }
+    if (buried.length > 0) await collect(buried)
+  }
+
+  async function terminate(id: string): Promise<void> {
+    try {
+      await database.query('presence_terminate', [id])
+    } catch (error) {
+      // The right may be missing. The jobs come back all the same.
+      log('sessions of %s not ended: %s', id, toError(error).message)
+    }
+  }
+
+  /** @param buried - told of even if none of their jobs was running */
+  async function collect(buried: readonly string[]): Promise<void> {
+    const jobsOf = new Map(buried.map((id) => [id, 0]))
+    const failed: RescuedRow[] = []
+    try {
+      for (let found = batchSize; found === batchSize && !stopped; ) {
+        const rows = await collectBatch()
+        for (const { owner } of rows) jobsOf.set(owner, (jobsOf.get(owner) ?? 0) + 1)
+        failed.push(...rows.filter(({ cause }) => cause !== null))
+        found = rows.length
+      }
+    } finally {
+      // Also what was done before one failed: each batch is committed.
+      for (const [deadWorkerId, jobs] of jobsOf) {
+        log('%d jobs of %s', jobs, deadWorkerId)
+        events.emit('worker:rescued', { queue: null, deadWorkerId, jobs })
+      }
+      for (const row of failed) tellFailed(row)
+    }
+  }
+
+  async function collectBatch(): Promise<RescuedRow[]> {
+    for (let conflicts = 0; ; conflicts += 1) {
+      try {
+        return await database.query<RescuedRow>('rescue', [maxCrashes, batchSize])
+      } catch (error) {
+        if (!['23505', '40P01'].includes(sqlState(error) ?? '') || conflicts === mostConflicts) throw error
+      }
+    }
+  }
+
+  function tellFailed({ owner, id, queue, kind, attempt, cause, message }: RescuedRow): void {
+    if (cause === null) return
+    const text = message ?? cause
+    const error = cause === 'cancelled' ? new BugleError('CANCELLED', text) : new Error(text)
+    events.emit('job:failed', { queue, id, kind, attempt, workerId: owner, error, cause })
+  }
+
+  return {
+    start() {
+      stopped = false
+      schedule()
+    },
+    look(look, isBack) {
+      if (isBack) observations.restart(look.answeredAt)
+      const suspects = observations.look(look)
+      // Each look judges by itself: one that is missed while the former is at work is followed by the next.
+      if (suspects.length === 0 || isJudging || stopped) return
+      isJudging = true
+      void inTurn(() => judge(suspects, look)).finally(() => {
+        isJudging = false
+      })
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await running
+    },
+  }
+}

@@ -1,0 +1,109 @@
+import type { JobContext } from '../../src/index.js'
+import { signal, type TestDatabase } from './database.js'
+
+/** No heartbeat within a test's time: what happens all the same, a notification has done. */
+export const withoutHeartbeat = { rescueAfterMs: 3_600_000, hungAfterMs: 3_600_000 } as const
+
+/** Resolves with the reason when the handler's signal is aborted. */
+export function aborted({ signal }: Pick<JobContext, 'signal'>): Promise<unknown> {
+  if (signal.aborted) return Promise.resolve(signal.reason)
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason), { once: true }))
+}
+
+let markers = 0
+
+/** A job of another queue goes the whole way, in an instance of its own: what could have happened before it has. */
+export async function fence(db: TestDatabase): Promise<void> {
+  const bugle = db.bugle()
+  const ran = signal()
+  markers += 1
+  await bugle.consume(`marker ${markers}`, () => ran.resolve())
+  await bugle.put(`marker ${markers}`, null)
+  await ran.promise
+  await bugle.close()
+}
+
+/** Whether it is still open after all that could have ended it. */
+export async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  const turn = new Promise((resolve) => setImmediate(resolve, 'pending'))
+  return (await Promise.race([promise.then(() => 'done'), turn])) === 'pending'
+}
+
+export interface WorkerRow {
+  readonly id: string
+  /** To the microsecond: for comparing only. */
+  readonly seen_at: string
+}
+
+export async function workerRows(db: TestDatabase): Promise<WorkerRow[]> {
+  return [...(await db.sql.unsafe<WorkerRow[]>(`select id, seen_at::text from ${db.s}.worker order by id`))]
+}
+
+/** Waits for a heartbeat of that worker. */
+export async function untilSeenAgain(db: TestDatabase, workerId: string): Promise<void> {
+  const seenAt = async (): Promise<string> => {
+    const row = (await workerRows(db)).find(({ id }) => id === workerId)
+    if (row === undefined) throw new Error(`there is no row of the worker ${workerId}`)
+    return row.seen_at
+  }
+  const before = await seenAt()
+  while ((await seenAt()) === before);
+}
+
+/** Waits until a job has the state, or is gone (null). */
+export async function untilState(db: TestDatabase, id: string, state: string | null): Promise<void> {
+  for (;;) {
+    const rows = await db.sql.unsafe<{ state: string }[]>(`select state from ${db.s}.job where id = $1`, [id])
+    if ((rows[0]?.state ?? null) === state) return
+  }
+}
+
+/** Waits until no session of the test's instances is left. */
+export async function untilNoSession(db: TestDatabase): Promise<void> {
+  for (const role of ['control', 'listener', ''] as const) while ((await db.backends(role)).length > 0);
+}
+
+/** A job goes to somebody else, as by a rescue and a further claim. */
+export async function takeOver(db: TestDatabase, id: string): Promise<void> {
+  await db.sql.unsafe(`update ${db.s}.job set worker_id = 5, lease = 123456789, attempt = attempt + 1 where id = $1`, [
+    id,
+  ])
+}
+
+/** While it is held, no claim is answered. */
+export interface ClaimGate {
+  /** Waits until a claim of this test stands before the gate. */
+  untilHeld(): Promise<void>
+  open(): Promise<void>
+}
+
+/** From now on claims wait before their first row, until the gate is opened. */
+export async function holdClaims(db: TestDatabase): Promise<ClaimGate> {
+  const key = Math.floor(Math.random() * 2 ** 31)
+  const gate = db.connect()
+  await gate`select pg_advisory_lock(${key})`
+  // By tries, and not by waiting for the lock: our sessions have a lock_timeout.
+  await db.sql.unsafe(`
+    create function ${db.s}.wait() returns trigger language plpgsql as $$
+    begin
+      while not pg_try_advisory_xact_lock_shared(${key}) loop perform pg_sleep(0.01); end loop;
+      return new;
+    end $$;
+    create trigger wait before update on ${db.s}.job for each row
+      when (old.state <> 'running' and new.state = 'running') execute function ${db.s}.wait()`)
+  return {
+    async untilHeld() {
+      const pids = await db.backends('')
+      const held = () => db.sql`select from pg_stat_activity where pid = any (${pids}) and wait_event = 'PgSleep'`
+      while ((await held()).length === 0);
+    },
+    open: async () => void (await gate`select pg_advisory_unlock(${key})`),
+  }
+}
+
+/** How long it took, in milliseconds. */
+export async function timed<T>(act: () => Promise<T>): Promise<{ readonly value: T; readonly tookMs: number }> {
+  const startedAt = performance.now()
+  const value = await act()
+  return { value, tookMs: performance.now() - startedAt }
+}

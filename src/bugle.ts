@@ -11,7 +11,7 @@ import { giveBack, type Query } from './consume/claim.js'
 import { type Consumer, type Consuming, startConsumer } from './consume/consumer.js'
 import { type Handlers, resolveHandlers } from './consume/handlers.js'
 import type { StopReport } from './consume/report.js'
-import { tidyUpBy } from './consume/stop.js'
+import { closeMs, tidyUpBy } from './consume/stop.js'
 import { closedError, createDatabase } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
@@ -249,7 +249,7 @@ export function createBugle(options: object = {}): unknown {
   /** Closed for puts as well. */
   let isShut = false
 
-  async function begin(queueGiven: string, given: unknown, consumerOptions: ConsumerOptions): Promise<Consuming> {
+  async function begin(queueGiven: string, given: unknown, consumerOptions: ConsumerOptions): Promise<Begun> {
     const queue = queueName(queueGiven)
     const handlers = resolveHandlers(given, consumerOptions.unknownKinds)
     demandOpen()
@@ -265,13 +265,12 @@ export function createBugle(options: object = {}): unknown {
     try {
       const consuming = await joining
       entry.consuming = consuming
-      const { consumer, started, gone } = consuming
+      const { consumer, started, drained, gone } = consuming
       void consumer.stopped.then(() => consumers.delete(queue))
       present.add(consuming)
       void gone.then(() => present.delete(consuming))
-      if (await Promise.race([started, consumer.stopped.then(() => false)])) return consuming
-      await consumer.stopped
-      throw signal.aborted ? signal.reason : closedError()
+      const hasStarted = await Promise.race([started, consumer.stopped.then(() => false)])
+      return { consumer, drained, hasStarted, signal }
     } catch (error) {
       consumers.delete(queue)
       throw error
@@ -292,7 +291,10 @@ export function createBugle(options: object = {}): unknown {
   }
 
   async function consume(queue: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
-    return (await begin(queue, handlers, resolveConsumerOptions(consumeOptions, resolved))).consumer
+    const begun = await begin(queue, handlers, resolveConsumerOptions(consumeOptions, resolved))
+    if (begun.hasStarted) return begun.consumer
+    await begun.consumer.stopped
+    throw begun.signal.aborted ? begun.signal.reason : closedError()
   }
 
   async function drain(queue: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
@@ -317,14 +319,19 @@ export function createBugle(options: object = {}): unknown {
     const all = [...consumers.values()]
     // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
     isShut = all.length === 0
+    let stopBy = closeBy
+    const stop = async ({ joining }: Entry): Promise<void> => {
+      const consuming = await joining
+      await consuming.consumer.stop(options)
+      stopBy = Math.max(stopBy, consuming.deadlineAt)
+    }
     // One that was still waiting for the database ends with the abort.
-    await Promise.all(all.map(({ joining }) => joining.then(({ consumer }) => consumer.stop(options)).catch(() => {})))
+    await Promise.all(all.map((entry) => stop(entry).catch(() => {})))
     isShut = true
-    const by = tidyUpBy(closeBy, performance.now())
+    const by = tidyUpBy(stopBy, performance.now(), closeMs)
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
     await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
-    if (present.size > 0) await worker.linger(by)
-    await database.end(by)
+    await Promise.all([present.size > 0 ? worker.linger(by) : undefined, database.end(by)])
     ignoreSignals?.()
   }
 
@@ -383,6 +390,13 @@ export function createBugle(options: object = {}): unknown {
     [Symbol.asyncDispose]: () => bugle.close(),
   }
   return bugle
+}
+
+interface Begun extends Pick<Consuming, 'consumer' | 'drained'> {
+  /** false: it is being stopped, and its first claim was not done before that. */
+  readonly hasStarted: boolean
+  /** What ends it: the close, and the caller's own. */
+  readonly signal: AbortSignal
 }
 
 interface Entry {

@@ -66,19 +66,10 @@ export type Claimed = ClaimAnswer<ClaimedJob> & ClaimOfDue
  * @see sql/statements/claim.sql
  * @see sql/statements/claim_kinds.sql
  */
-export async function claimJobs(
-  database: Database,
-  { queue, kinds, withoutFlags }: Choice,
-  limit: number,
-  workerId: string,
-): Promise<Claimed> {
-  const rows = await database.query<ClaimRow>(kinds === null ? 'claim' : 'claim_kinds', [
-    queue,
-    limit,
-    workerId,
-    kinds && textArray(kinds),
-    withoutFlags.length === 0 ? null : textArray(withoutFlags),
-  ])
+export async function claimJobs(database: Database, choice: Choice, limit: number, workerId: string): Promise<Claimed> {
+  const { queue, kinds } = choice
+  const statement = kinds === null ? 'claim' : 'claim_kinds'
+  const rows = await database.query<ClaimRow>(statement, [queue, limit, workerId, ...arraysOf(choice)])
   const last = rows.at(-1)
   // A short answer ends with a row that is no job.
   const signs = last?.id === null ? last : undefined
@@ -95,6 +86,22 @@ export async function claimJobs(
     tooManyDue: signs?.tooManyDue ?? false,
     paused: signs?.paused ?? false,
   }
+}
+
+/** Kinds and flags as the statements take them. */
+function arraysOf({ kinds, withoutFlags }: Choice): [kinds: string | null, withoutFlags: string | null] {
+  return [kinds && textArray(kinds), withoutFlags.length === 0 ? null : textArray(withoutFlags)]
+}
+
+/**
+ * When the next scheduled job is due that this consumer may take.
+ *
+ * @returns in so many ms; 0 or less: it is; null: there is none
+ * @see sql/statements/scheduled.sql
+ */
+export async function nextScheduled(database: Database, choice: Choice): Promise<number | null> {
+  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [choice.queue, ...arraysOf(choice)])
+  return row?.dueInMs ?? null
 }
 
 /** The rows come by id. */

@@ -1,11 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import type { Database } from '../database/database.js'
+import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import type { Worker } from '../worker/worker.js'
-import { ackInTransaction, type Choice, claimJobs, promoteJobs, type Query, writeOutcomes } from './claim.js'
+import {
+  ackInTransaction,
+  type Choice,
+  claimJobs,
+  nextScheduled,
+  promoteJobs,
+  type Query,
+  writeOutcomes,
+} from './claim.js'
 import { givenBack } from './decision.js'
 import { createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
@@ -14,9 +24,12 @@ import type { StopReport } from './report.js'
 import { aboutJob, createRun } from './run.js'
 import { createRuns, type Run } from './runs.js'
 import { createSettler } from './settler.js'
-import { createStop, tidyUpBy } from './stop.js'
+import { createStop, leaveMs, tidyUpBy } from './stop.js'
 
 const log = createDebug('bugle:consumer')
+
+/** How often a drain that waits for scheduled jobs looks whether there are any left. */
+const scheduledLookMs = 1_000
 
 /** Runs the handler of one queue in this process, in at most `concurrency` slots. Stopped is final. */
 export interface Consumer extends AsyncDisposable {
@@ -74,6 +87,8 @@ export interface Consuming {
    * all processes; or at the stop.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
+  /** Of its stop, on performance.now(); Infinity: it is not being stopped, or without one. */
+  readonly deadlineAt: number
   /** Resolves when no run is left, abandoned ones included, and the worker has been left. */
   readonly gone: Promise<void>
 }
@@ -87,9 +102,6 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const now = (): number => performance.now()
   const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
   let claimingSince: number | null = null
-  /** Of the last claim that was not full: whether a job is scheduled. */
-  let isAnyScheduled = false
-  const awaitingClaim: (() => void)[] = []
 
   const activeJobs = (): number => slots.pending + slots.size
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
@@ -138,11 +150,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       try {
         const answer = await claimJobs(database, choice, limit, worker.id)
         if (!answer.paused) due.claimed(answer)
-        if (answer.found < answer.asked) isAnyScheduled = answer.dueInMs !== null
         return { ...answer, jobs: answer.jobs.map(runs.add) }
       } finally {
         claimingSince = null
-        for (const tell of awaitingClaim.splice(0)) tell()
       }
     },
     start: (run) => {
@@ -265,7 +275,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   async function leave(): Promise<void> {
     worker.remove(member)
-    await worker.leave(tidyUpBy(machine.deadlineAt, now()))
+    await worker.leave(tidyUpBy(machine.deadlineAt, now(), leaveMs))
     tellGone()
   }
 
@@ -292,16 +302,15 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function drained(until: 'ready' | 'scheduled'): Promise<void> {
     for (;;) {
       await quiet('orPaused')
-      if (until === 'ready' || !isAnyScheduled || dispatcher.isQueuePaused || machine.isStopping) return
-      // The next one comes when the nearest is due, or somebody puts a job.
-      await nextClaim()
+      if (until === 'ready' || dispatcher.isQueuePaused || machine.isStopping) return
+      const dueInMs = await nextScheduled(database, choice).catch((error) => {
+        claimError(toError(error))
+        return scheduledLookMs
+      })
+      if (dueInMs === null) return
+      // Its own timer starts it. Others may take it meanwhile, or cancel it, and nobody tells.
+      await sleep(Math.min(Math.max(dueInMs, 0) + 1, scheduledLookMs), undefined, { ref: false })
     }
-  }
-
-  function nextClaim(): Promise<void> {
-    return new Promise((resolve) => {
-      awaitingClaim.push(resolve)
-    })
   }
 
   const consumer: Consumer = {
@@ -324,5 +333,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       await stop()
     },
   }
-  return { consumer, started, drained: (until) => Promise.race([drained(until), stopped.then(() => {})]), gone }
+  return {
+    consumer,
+    started,
+    drained: (until) => Promise.race([drained(until), stopped.then(() => {})]),
+    get deadlineAt() {
+      return machine.deadlineAt
+    },
+    gone,
+  }
 }

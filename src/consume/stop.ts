@@ -48,14 +48,19 @@ export interface StopParts {
   readonly now: () => number
 }
 
+/** After a stop's deadline: for leaving the worker; and, when the instance is closed, for ending what is left. */
+export const leaveMs = 300
+export const closeMs = 500
+
 /**
- * Until when the rest may take: leaving the worker, ending connections. Half a second, also where the stop took all its time; of
- * time that is left, as much as statements may take that are on their way.
+ * Until when the rest may take. A little also where the stop took all its time; of time that is left, as much as statements may
+ * take that are on their way.
  *
  * @param deadlineAt - of the stop
+ * @param afterMs - `leaveMs` or `closeMs`
  */
-export function tidyUpBy(deadlineAt: number, now: number): number {
-  return Math.min(Math.max(deadlineAt, now), now + 15_000) + 500
+export function tidyUpBy(deadlineAt: number, now: number, afterMs: number): number {
+  return Math.max(Math.min(deadlineAt, now + 15_000) + afterMs, now + 50)
 }
 
 /** Node fires a longer timer at once. */

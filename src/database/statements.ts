@@ -39,6 +39,7 @@ const statementNames = [
   'requeue_archived',
   'requeue_failed',
   'rescue',
+  'scheduled',
   'schema_create',
   'settle',
   'settle_other',

@@ -129,8 +129,9 @@ test('Infinity waits until it is shortened; a longer time than a timer holds is 
   expect(at.over).toBeCloseTo(3_010_000_000, -1)
 })
 
-test('tidying up: half a second when the time is over, else what is left, and never for long', () => {
-  expect(tidyUpBy(900, 1_000)).toBe(1_500)
-  expect(tidyUpBy(5_000, 1_000)).toBe(5_500)
-  expect(tidyUpBy(Number.POSITIVE_INFINITY, 1_000)).toBe(16_500)
+test('tidying up: a little when the time is over, hardly anything after that; else what is left, and never for long', () => {
+  expect(tidyUpBy(900, 1_000, 300)).toBe(1_200)
+  expect(tidyUpBy(100, 1_000, 300)).toBe(1_050)
+  expect(tidyUpBy(5_000, 1_000, 300)).toBe(5_300)
+  expect(tidyUpBy(Number.POSITIVE_INFINITY, 1_000, 500)).toBe(16_500)
 })

@@ -91,7 +91,8 @@ for (const seed of seeds) {
     expect([...acked.values()].filter((times) => times !== 1)).toEqual([])
     expect([...runs.values()].filter((times) => times !== 1)).toEqual([])
     expect([runs.size, crashes]).toEqual([jobs, 0])
-    const [archived] = await db.sql.unsafe(`select count(distinct id)::int as jobs, sum(crashes)::int as crashes
+    const [archived] =
+      await db.sql.unsafe(`select count(distinct id)::int as jobs, coalesce(sum(crashes), 0)::int as crashes
       from ${db.s}.archive`)
     expect(archived).toMatchObject({ crashes: 0 })
     console.log(`F5 seed ${seed}: ${kills} backends killed, ${archived?.jobs} of ${jobs} jobs archived`)

@@ -231,7 +231,7 @@ export function createBugle(options: object = {}): unknown {
     hungAfterMs: resolved.hungAfterMs,
     maxCrashes: resolved.maxCrashes,
     giveBack: (workerId, rows) => giveBack(settle, workerId, rows),
-    onDeaf: (reason) => operatorLog.warn('BUGLE_DEAF', `${reason}; ${remedyForDeafness}`),
+    onDeaf: (reason) => operatorLog.warn('BUGLE_DEAF', reason),
     collector: createCollector({
       collectBatch: (what, olderThanMs) => collectBatch(database, what, olderThanMs),
       failedForMs: resolved.failedForMs,
@@ -406,9 +406,6 @@ interface Entry {
   consuming: Consuming | null
   abort(): void
 }
-
-const remedyForDeafness =
-  'give a direct connection as listenConnectionString; until then jobs are found by sweeps every second'
 
 /** 63 random bits, so that no id is used twice, also after a failover to an older state of the database. */
 function randomWorkerId(): string {

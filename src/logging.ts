@@ -33,11 +33,13 @@ export function loggerOption(value: unknown): Logger {
  * One line for each event that an operator should know of: what is wrong with the database, with other workers, with
  * handlers that do not end. Nothing of single jobs that run as they should, and never a payload, a result or progress.
  *
- * @param logger - null: warnings and errors become Node's warnings (`process.emitWarning`), and the rest is silent
- * @returns for what is no event
+ * @param logger - null: no line for events: whoever gives no logger listens to them, or does not want to hear of them
+ * @returns for what is no event, since it is about how the program was set up; without a logger its warnings and errors
+ *   become Node's (`process.emitWarning`)
  */
 export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null): Log {
-  const to = logger === null ? nodeWarnings : safely(logger)
+  if (logger === null) return nodeWarnings
+  const to = safely(logger)
 
   events.on('database:down', ({ error }) =>
     to.warn('BUGLE_DATABASE_DOWN', `the database cannot be reached: ${inOneLine(error)}`),

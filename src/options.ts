@@ -72,7 +72,7 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly middleware?: readonly Middleware<Owner>[]
   /** What handlers need: `ctx.context`. Default: undefined. */
   readonly context?: Context
-  /** For a line on what an operator should know (console, pino and winston fit). Default: warnings, by `process.emitWarning`. */
+  /** For a line on what an operator should know (console, pino and winston fit). Default: silence, but for a warning of Node's if no notification can arrive. */
   readonly logger?: Logger
 }
 

@@ -16,8 +16,8 @@ export default defineConfig({
   root: shared.root,
   test: {
     reporters: ['default', './test/support/closing-line.ts'],
-    // Most tests wait more than they compute; no test asserts on speed.
-    maxWorkers: 2,
+    // More than the cores of a small machine: most tests wait more than they compute, and none asserts on speed.
+    maxWorkers: 3,
     projects: [
       { root: shared.root, test: { ...shared, name: 'embedded-postgres', include: ['test/**/*.test.ts'] } },
       // The oldest server that we know, and where there is more time one in between.

@@ -84,7 +84,7 @@ async function workerKilled({ server, bugle, tries, tell }) {
   /** @type {number[]} */
   const firstStartedMs = []
   const survivor = startWorker(server.connectionString, 'survivor')
-  // Long alive, as processes are: one that has just come gives everybody time.
+  // Long alive, as processes are.
   await survivor.consume('other', { concurrency: 1, holds: false })
   await sleep(16_000)
   for (let number = 1; number <= tries; number += 1) {

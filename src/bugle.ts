@@ -7,12 +7,12 @@ import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecord } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { queueName } from './checks.js'
-import { giveBack, type Query } from './consume/claim.js'
+import { giveBack } from './consume/claim.js'
 import { type Consumer, type Consuming, startConsumer } from './consume/consumer.js'
 import { type Handlers, resolveHandlers } from './consume/handlers.js'
 import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
-import { closedError, createDatabase } from './database/database.js'
+import { closedError, createDatabase, type Query } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { loadStatements } from './database/statements.js'
@@ -246,6 +246,8 @@ export function createBugle(options: object = {}): unknown {
   let closing: Promise<void> | null = null
   let closeBy = Number.POSITIVE_INFINITY
   let ignoreSignals: (() => void) | null = null
+  /** Every consumer has stopped, and connections are being ended. */
+  let isEnding = false
   /** Closed for puts as well. */
   let isShut = false
 
@@ -311,6 +313,8 @@ export function createBugle(options: object = {}): unknown {
       if (consuming === null) abort()
       else void consuming.consumer.stop(options)
     }
+    // What comes after the last stop is made shorter as well.
+    if (isEnding) void database.end(tidyUpBy(closeBy, performance.now(), closeMs))
     closing ??= closeOnce(options)
     return closing
   }
@@ -331,6 +335,7 @@ export function createBugle(options: object = {}): unknown {
     const by = tidyUpBy(stopBy, performance.now(), closeMs)
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
     await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
+    isEnding = true
     await Promise.all([present.size > 0 ? worker.linger(by) : undefined, database.end(by)])
     ignoreSignals?.()
   }

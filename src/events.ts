@@ -1,5 +1,5 @@
 import createDebug from 'debug'
-import { functionOf } from './checks.js'
+import { functionOf, knownKeys } from './checks.js'
 import type { StopReport } from './consume/report.js'
 import { describe, toError } from './errors.js'
 
@@ -51,7 +51,7 @@ export type AbortCode =
   | 'CANCELLED'
   /** The run is longer than its `timeoutMs`. */
   | 'TIMEOUT'
-  /** The worker was given up by others, and the job with it: it runs elsewhere. */
+  /** The worker was given up by others, and the job with it: they may run it by now. */
   | 'LEASE_LOST'
 
 /** Why a consumer waits without its lock. */
@@ -80,7 +80,7 @@ export interface BugleEvents<Queue extends string = string> {
   'job:partial': JobEvent<Queue> & { readonly runAt: Date }
   /** The run ended with `release`: the job is back in the queue, attempt given back. */
   'job:released': JobEvent<Queue>
-  /** The run ended because of a stop: the job is back in the queue, attempt given back. */
+  /** The run ended because we had aborted it (a stop, a lost lease): the job is back in the queue, attempt given back. */
   'job:interrupted': JobEvent<Queue> & { readonly reason: AbortCode }
   /** The run has passed its `timeoutMs`: its signal was aborted; its slot is held until the handler returns. */
   'job:timeout': JobEvent<Queue> & { readonly timeoutMs: number }
@@ -118,6 +118,33 @@ export interface BugleEvents<Queue extends string = string> {
 }
 
 export type BugleEventName = keyof BugleEvents
+
+/** All names, to refuse others: an object, so that the compiler finds one that is missing. */
+const eventNames: { readonly [Name in BugleEventName]: true } = {
+  'job:started': true,
+  'job:acked': true,
+  'job:retrying': true,
+  'job:failed': true,
+  'job:partial': true,
+  'job:released': true,
+  'job:interrupted': true,
+  'job:timeout': true,
+  'job:stuck': true,
+  'job:stale': true,
+  'consumer:started': true,
+  'consumer:stopping': true,
+  'consumer:stopped': true,
+  'listener:health': true,
+  'database:down': true,
+  'database:up': true,
+  'claim:error': true,
+  'consumer:unprotected': true,
+  'worker:rescued': true,
+  'worker:lost': true,
+  'worker:lag': true,
+  'callback:error': true,
+}
+
 export type BugleListener<Name extends BugleEventName, Queue extends string = string> = (
   data: BugleEvents<Queue>[Name],
 ) => unknown
@@ -145,6 +172,7 @@ export function createEvents(): Events {
   const listeners = new Map<BugleEventName, Entry[]>()
 
   function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
+    if (!Object.hasOwn(eventNames, name)) knownKeys('events', { [name]: listener }, Object.keys(eventNames))
     functionOf(`the listener of ${describe(name)}`, listener)
     // A new array each time: a listener that adds or removes must not disturb the emit in progress.
     listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])

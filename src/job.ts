@@ -34,7 +34,8 @@ export interface JobContext<Owner = unknown, Context = unknown> {
   readonly workerId: string
   /**
    * Aborted when the run should end: `signal.reason.code` is `SHUTDOWN` (a stop, after its grace), `CANCELLED`, `TIMEOUT`, or
-   * `LEASE_LOST` (the job runs elsewhere by now). Hand it on to whatever waits.
+   * `LEASE_LOST` (this process was given up, and others may run the job by now). Hand it on to whatever waits.
+   * What a listener of it throws ends the process: Node reports it as uncaught, and nobody can catch it there.
    */
   readonly signal: AbortSignal
   /** The instance that consumes: for jobs that put further jobs. */

@@ -42,10 +42,13 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly sweepMs?: number
   /**
    * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three times
-   * as often. At least a minute where its presence lock cannot be held. @defaultValue 5000
+   * as often. At least a minute where its presence lock cannot be held. From 300 up. @defaultValue 5000
    */
   readonly rescueAfterMs?: number
-  /** How long a process that holds its presence lock may miss its heartbeats (a blocked event loop). @defaultValue 300000 */
+  /**
+   * How long a process that holds its presence lock may miss its heartbeats (a blocked event loop); at least `rescueAfterMs`.
+   * @defaultValue 300000
+   */
   readonly hungAfterMs?: number
   /** A job that this many processes have died under is failed. @defaultValue 3 */
   readonly maxCrashes?: number
@@ -53,7 +56,10 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly graceMs?: number
   /** How long it waits after that, before it gives up on them; Infinity is allowed. @defaultValue 5000 */
   readonly abortMs?: number
-  /** Whether SIGINT and SIGTERM close the instance; a second one skips the grace, a third one the rest. @defaultValue false */
+  /**
+   * Whether SIGINT and SIGTERM close the instance, from its first consumer on; a second one skips the grace, a third one the
+   * rest. @defaultValue false
+   */
   readonly handleSignals?: boolean
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number
@@ -158,7 +164,7 @@ export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEn
     sweepMs: timerMs('sweepMs', given.sweepMs),
     // A heartbeat that is late by a moment must not look like a death.
     rescueAfterMs: wholeNumber('rescueAfterMs', given.rescueAfterMs, { min: 300, max: 3_600_000 }),
-    hungAfterMs: hungAfter(given.hungAfterMs, given.rescueAfterMs),
+    hungAfterMs: hungAfter(rest.hungAfterMs, given.rescueAfterMs),
     maxCrashes: wholeNumber('maxCrashes', given.maxCrashes, { min: 1, max: 30_000 }),
     ...stopTimes(given),
     handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
@@ -467,6 +473,7 @@ function timeout(value: unknown): number {
 }
 
 function hungAfter(value: unknown, rescueAfterMs: number): number {
+  if (value === undefined) return Math.max(bugleDefaults.hungAfterMs, rescueAfterMs)
   const ms = wholeNumber('hungAfterMs', value, { min: 1, max: 86_400_000 })
   if (ms >= rescueAfterMs) return ms
   throw new BugleError('INVALID_OPTION', `hungAfterMs must be at least rescueAfterMs, ${rescueAfterMs}; got ${ms}`)

@@ -16,7 +16,6 @@ import { tableAfter } from './support/readme.js'
 import { aborted, takeOver } from './support/stopping.js'
 
 const hour = 3_600_000
-const silent = { info: () => {}, warn: () => {}, error: () => {} }
 
 interface Documented {
   readonly name: BugleEventName
@@ -132,7 +131,7 @@ const atLength: Readonly<Record<string, (ctx: JobContext) => unknown>> = {
 test('every event of README’s table is emitted, with the data that it names', async ({ db, gate }) => {
   const rows = tableAfter('## Events').map(documented)
   const record = createRecord(rows.map(({ name }) => name))
-  const bugle = db.bugle({ rescueAfterMs: 300, logger: silent })
+  const bugle = db.bugle({ rescueAfterMs: 300 })
   record.listenTo(bugle)
   bugle.on('job:acked', () => {
     throw new Error('a listener')
@@ -257,7 +256,7 @@ async function outage(db: TestDatabase, record: Recorded): Promise<void> {
   const through = new URL(db.connectionString)
   through.port = String(proxy.port)
   await proxy.refuse()
-  const bugle = db.bugle({ connectionString: through.href, logger: silent })
+  const bugle = db.bugle({ connectionString: through.href })
   record.listenTo(bugle)
   const consuming = bugle.consume('late', () => {})
   await record.until('database:down')

@@ -1,6 +1,4 @@
-import type { Database } from '../database/database.js'
-import type { Parameter } from '../database/pool.js'
-import type { StatementName } from '../database/statements.js'
+import type { Database, Query } from '../database/database.js'
 import { BugleError } from '../errors.js'
 import type { Job } from '../job.js'
 import { inTransaction } from '../put/transaction.js'
@@ -150,9 +148,6 @@ export async function promoteJobs(
   const [row] = await database.query<{ promoted: number; dueInMs: number | null }>('promote', [queue, limit])
   return row ?? { promoted: 0, dueInMs: null }
 }
-
-/** One autocommit statement, as Database.query. */
-export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
 
 /**
  * Settle many outcomes in one statement, each only while its lease is still ours.

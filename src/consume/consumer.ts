@@ -1,28 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import PQueue from 'p-queue'
-import type { Database } from '../database/database.js'
+import type { QueueLock } from '../database/control.js'
+import type { Database, Query } from '../database/database.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
+import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
-import {
-  ackInTransaction,
-  type Choice,
-  claimJobs,
-  nextScheduled,
-  promoteJobs,
-  type Query,
-  writeOutcomes,
-} from './claim.js'
+import { createRuns, type Run } from './active-runs.js'
+import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
 import { givenBack } from './decision.js'
 import { createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
 import type { Handlers } from './handlers.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRun } from './run.js'
-import { createRuns, type Run } from './runs.js'
 import { createSettler } from './settler.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
 
@@ -102,6 +96,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const now = (): number => performance.now()
   const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
   let claimingSince: number | null = null
+  /** null: there is no control session yet; it comes when the listener has been proven. */
+  let lock: QueueLock | null = null
 
   const activeJobs = (): number => slots.pending + slots.size
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
@@ -156,8 +152,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       }
     },
     start: (run) => {
-      // Given up while it waited to begin: it runs elsewhere.
-      if (run.reason !== null) return giveBack([run])
+      // Given up while its claim was on its way, or it waited to begin: others may have it. The new id explains no such row.
+      if (run.claimed.workerId !== worker.id) return giveBack([run])
       // The slot is free again when the outcome is durable: until then the job counts as ours.
       slots
         .add(() => runJob(run))
@@ -167,13 +163,15 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     giveBack,
     gate: worker,
     freeSlots: () => concurrency - activeJobs(),
-    // The control session comes when the listener has been proven, and may go and come again.
     lock: parts.listens
       ? {
-          holds: () => worker.control?.holds(queue) ?? false,
-          take: async () => worker.control?.take(queue) ?? 'down',
-          release: () => worker.control?.release(queue),
-          others: async () => worker.control?.others(queue) ?? { asleep: 0, blocker: null },
+          holds: () => lock?.holds() ?? false,
+          take: async () => {
+            lock ??= worker.control?.lock(queue) ?? null
+            return lock?.take() ?? 'down'
+          },
+          release: () => lock?.release(),
+          others: async () => lock?.others() ?? { asleep: 0, blocker: null },
         }
       : null,
     naps: choice.kinds === null && choice.withoutFlags.length === 0,
@@ -206,7 +204,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       abort((run) => run.claimed.job.id === jobId, 'CANCELLED', 'it was cancelled')
     },
     lost(workerId: string) {
-      const why = 'this process was taken for dead, and the job runs elsewhere'
+      const why = 'this process was taken for dead, and others may run the job'
       abort((run) => run.claimed.workerId === workerId, 'LEASE_LOST', why)
     },
   }
@@ -235,6 +233,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     }
   }
 
+  let isLeaving = false
+
   const machine = createStop({
     endClaiming: () => Promise.all([dispatcher.stop(), due.stop()]),
     // Its hooks too, `onFailed` above all, belong to a run.
@@ -244,14 +244,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     now,
   })
 
-  let tellStopped = (_report: StopReport): void => {}
-  const stopped = new Promise<StopReport>((resolve) => {
-    tellStopped = resolve
-  })
-  let tellGone = (): void => {}
-  const gone = new Promise<void>((resolve) => {
-    tellGone = resolve
-  })
+  const { promise: stopped, resolve: tellStopped } = withResolvers<StopReport>()
+  const { promise: gone, resolve: tellGone } = withResolvers<void>()
 
   /** @throws BugleError `INVALID_OPTION` */
   function stop(given?: Partial<StopTimes>): Promise<StopReport> {
@@ -259,21 +253,24 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     // A later call changes what it gives, and nothing else.
     const over = machine.request(resolveStopTimes(given, isFirst ? options : noTimes))
     if (isFirst) void over.then(report)
+    // What comes after the last phase is made shorter as well.
+    else if (isLeaving) worker.hurry(tidyUpBy(machine.deadlineAt, now(), leaveMs))
     return stopped
   }
 
   async function report(): Promise<void> {
     signal.removeEventListener('abort', stopOnAbort)
     const abandoned = runs.all().map(({ claimed, claimedAt }) => ({ id: claimed.job.id, ageMs: now() - claimedAt }))
-    // Whoever still runs needs the worker's presence until it has ended.
-    if (abandoned.length === 0) await leave()
-    else void runs.empty().then(leave)
+    // Whoever still runs needs the worker's presence until it has ended; so does a claim that may still take jobs.
+    if (abandoned.length === 0 && claimingSince === null) await leave()
+    else void dispatcher.stop().then(runs.empty).then(leave)
     const made: StopReport = Object.freeze({ ...counts, abandoned: Object.freeze(abandoned) })
     events.emit('consumer:stopped', { queue, report: made })
     tellStopped(made)
   }
 
   async function leave(): Promise<void> {
+    isLeaving = true
     worker.remove(member)
     await worker.leave(tidyUpBy(machine.deadlineAt, now(), leaveMs))
     tellGone()

@@ -4,7 +4,7 @@ import type { Job } from '../job.js'
 import type { Outcome } from '../outcome.js'
 import { describeError } from '../payload.js'
 import { nextRun, type RetryStrategy } from '../retry.js'
-import type { AbortReason } from './runs.js'
+import type { AbortReason } from './active-runs.js'
 import type { Ending, StoredFailure } from './settler.js'
 
 /** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
@@ -14,7 +14,7 @@ export type Decision =
   | { readonly is: 'failed'; readonly error: Error; readonly cause: FailureCause }
   | { readonly is: 'retrying'; readonly error: Error; readonly delayMs: number; readonly retriesLeft: number }
   | { readonly is: 'released'; readonly delayMs: number }
-  /** Aborted by a stop: back at once, attempt given back. */
+  /** Aborted by us, a stop above all: back at once, attempt given back. */
   | { readonly is: 'interrupted' }
   | { readonly is: 'partial'; readonly progress: string; readonly delayMs: number }
 
@@ -45,7 +45,8 @@ export async function decide(
   if (aborted !== null) {
     const { code } = aborted
     const threw = outcome.type === 'error'
-    if (threw && code === 'SHUTDOWN') return { is: 'interrupted' }
+    // Our doing, and not the job's: without an attempt spent, or, where others have it by now, without effect.
+    if (threw && (code === 'SHUTDOWN' || code === 'LEASE_LOST')) return { is: 'interrupted' }
     if (threw && code === 'CANCELLED')
       return { is: 'failed', error: because(aborted, outcome.error), cause: 'cancelled' }
     // Its time was over, whatever it says now; but what it asks for instead of success or failure is heard.

@@ -3,6 +3,7 @@ import createDebug from 'debug'
 import type { TakeResult } from '../database/control.js'
 import { toError } from '../errors.js'
 import type { UnprotectedReason } from '../events.js'
+import { withResolvers } from '../with-resolvers.js'
 import { type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sleep.js'
 
 const log = createDebug('bugle:dispatcher')
@@ -113,7 +114,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let wakeSlot = (): void => {}
   let wakeGate = (): void => {}
   let awaitingEmpty: AwaitingEmpty[] = []
-  const first = withResolvers()
+  const first = withResolvers<void>()
 
   const holds = (): boolean => lock?.holds() ?? false
 
@@ -357,13 +358,4 @@ interface AwaitingEmpty {
   readonly tell: () => void
   /** A paused queue will do. */
   readonly orPaused: boolean
-}
-
-/** Promise.withResolvers, which Node 20 lacks. */
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = (): void => {}
-  const promise = new Promise<void>((done) => {
-    resolve = done
-  })
-  return { promise, resolve }
 }

@@ -4,9 +4,9 @@ export interface StopReport {
   readonly completed: number
   /** Jobs failed over the consumer's whole life. */
   readonly failed: number
-  /** Runs that ended because the stop aborted them; their jobs went back, attempt given back. */
+  /** Runs that ended because they were aborted by us, a stop above all; their jobs went back, attempt given back. */
   readonly interrupted: number
-  /** Jobs claimed and never started; they went back, attempt given back. */
+  /** Jobs claimed and never started; they went back, attempt given back. (Not the outcome `release`, which no count has.) */
   readonly released: number
   /** Jobs whose handlers had not ended by the deadline. They keep their lease until the process is gone. */
   readonly abandoned: readonly { readonly id: string; readonly ageMs: number }[]

@@ -6,10 +6,10 @@ import type { ConsumerOptions } from '../options.js'
 import { failure, type Outcome } from '../outcome.js'
 import type { Payloads } from '../payloads.js'
 import type { Transaction } from '../put/transaction.js'
+import type { Run } from './active-runs.js'
 import type { ClaimedJob } from './claim.js'
 import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
 import { runAttempt } from './runner.js'
-import type { Run } from './runs.js'
 import type { Settled, Settler } from './settler.js'
 
 const log = createDebug('bugle:run')
@@ -86,6 +86,8 @@ export function createRun(parts: RunParts): RunJob {
     } catch (error) {
       return { job, decision: { is: 'failed', error: toError(error), cause: 'invalid' } }
     }
+    // Aborted while it was prepared, or waited to begin: then it does not begin.
+    if (run.reason !== null) return { job, decision: { is: 'interrupted' } }
     const handler = parts.handlerFor(job.kind)
     if (handler === undefined) return { job, decision: noHandler(job) }
     const context: JobContext = {

@@ -46,12 +46,8 @@ export interface ControlSession {
   readonly isPresent: boolean
   /** Hold it, unless that is so; after the worker's id has changed, or a refusal. Never rejects. */
   bePresent(): Promise<void>
-  holds(queue: string): boolean
-  /** Take K(queue) shared, waiting for it up to a second. */
-  take(queue: string): Promise<TakeResult>
-  release(queue: string): void
-  /** Other sessions that hold K(queue): those that sleep, and the pid of one that is in the way. */
-  others(queue: string): Promise<{ asleep: number; blocker: number | null }>
+  /** A share of K(queue), not held yet. */
+  lock(queue: string): QueueLock
   /**
    * One statement, before all that wait for K. One that is not answered within `withinMs` is the session's end.
    *
@@ -66,6 +62,19 @@ export interface ControlSession {
   destroy(): void
 }
 
+/**
+ * One consumer's share of K(queue). Each has its own, also of one queue: of two consumers that follow each other the former may
+ * still be at its last claim, and must not give up what the latter sleeps under. (A session's advisory locks stack.)
+ */
+export interface QueueLock {
+  holds(): boolean
+  /** Take K shared, waiting for it up to a second. */
+  take(): Promise<TakeResult>
+  release(): void
+  /** Other sessions that hold K: those that sleep, and the pid of one that is in the way. */
+  others(): Promise<{ asleep: number; blocker: number | null }>
+}
+
 export interface ControlOptions {
   readonly open: () => Promise<Session>
   readonly statements: Statements
@@ -76,7 +85,7 @@ export interface ControlOptions {
 
 export function createControlSession(options: ControlOptions): ControlSession {
   const { open, statements, workerId, onLost, onRegained } = options
-  const held = new Set<string>()
+  const held = new Set<QueueLock>()
   let taking = 0
   /** Losses and failed connects since a query last succeeded: what the back-off goes by. */
   let failures = 0
@@ -179,6 +188,43 @@ export function createControlSession(options: ControlOptions): ControlSession {
     }
   }
 
+  function lock(queue: string): QueueLock {
+    const own: QueueLock = {
+      holds: () => held.has(own),
+      async take() {
+        if (held.has(own)) return 'held'
+        if (held.size + taking >= mostLocks) return 'limit'
+        taking += 1
+        try {
+          const by = await query('asleep_take', [queue], answerMs, priority.sleep)
+          // Still the session that answered? If not, `lose` has run and K went with it.
+          if (session !== by.session) return 'down'
+          held.add(own)
+          return 'held'
+        } catch (error) {
+          return error instanceof SessionLostError ? 'down' : 'blocked'
+        } finally {
+          taking -= 1
+        }
+      },
+      release() {
+        const by = session
+        if (!held.delete(own) || by === null) return
+        // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
+        query('asleep_release', [queue], answerMs, priority.sleep).catch((error) => lose(by, toError(error)))
+      },
+      async others() {
+        const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
+        const { rows } = await asked.catch(() => ({ rows: [] }))
+        return {
+          asleep: rows.filter((row) => row.mode === 'ShareLock').length,
+          blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,
+        }
+      },
+    }
+    return own
+  }
+
   return {
     start: connect,
     get isConnected() {
@@ -188,37 +234,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
       return presentAs === workerId()
     },
     bePresent,
-    holds: (queue) => held.has(queue),
-    async take(queue) {
-      if (held.has(queue)) return 'held'
-      if (held.size + taking >= mostLocks) return 'limit'
-      taking += 1
-      try {
-        const by = await query('asleep_take', [queue], answerMs, priority.sleep)
-        // Still the session that answered? If not, `lose` has run and K went with it.
-        if (session !== by.session) return 'down'
-        held.add(queue)
-        return 'held'
-      } catch (error) {
-        return error instanceof SessionLostError ? 'down' : 'blocked'
-      } finally {
-        taking -= 1
-      }
-    },
-    release(queue) {
-      const by = session
-      if (!held.delete(queue) || by === null) return
-      // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
-      query('asleep_release', [queue], answerMs, priority.sleep).catch((error) => lose(by, toError(error)))
-    },
-    async others(queue) {
-      const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
-      const { rows } = await asked.catch(() => ({ rows: [] }))
-      return {
-        asleep: rows.filter((row) => row.mode === 'ShareLock').length,
-        blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,
-      }
-    },
+    lock,
     async query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs = answerMs) {
       const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
       return rows.map((row) => camelRow(row) as Row)

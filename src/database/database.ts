@@ -51,6 +51,9 @@ export interface Database {
   end(deadlineAt?: number): Promise<void>
 }
 
+/** A way for one autocommit statement, as `Database.query` is. */
+export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
+
 export interface DatabaseOptions {
   readonly connection: Connection
   /** For sessions that must be direct: LISTEN and advisory locks do not pass a pooler. */

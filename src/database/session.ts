@@ -43,6 +43,8 @@ export function sessionSettings(serverVersion: number, statementTimeoutMs: numbe
     tcp_keepalives_idle: '5',
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
+    // Keep-alives rest while something sent is not acknowledged.
+    tcp_user_timeout: '10000',
   }
 }
 

@@ -1,8 +1,5 @@
-import type { Parameter } from '../database/pool.js'
-import type { StatementName } from '../database/statements.js'
+import type { Query } from '../database/database.js'
 import type { Heartbeat, Word } from './presence.js'
-
-export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
 
 interface HeartbeatRow {
   readonly present: boolean

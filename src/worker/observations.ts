@@ -17,7 +17,9 @@
  *
  * **After a reconnect** of ours everything is counted afresh, and nobody is judged for three times its `rescueAfterMs`: a
  * server's restart ends every session and so frees every lock, and nobody could confirm anything meanwhile. Those who are
- * back first must not rob the others.
+ * back first must not rob the others. One that has just started judges after the suspect's `rescueAfterMs` of its own watching:
+ * it has lost no session, and those who have lost theirs are back within a second or two. So a process that is started again in
+ * place of one that was killed need not wait longer than any other for its jobs.
  */
 export interface Observations {
   /** @returns the suspects, of whose locks one must ask */

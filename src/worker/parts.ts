@@ -135,6 +135,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     id: given.id,
     newId: given.newId,
     word: options,
+    mayHoldLock: options.listen,
     isLockHeld: () => control?.isPresent ?? false,
     insert: (workerId, { rescueAfterMs, hungAfterMs }) => {
       const { name, version } = options

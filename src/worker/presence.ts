@@ -17,8 +17,11 @@ const log = createDebug('bugle:presence')
  *   again, and goes on. The old id is never used again.
  *
  * Its word (`rescue_after_ms`) depends on how it can be seen: with the presence lock others ask pg_locks before they
- * judge; without it the heartbeats alone decide, with a minute at least. The shortest word that a heartbeat may have
- * written since the last one that was answered is the one that we go by.
+ * judge; without it the heartbeats alone decide, with a minute at least. But not at once: a lost control session is back within
+ * a second or two, and a process that dies in between must not leave a row that asks for a minute. So the minute is asked for
+ * when heartbeats have been answered without the lock for some seconds. (A process whose event loop is blocked in just those
+ * seconds may be given up while it lives: then the fence holds, as ever.) The shortest word that a heartbeat may have written
+ * since the last one that was answered is the one that we go by.
  */
 export interface Presence {
   readonly id: string
@@ -77,6 +80,8 @@ export interface PresenceOptions {
   readonly id: string
   readonly newId: () => string
   readonly word: Word
+  /** false: nothing is listened to, and no lock will ever be held. */
+  readonly mayHoldLock: boolean
   readonly isLockHeld: () => boolean
   readonly insert: (id: string, word: Word) => Promise<unknown>
   readonly send: (id: string, word: Word) => Promise<Heartbeat>
@@ -90,6 +95,8 @@ export interface PresenceOptions {
 
 /** The least that a worker without the lock asks for: nobody can tell a blocked event loop from a death then. */
 const withoutLockMs = 60_000
+/** How long after an answer without the lock it may take to have it again. */
+const relockMs = 3_000
 const beatsPerWord = 3
 
 export function createPresence(options: PresenceOptions): Presence {
@@ -101,6 +108,8 @@ export function createPresence(options: PresenceOptions): Presence {
   let isWanted = false
   let wasAway = false
   let failures = 0
+  /** Of the first answer without the lock after one with it, or after a failure. */
+  let unlockedSince: number | null = null
   let server: string | null = null
   let keepsAlive = true
   let started = false
@@ -109,7 +118,9 @@ export function createPresence(options: PresenceOptions): Presence {
 
   function word(): Word {
     const { rescueAfterMs, hungAfterMs } = options.word
-    return { rescueAfterMs: options.isLockHeld() ? rescueAfterMs : Math.max(rescueAfterMs, withoutLockMs), hungAfterMs }
+    if (options.isLockHeld()) unlockedSince = null
+    const isLong = !options.mayHoldLock || (unlockedSince !== null && now() - unlockedSince >= relockMs)
+    return { rescueAfterMs: isLong ? Math.max(rescueAfterMs, withoutLockMs) : rescueAfterMs, hungAfterMs }
   }
 
   async function announce(): Promise<void> {
@@ -132,6 +143,7 @@ export function createPresence(options: PresenceOptions): Presence {
     wasAway = false
     server = answer.server
     fence.confirmed(sentAt, given.rescueAfterMs)
+    if (!options.isLockHeld()) unlockedSince ??= answeredAt
     options.onBeat({ ...answer, workerId, sentAt, answeredAt, isBack })
   }
 
@@ -157,6 +169,7 @@ export function createPresence(options: PresenceOptions): Presence {
     } catch (error) {
       wasAway = true
       failures += 1
+      unlockedSince = null
       log('%s: no heartbeat: %s', id, toError(error).message)
     } finally {
       isBeating = false

@@ -66,6 +66,8 @@ export function createRescue(options: RescueOptions): Rescue {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
   let isJudging = false
+  /** How often we have come back after having been away. */
+  let returns = 0
   let isCollecting = false
   let stopped = true
 
@@ -96,7 +98,10 @@ export function createRescue(options: RescueOptions): Rescue {
 
   async function judge(suspects: readonly OtherWorker[], look: Look): Promise<void> {
     const ids = `{${suspects.map(({ id }) => id).join()}}`
+    const asked = returns
     const holders = await database.query<{ id: string; pid: number }>('presence_holders', [ids])
+    // An answer of after a restart says nothing of those whose locks were held before it.
+    if (asked !== returns) return
     const buried: string[] = []
     for (const suspect of suspects) {
       const isLockHeld = holders.some(({ id }) => id === suspect.id)
@@ -164,7 +169,10 @@ export function createRescue(options: RescueOptions): Rescue {
       schedule()
     },
     look(look, isBack) {
-      if (isBack) observations.restart(look.answeredAt)
+      if (isBack) {
+        returns += 1
+        observations.restart(look.answeredAt)
+      }
       const suspects = observations.look(look)
       // Each look judges by itself: one that is missed while the former is at work is followed by the next.
       if (suspects.length === 0 || isJudging || stopped) return

@@ -3,7 +3,7 @@ import type { ControlSession } from '../database/control.js'
 import { closedError } from '../database/database.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
-import { deadline, unlessAborted } from '../deadline.js'
+import { unlessAborted } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Listener } from '../listen/listener.js'
 import { createParts, type Parts, type WorkerConsumer, type WorkerOptions } from './parts.js'
@@ -38,6 +38,8 @@ export interface Worker {
    * @param deadlineAt - on performance.now(); it resolves by then, or little later, whatever the database does
    */
   leave(deadlineAt: number): Promise<void>
+  /** A leave that is at its end is given until then, if that is sooner. */
+  hurry(deadlineAt: number): void
   /**
    * The instance is closed while abandoned handlers go on: all ends but the presence, which goes on without keeping the
    * process alive until the last member has left.
@@ -68,6 +70,8 @@ export function createWorker(options: WorkerOptions): Worker {
   let hasStarted = false
   let parts: Parts | null = null
   let members = 0
+  /** The deadline of what is being stopped comes nearer. */
+  let hurry = (_at: number): void => {}
   const awaitingOpen: (() => void)[] = []
   // Start and stop take turns: the last consumer may leave while the next one joins.
   let turn: Promise<unknown> = Promise.resolve()
@@ -115,9 +119,24 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   /** Resolves with the work, or at its deadline, or little after it: what is left then goes on by itself, and ends. */
-  async function by(deadlineAt: number, work: Promise<unknown>): Promise<void> {
-    const leftMs = Math.max(deadlineAt - now(), leastStopMs)
-    await deadline(work, leftMs, 'the stop').catch((error) => log('%s', toError(error).message))
+  function by(deadlineAt: number, work: Promise<unknown>): Promise<void> {
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined
+      let endsAt = Number.POSITIVE_INFINITY
+      function end(): void {
+        clearTimeout(timer)
+        hurry = () => {}
+        resolve()
+      }
+      hurry = (at) => {
+        if (at >= endsAt) return
+        endsAt = at
+        clearTimeout(timer)
+        timer = setTimeout(end, Math.max(at - now(), leastStopMs))
+      }
+      hurry(deadlineAt)
+      work.catch((error) => log('%s', toError(error).message)).finally(end)
+    })
   }
 
   function inTurn(work: () => Promise<void>): Promise<void> {
@@ -172,13 +191,15 @@ export function createWorker(options: WorkerOptions): Worker {
       }
     },
     leave,
+    hurry: (deadlineAt) => hurry(deadlineAt),
     linger: (deadlineAt) =>
       inTurn(async () => {
         if (parts !== null) await by(deadlineAt, parts.linger())
       }),
     async lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]) {
       const control = parts?.control
-      if (!control?.isConnected) throw closedError()
+      // One that is being connected again will be back: then a failure, to be tried again.
+      if (!control) throw closedError()
       return control.query<Row>(name, parameters)
     },
     settled: () => turn,

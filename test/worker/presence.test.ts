@@ -24,6 +24,7 @@ async function underTest(answer: (id: string) => Promise<Heartbeat> = async () =
     id: 'id0',
     newId,
     word: { rescueAfterMs: 3_000, hungAfterMs: 300_000 },
+    mayHoldLock: true,
     isLockHeld: () => state.isLockHeld,
     insert: (id) => {
       events.push(`insert ${id}`)
@@ -72,10 +73,25 @@ test('an answer is good for rescueAfterMs from the sending of its heartbeat, and
   presence.stop()
 })
 
-test('without the lock a minute is asked for, and an answer is good for it', async () => {
+test('a lock that is had again within seconds of answers leaves the word as it was, however long nothing was answered', async () => {
+  const { presence, state, words } = await underTest()
+  const { answer } = state
+  state.isLockHeld = false
+  await vi.advanceTimersByTimeAsync(2_000)
+  state.answer = () => Promise.reject(new Error('down'))
+  await vi.advanceTimersByTimeAsync(20_000)
+  state.answer = answer
+  await vi.advanceTimersByTimeAsync(2_000)
+  state.isLockHeld = true
+  await vi.advanceTimersByTimeAsync(2_000)
+  expect(new Set(words.map(({ rescueAfterMs }) => rescueAfterMs))).toEqual(new Set([3_000]))
+  presence.stop()
+})
+
+test('without the lock for some seconds a minute is asked for, and an answer is good for it', async () => {
   const { presence, state, words } = await underTest()
   state.isLockHeld = false
-  await vi.advanceTimersByTimeAsync(1_000)
+  await vi.advanceTimersByTimeAsync(5_000)
   expect(words.at(-1)).toEqual({ rescueAfterMs: 60_000, hungAfterMs: 300_000 })
   state.answer = () => new Promise(() => {})
   await vi.advanceTimersByTimeAsync(59_000)
@@ -88,7 +104,7 @@ test('without the lock a minute is asked for, and an answer is good for it', asy
 test('a shorter word counts from the moment it is sent, whether or not its answer comes', async () => {
   const { presence, state } = await underTest()
   state.isLockHeld = false
-  await vi.advanceTimersByTimeAsync(1_000)
+  await vi.advanceTimersByTimeAsync(5_000)
   state.isLockHeld = true
   state.answer = () => new Promise(() => {})
   await vi.advanceTimersByTimeAsync(2_900)

@@ -21,7 +21,7 @@ export interface Runs {
   empty(): Promise<void>
 }
 
-export function createRuns(parts: RunParts): Runs {
+export function createRuns(parts: RunHooks): Runs {
   const runs = new Map<string, Run>()
   let awaitingEmpty: (() => void)[] = []
   return {
@@ -55,7 +55,7 @@ function keyOf(id: string, lease: string): string {
   return `${id} ${lease}`
 }
 
-export interface RunParts {
+export interface RunHooks {
   readonly now: () => number
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void
@@ -73,14 +73,14 @@ const stuckAfterMs = 5_000
 export class Run {
   readonly claimed: ClaimedJob
   readonly claimedAt: number
-  readonly #parts: RunParts
+  readonly #parts: RunHooks
   #reason: AbortReason | null = null
   #controller: AbortController | null = null
   #isRunning = false
   #timeout: NodeJS.Timeout | undefined
   #stuck: NodeJS.Timeout | undefined
 
-  constructor(claimed: ClaimedJob, parts: RunParts) {
+  constructor(claimed: ClaimedJob, parts: RunHooks) {
     this.claimed = claimed
     this.claimedAt = parts.now()
     this.#parts = parts

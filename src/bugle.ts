@@ -210,7 +210,7 @@ export function createBugle(options: object = {}): unknown {
   const resolved = resolveBugleOptions(options, process.env)
   const { schema, name } = resolved
   const events = createEvents()
-  const operatorLog = logEvents(events, resolved.logger)
+  const warn = logEvents(events, resolved.logger)
   const database = createDatabase({
     ...resolved,
     statements: loadStatements(schema),
@@ -231,7 +231,7 @@ export function createBugle(options: object = {}): unknown {
     hungAfterMs: resolved.hungAfterMs,
     maxCrashes: resolved.maxCrashes,
     giveBack: (workerId, rows) => giveBack(settle, workerId, rows),
-    onDeaf: (reason) => operatorLog.warn('BUGLE_DEAF', reason),
+    onDeaf: (reason) => warn('BUGLE_DEAF', reason),
     collector: createCollector({
       collectBatch: (what, olderThanMs) => collectBatch(database, what, olderThanMs),
       failedForMs: resolved.failedForMs,

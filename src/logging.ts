@@ -11,12 +11,8 @@ export interface Logger {
   error(message: string): unknown
 }
 
-/** The same for us: never throws. `code` tells a warning of Node's from others, and stays what it is. */
-export interface Log {
-  info(code: string, message: string): void
-  warn(code: string, message: string): void
-  error(code: string, message: string): void
-}
+/** What is wrong with how the program was set up: a line, and a code that stays what it is. */
+export type Warn = (code: string, message: string) => void
 
 /** @throws BugleError `INVALID_OPTION` */
 export function loggerOption(value: unknown): Logger {
@@ -37,64 +33,42 @@ export function loggerOption(value: unknown): Logger {
  * @returns for what is no event, since it is about how the program was set up; without a logger its warnings and errors
  *   become Node's (`process.emitWarning`)
  */
-export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null): Log {
-  if (logger === null) return nodeWarnings
+export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null): Warn {
+  if (logger === null) return emitWarning
   const to = safely(logger)
 
-  events.on('database:down', ({ error }) =>
-    to.warn('BUGLE_DATABASE_DOWN', `the database cannot be reached: ${inOneLine(error)}`),
-  )
-  events.on('database:up', ({ downMs }) =>
-    to.info('BUGLE_DATABASE_UP', `the database is back after ${seconds(downMs)}`),
-  )
+  events.on('database:down', ({ error }) => to.warn(`the database cannot be reached: ${inOneLine(error)}`))
+  events.on('database:up', ({ downMs }) => to.info(`the database is back after ${seconds(downMs)}`))
   events.on('listener:health', ({ from, to: next }) => {
-    if (next === 'live') to.info('BUGLE_LISTENER_LIVE', 'notifications arrive')
+    if (next === 'live') to.info('notifications arrive')
     if (next === 'polling' && from === 'live') {
-      to.warn('BUGLE_LISTENER_POLLING', 'notifications do not arrive; jobs are found by sweeps until they do')
+      to.warn('notifications do not arrive; jobs are found by sweeps until they do')
     }
   })
   events.on('consumer:unprotected', ({ queue, reason, pid }) => {
     const of = `the consumer of ${describe(queue)} cannot sleep under its lock and sweeps every second`
-    if (reason === 'limit') to.warn('BUGLE_UNPROTECTED', `${of}: this process holds as many such locks as it may`)
+    if (reason === 'limit') to.warn(`${of}: this process holds as many such locks as it may`)
     if (reason === 'blocked') {
-      to.warn('BUGLE_UNPROTECTED', `${of}: ${pid === null ? 'somebody' : `backend ${pid}`} holds the lock exclusively`)
+      to.warn(`${of}: ${pid === null ? 'somebody' : `backend ${pid}`} holds the lock exclusively`)
     }
-    if (reason === 'down') to.info('BUGLE_UNPROTECTED', `${of}: the control session is lost`)
+    if (reason === 'down') to.info(`${of}: the control session is lost`)
   })
   events.on('worker:rescued', ({ deadWorkerId, jobs }) =>
-    to.warn(
-      'BUGLE_WORKER_RESCUED',
-      `worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`,
-    ),
+    to.warn(`worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`),
   )
   events.on('worker:lost', ({ workerId, newWorkerId }) =>
-    to.error(
-      'BUGLE_WORKER_LOST',
-      `this worker, ${workerId}, was given up by others and its handlers aborted; it goes on as ${newWorkerId}`,
-    ),
+    to.error(`this worker, ${workerId}, was given up by others and its handlers aborted; it goes on as ${newWorkerId}`),
   )
   events.on('worker:lag', ({ ms }) =>
-    to.warn(
-      'BUGLE_WORKER_LAG',
-      `the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`,
-    ),
+    to.warn(`the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`),
   )
   events.on('job:stuck', ({ queue, id, reason, ageMs }) =>
     to.warn(
-      'BUGLE_JOB_STUCK',
       `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, though aborted (${reason})`,
     ),
   )
-  events.on('callback:error', ({ where, error }) =>
-    to.error('BUGLE_CALLBACK_ERROR', `a callback threw (${where}): ${inOneLine(error)}`),
-  )
-  return to
-}
-
-const nodeWarnings: Log = {
-  info: () => {},
-  warn: emitWarning,
-  error: emitWarning,
+  events.on('callback:error', ({ where, error }) => to.error(`a callback threw (${where}): ${inOneLine(error)}`))
+  return (_code, message) => to.warn(message)
 }
 
 function emitWarning(code: string, message: string): void {
@@ -102,9 +76,9 @@ function emitWarning(code: string, message: string): void {
 }
 
 /** Called as methods, since some loggers need their `this`. A logger may not hurt, not even later. */
-function safely(logger: Logger): Log {
+function safely(logger: Logger): Logger {
   function to(level: keyof Logger) {
-    return (_code: string, message: string): void => {
+    return (message: string): void => {
       try {
         const returned = logger[level](`bugle: ${message}`)
         if (returned instanceof Promise) returned.catch(broken)

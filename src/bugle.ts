@@ -8,8 +8,8 @@ import type { JobRecord } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { queueName } from './checks.js'
 import { giveBack } from './consume/claim.js'
-import { type Consumer, type Consuming, startConsumer } from './consume/consumer.js'
-import { type Handlers, resolveHandlers } from './consume/handlers.js'
+import type { Consumer } from './consume/consumer.js'
+import { createConsumers } from './consume/consumers.js'
 import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
 import { closedError, createDatabase, type Query } from './database/database.js'
@@ -17,13 +17,12 @@ import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { loadStatements } from './database/statements.js'
 import { deadline } from './deadline.js'
-import { BugleError, describe } from './errors.js'
+import { BugleError } from './errors.js'
 import { createEvents, type EventSource } from './events.js'
 import { logEvents } from './logging.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
-  type ConsumerOptions,
   type DrainOptions,
   noTimes,
   type PutOptions,
@@ -240,9 +239,18 @@ export function createBugle(options: object = {}): unknown {
     }),
     random: Math.random,
   })
-  const consumers = new Map<string, Entry>()
-  /** Consumers with a run that has not ended, also after their stop. */
-  const present = new Set<Consuming>()
+  const consumers = createConsumers({
+    listens: resolved.listen,
+    get bugle() {
+      return bugle
+    },
+    payloads,
+    database,
+    worker,
+    events,
+    settle,
+    random: Math.random,
+  })
   let closing: Promise<void> | null = null
   let closeBy = Number.POSITIVE_INFINITY
   let ignoreSignals: (() => void) | null = null
@@ -251,92 +259,54 @@ export function createBugle(options: object = {}): unknown {
   /** Closed for puts as well. */
   let isShut = false
 
-  async function begin(queueGiven: string, given: unknown, consumerOptions: ConsumerOptions): Promise<Begun> {
-    const queue = queueName(queueGiven)
-    const handlers = resolveHandlers(given, consumerOptions.unknownKinds)
-    demandOpen()
-    if (consumers.has(queue)) {
-      throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
-    }
-    if (resolved.handleSignals) ignoreSignals ??= listenToSignals(bugle.close)
-    const closed = new AbortController()
-    const signal = consumerOptions.signal ? AbortSignal.any([closed.signal, consumerOptions.signal]) : closed.signal
-    const joining = join(queue, handlers, consumerOptions, signal)
-    const entry: Entry = { joining, consuming: null, abort: () => closed.abort(closedError()) }
-    consumers.set(queue, entry)
+  /** Outcomes are written also after the close, while a handler goes on that was abandoned. */
+  async function settle<Row extends object>(...[name, parameters]: Parameters<Query>): Promise<Row[]> {
     try {
-      const consuming = await joining
-      entry.consuming = consuming
-      const { consumer, started, drained, gone } = consuming
-      void consumer.stopped.then(() => consumers.delete(queue))
-      present.add(consuming)
-      void gone.then(() => present.delete(consuming))
-      const hasStarted = await Promise.race([started, consumer.stopped.then(() => false)])
-      return { consumer, drained, hasStarted, signal }
+      return await database.query<Row>(name, parameters)
     } catch (error) {
-      consumers.delete(queue)
-      throw error
+      if (!(error instanceof BugleError && error.code === 'CLOSED')) throw error
+      return worker.lateQuery<Row>(name, parameters)
     }
   }
 
-  async function join(
-    queue: string,
-    handlers: Handlers,
-    consumerOptions: ConsumerOptions,
-    signal: AbortSignal,
-  ): Promise<Consuming> {
-    signal.throwIfAborted()
-    await worker.join(signal)
-    const listens = resolved.listen
-    const own = { queue, handlers, options: consumerOptions, listens, bugle, settle, random: Math.random }
-    return startConsumer({ ...own, payloads, database, worker, events }, signal)
+  async function consume(queueGiven: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
+    const queue = queueName(queueGiven)
+    const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
+    beginConsuming()
+    return consumers.consume(queue, handlers, consumerOptions)
   }
 
-  async function consume(queue: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
-    const begun = await begin(queue, handlers, resolveConsumerOptions(consumeOptions, resolved))
-    if (begun.hasStarted) return begun.consumer
-    await begun.consumer.stopped
-    throw begun.signal.aborted ? begun.signal.reason : closedError()
+  async function drain(queueGiven: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
+    const queue = queueName(queueGiven)
+    const resolvedOptions = resolveDrainOptions(drainOptions, resolved)
+    beginConsuming()
+    return consumers.drain(queue, handlers, resolvedOptions)
   }
 
-  async function drain(queue: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
-    const { until, ...consumerOptions } = resolveDrainOptions(drainOptions, resolved)
-    const { consumer, drained } = await begin(queue, handlers, consumerOptions)
-    await drained(until)
-    return consumer.stop()
+  function beginConsuming(): void {
+    demandOpen()
+    if (resolved.handleSignals) ignoreSignals ??= listenToSignals(close)
   }
 
   async function close(options?: Partial<StopTimes>): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
     closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
-    for (const { consuming, abort } of consumers.values()) {
-      if (consuming === null) abort()
-      else void consuming.consumer.stop(options)
-    }
+    // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
+    isShut ||= consumers.isEmpty
+    const stopped = consumers.stop(options)
     // What comes after the last stop is made shorter as well.
     if (isEnding) void database.end(tidyUpBy(closeBy, performance.now(), closeMs))
-    closing ??= closeOnce(options)
+    closing ??= stopped.then(end)
     return closing
   }
 
-  async function closeOnce(options: Partial<StopTimes> | undefined): Promise<void> {
-    const all = [...consumers.values()]
-    // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
-    isShut = all.length === 0
-    let stopBy = closeBy
-    const stop = async ({ joining }: Entry): Promise<void> => {
-      const consuming = await joining
-      await consuming.consumer.stop(options)
-      stopBy = Math.max(stopBy, consuming.deadlineAt)
-    }
-    // One that was still waiting for the database ends with the abort.
-    await Promise.all(all.map((entry) => stop(entry).catch(() => {})))
+  async function end(stopBy: number): Promise<void> {
     isShut = true
-    const by = tidyUpBy(stopBy, performance.now(), closeMs)
+    const by = tidyUpBy(Math.max(closeBy, stopBy), performance.now(), closeMs)
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
     await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
     isEnding = true
-    await Promise.all([present.size > 0 ? worker.linger(by) : undefined, database.end(by)])
+    await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
     ignoreSignals?.()
   }
 
@@ -351,16 +321,6 @@ export function createBugle(options: object = {}): unknown {
     return async (...args) => {
       if (isShut) throw closedError()
       return call(...args)
-    }
-  }
-
-  /** Outcomes are written also after the close, while a handler goes on that was abandoned. */
-  const settle: Query = async <Row extends object>(...[name, parameters]: Parameters<Query>) => {
-    try {
-      return await database.query<Row>(name, parameters)
-    } catch (error) {
-      if (!(error instanceof BugleError && error.code === 'CLOSED')) throw error
-      return worker.lateQuery<Row>(name, parameters)
     }
   }
 
@@ -395,21 +355,6 @@ export function createBugle(options: object = {}): unknown {
     [Symbol.asyncDispose]: () => bugle.close(),
   }
   return bugle
-}
-
-interface Begun extends Pick<Consuming, 'consumer' | 'drained'> {
-  /** false: it is being stopped, and its first claim was not done before that. */
-  readonly hasStarted: boolean
-  /** What ends it: the close, and the caller's own. */
-  readonly signal: AbortSignal
-}
-
-interface Entry {
-  /** Rejects if the consumer could not begin. */
-  readonly joining: Promise<Consuming>
-  /** null: the worker is being joined. */
-  consuming: Consuming | null
-  abort(): void
 }
 
 /** 63 random bits, so that no id is used twice, also after a failover to an older state of the database. */

@@ -1,0 +1,122 @@
+import { closedError } from '../database/database.js'
+import { BugleError, describe } from '../errors.js'
+import type { ConsumerOptions, StopTimes } from '../options.js'
+import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from './consumer.js'
+import { type Handlers, resolveHandlers } from './handlers.js'
+import type { StopReport } from './report.js'
+
+/**
+ * The consumers of one instance, at most one a queue, from the wait for the database to the end of the last abandoned run.
+ *
+ * - **joining**: the worker is being joined, which may last as long as an outage. A stop of all aborts it.
+ * - **begun**: it claims. A stop of all stops it.
+ * - **stopped**: its queue may be consumed again. It counts as present as long as a run goes on that it had to abandon.
+ */
+export interface Consumers {
+  /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the signal's reason, or `CLOSED` */
+  consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
+  /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */
+  drain(queue: string, handlers: unknown, options: DrainedOptions): Promise<StopReport>
+  readonly isEmpty: boolean
+  /** Stopped ones included, whose runs go on. */
+  readonly isAnyPresent: boolean
+  /**
+   * Stop all that are there, or make it shorter.
+   *
+   * @returns resolves when they have stopped: with the latest deadline on performance.now(); -Infinity: there were none
+   */
+  stop(times: Partial<StopTimes> | undefined): Promise<number>
+}
+
+export type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
+
+export interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options'> {}
+
+interface Entry {
+  /** Rejects if the consumer could not begin. */
+  readonly joining: Promise<Consuming>
+  /** null: it has not begun. */
+  consuming: Consuming | null
+  abort(): void
+}
+
+interface Begun extends Pick<Consuming, 'consumer' | 'drained'> {
+  /** false: it is being stopped, and its first claim was not done before that. */
+  readonly hasStarted: boolean
+  /** What ends it: the close, and the caller's own. */
+  readonly signal: AbortSignal
+}
+
+export function createConsumers(parts: ConsumersParts): Consumers {
+  const entries = new Map<string, Entry>()
+  const present = new Set<Consuming>()
+
+  async function begin(queue: string, given: unknown, options: ConsumerOptions): Promise<Begun> {
+    const handlers = resolveHandlers(given, options.unknownKinds)
+    if (entries.has(queue)) {
+      throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
+    }
+    const closed = new AbortController()
+    const signal = options.signal ? AbortSignal.any([closed.signal, options.signal]) : closed.signal
+    const joining = join(queue, handlers, options, signal)
+    const entry: Entry = { joining, consuming: null, abort: () => closed.abort(closedError()) }
+    entries.set(queue, entry)
+    try {
+      const consuming = await joining
+      entry.consuming = consuming
+      const { consumer, started, drained, gone } = consuming
+      void consumer.stopped.then(() => entries.delete(queue))
+      present.add(consuming)
+      void gone.then(() => present.delete(consuming))
+      const hasStarted = await Promise.race([started, consumer.stopped.then(() => false)])
+      return { consumer, drained, hasStarted, signal }
+    } catch (error) {
+      entries.delete(queue)
+      throw error
+    }
+  }
+
+  async function join(
+    queue: string,
+    handlers: Handlers,
+    options: ConsumerOptions,
+    signal: AbortSignal,
+  ): Promise<Consuming> {
+    signal.throwIfAborted()
+    await parts.worker.join(signal)
+    return startConsumer({ ...parts, queue, handlers, options }, signal)
+  }
+
+  async function stopOne({ joining }: Entry, times: Partial<StopTimes> | undefined): Promise<number> {
+    const consuming = await joining
+    await consuming.consumer.stop(times)
+    return consuming.deadlineAt
+  }
+
+  return {
+    async consume(queue, handlers, options) {
+      const { consumer, hasStarted, signal } = await begin(queue, handlers, options)
+      if (hasStarted) return consumer
+      await consumer.stopped
+      throw signal.aborted ? signal.reason : closedError()
+    },
+    async drain(queue, handlers, options) {
+      const { consumer, drained } = await begin(queue, handlers, options)
+      await drained(options.until)
+      return consumer.stop()
+    },
+    get isEmpty() {
+      return entries.size === 0
+    },
+    get isAnyPresent() {
+      return present.size > 0
+    },
+    async stop(times) {
+      const all = [...entries.values()]
+      for (const { consuming, abort } of all) if (consuming === null) abort()
+      // One that is aborted while it joins has no deadline of its own.
+      const ends = all.map((entry) => stopOne(entry, times).catch(() => Number.NEGATIVE_INFINITY))
+      return Math.max(Number.NEGATIVE_INFINITY, ...(await Promise.all(ends)))
+    },
+  }
+}

@@ -6,7 +6,7 @@ import { signal, type TestDatabase } from '../support/database.js'
 import { test } from '../support/gates.js'
 import { startProxy } from '../support/proxy.js'
 import { archivedRows, fullRows } from '../support/rows.js'
-import { untilSoundAsleep } from '../support/sleepers.js'
+import { untilAwake, untilSoundAsleep } from '../support/sleepers.js'
 import {
   aborted,
   fence,
@@ -54,7 +54,7 @@ test('interleaving: a handler that throws because its worker was given up is int
   const failed = db.collect(bugle, 'job:failed')
   const begun = signal()
   const ranAgain = signal()
-  const consumer = await bugle.consume('q', async (job, ctx) => {
+  const consumer = await bugle.consume('q', async (_job, ctx) => {
     if (ctx.workerId !== former) return ranAgain.resolve()
     begun.resolve()
     throw await aborted(ctx)
@@ -63,7 +63,8 @@ test('interleaving: a handler that throws because its worker was given up is int
   const id = await bugle.put('q', null, { maxAttempts: 1 })
   await begun.promise
   await giveUp(db, former)
-  expect(await interrupted.next()).toMatchObject({ id, attempt: 1, workerId: former, reason: 'LEASE_LOST' })
+  const told = await Promise.race([interrupted.next(), failed.next()])
+  expect(told).toMatchObject({ id, attempt: 1, workerId: former, reason: 'LEASE_LOST' })
   await ranAgain.promise
   expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0, interrupted: 1 })
   expect(failed.all).toEqual([])
@@ -107,11 +108,12 @@ for (const how of ['stop', 'close'] as const) {
     const consumer = await bugle.consume('q', () => {})
     // Without K nothing is sent before the leave's own first statement, a heartbeat.
     await consumer.pause()
+    await untilAwake(db, 'q')
     await fence(db)
-    const end = how === 'stop' ? consumer.stop : bugle.close
+    const end: (times?: typeof byForce) => Promise<unknown> = how === 'stop' ? consumer.stop : bugle.close
     proxy.silence()
     const leaves = proxy.untilSent(bugle.workerId)
-    const first: Promise<unknown> = end()
+    const first = end()
     await leaves
     expect(await isPending(first)).toBe(true)
     const { tookMs } = await timed(() => end(byForce))

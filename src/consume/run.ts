@@ -55,7 +55,9 @@ export function createRun(parts: RunParts): RunJob {
     const { claimed } = run
     const { id, attempt } = claimed.job
     const about = aboutJob(claimed)
-    if (events.has('job:started')) events.emit('job:started', { ...about, waitMs: claimed.waitMs })
+    // One that is aborted already is only brought to its end.
+    if (run.reason === null && events.has('job:started'))
+      events.emit('job:started', { ...about, waitMs: claimed.waitMs })
     const ack = createAck(claimed)
     const startedAt = performance.now()
     const { job, decision } = await attemptAndDecide(run, ack).catch((error) => ({

@@ -196,6 +196,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       // Whoever sleeps must notice that its K is void, and, when it can, take it again.
       onLost: () => {
         presence.disturbed()
+        rescue.disturbed()
         raiseAll()
       },
       onRegained: () => {

@@ -32,6 +32,8 @@ export interface Rescue {
   start(): void
   /** A heartbeat was answered. `isBack`: after one that was not, or after a loss of the control session. */
   look(look: Look, isBack: boolean): void
+  /** A session of ours was lost: perhaps everybody's was, and with it every lock. */
+  disturbed(): void
   /** Resolves when nothing is in flight any more. */
   stop(): Promise<void>
 }
@@ -66,7 +68,7 @@ export function createRescue(options: RescueOptions): Rescue {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
   let isJudging = false
-  /** How often we have come back after having been away. */
+  /** How often we have been away, or come back: a look of before says nothing after it. */
   let returns = 0
   let isCollecting = false
   let stopped = true
@@ -96,9 +98,8 @@ export function createRescue(options: RescueOptions): Rescue {
     return running
   }
 
-  async function judge(suspects: readonly OtherWorker[], look: Look): Promise<void> {
+  async function judge(suspects: readonly OtherWorker[], look: Look, asked: number): Promise<void> {
     const ids = `{${suspects.map(({ id }) => id).join()}}`
-    const asked = returns
     const holders = await database.query<{ id: string; pid: number }>('presence_holders', [ids])
     // An answer of after a restart says nothing of those whose locks were held before it.
     if (asked !== returns) return
@@ -177,9 +178,13 @@ export function createRescue(options: RescueOptions): Rescue {
       // Each look judges by itself: one that is missed while the former is at work is followed by the next.
       if (suspects.length === 0 || isJudging || stopped) return
       isJudging = true
-      void inTurn(() => judge(suspects, look)).finally(() => {
+      const asked = returns
+      void inTurn(() => judge(suspects, look, asked)).finally(() => {
         isJudging = false
       })
+    },
+    disturbed() {
+      returns += 1
     },
     async stop() {
       stopped = true

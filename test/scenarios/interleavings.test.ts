@@ -23,7 +23,7 @@ import {
 
 const byForce = { graceMs: 0, abortMs: 0 } as const
 /** A first stop would take as long as its statements wait for answers: seconds. */
-const byForceMs = 1_500
+const byForceMs = 3_000
 
 test('interleaving: a claim that is answered after its worker was given up is given back, and its job runs under the new id only', async ({
   db,

@@ -28,8 +28,11 @@ import {
 } from '../support/stopping.js'
 
 const nothing: StopReport = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
-/** What a stop may take beyond graceMs + abortMs. */
-const marginMs = 1_000
+/**
+ * What a stop may take beyond graceMs + abortMs: a second, when it is looked at closely (BUGLE_TEST_STOPS=50, on a machine that has
+ * nothing else to do). Beside other tests on two cores only that it does not wait for what never comes.
+ */
+const marginMs = process.env.BUGLE_TEST_STOPS ? 1_000 : 5_000
 
 const abortable = {
   'E1 a handler in an abortable sleep': (ctx: { signal: AbortSignal }) =>
@@ -749,7 +752,7 @@ const stopWays: Record<string, (proxied: Proxied, stop: () => Promise<StopReport
 
 for (const [fault, { what, strike }] of Object.entries(faults)) {
   for (const [way, act] of Object.entries(stopWays)) {
-    test(`E10 ${way} with ${fault}: ends within graceMs + abortMs + 1 s, ${stops} times out of ${stops}`, {
+    test(`E10 ${way} with ${fault}: ends within graceMs + abortMs + ${marginMs / 1_000} s, ${stops} times out of ${stops}`, {
       timeout: 60_000 + stops * 5_000,
     }, async ({ db }) => {
       const took: number[] = []

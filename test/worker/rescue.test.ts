@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { StatementName } from '../../src/database/statements.js'
 import type { Look, OtherWorker } from '../../src/worker/observations.js'
 import { createRescue } from '../../src/worker/rescue.js'
@@ -10,11 +10,13 @@ const other: OtherWorker = { id: '2', seenAt: 'then', rescueAfterMs: 1_000, hung
 function underTest() {
   const asked = signal()
   const holders = signal<never[]>()
+  const collected = signal<never[]>()
   const sent: StatementName[] = []
   const rescue = createRescue({
     database: {
       async query<Row>(name: StatementName): Promise<Row[]> {
         sent.push(name)
+        if (name === 'rescue') return collected.promise
         if (name !== 'presence_holders') return []
         asked.resolve()
         return holders.promise
@@ -29,7 +31,14 @@ function underTest() {
     const seen: Look = { others: [other], sentAt: ms, answeredAt: ms + 1 }
     rescue.look(seen, isBack)
   }
-  return { rescue, sent, look, asked: asked.promise, answer: () => holders.resolve([]) }
+  return {
+    rescue,
+    sent,
+    look,
+    asked: asked.promise,
+    answer: () => holders.resolve([]),
+    collect: () => collected.resolve([]),
+  }
 }
 
 test('one that has not been seen for its word, and whose lock nobody holds, is buried', async () => {
@@ -54,4 +63,21 @@ test('an answer that comes after a return of ours buries nobody: a restart has f
   answer()
   await rescue.stop()
   expect(sent).toEqual(['presence_holders'])
+})
+
+test('a verdict that has waited for a collect, and for a return of ours meanwhile, is not asked for any more', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { rescue, sent, look, answer, collect } = underTest()
+  rescue.start()
+  look(0)
+  await vi.advanceTimersByTimeAsync(1_500)
+  expect(sent).toEqual(['rescue'])
+  look(1_500)
+  look(2_000, true)
+  answer()
+  collect()
+  await vi.advanceTimersByTimeAsync(10)
+  await rescue.stop()
+  expect(sent).not.toContain('worker_bury')
 })

@@ -211,6 +211,12 @@ export function resolveStopTimes(options: Partial<StopTimes> = {}, defaults: Sto
 export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown> {
   /** Handlers at once in this process. @defaultValue 10 */
   readonly concurrency?: number
+  /**
+   * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only while
+   * handlers are shorter than a round trip to the database, and no more than a few milliseconds of work.
+   * @defaultValue 'earned'
+   */
+  readonly prefetch?: number | 'earned'
   /** 'explicit': a handler must return an outcome; anything else is a reject. @defaultValue 'implicit' */
   readonly outcome?: 'implicit' | 'explicit'
   /**
@@ -248,6 +254,7 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
 
 export const consumerDefaults = {
   concurrency: 10,
+  prefetch: 'earned',
   outcome: 'implicit',
   unknownKinds: 'leave',
   withoutFlags: [],
@@ -257,6 +264,7 @@ export const consumerDefaults = {
 
 export interface ConsumerOptions extends StopTimes {
   readonly concurrency: number
+  readonly prefetch: number | 'earned'
   readonly outcome: 'implicit' | 'explicit'
   readonly retryStrategy: RetryStrategy
   readonly onFailed: ((job: Job, error: Error) => unknown) | undefined
@@ -305,6 +313,7 @@ export function resolveConsumerOptions(
   return Object.freeze({
     // A claim takes as many rows as there are free slots; more than this in one statement gains nothing.
     concurrency: wholeNumber('concurrency', given.concurrency, { min: 1, max: 1_000 }),
+    prefetch: given.prefetch === 'earned' ? 'earned' : wholeNumber('prefetch', given.prefetch, { min: 0, max: 10_000 }),
     outcome: oneOf('outcome', given.outcome, ['implicit', 'explicit']),
     retryStrategy: given.retryStrategy === undefined ? defaultRetryStrategy : retryStrategyOption(given.retryStrategy),
     onFailed:

@@ -107,6 +107,7 @@ test('the defaults are those that are documented', () => {
   })
   expect(consumerDefaults).toEqual({
     concurrency: 10,
+    prefetch: 'earned',
     outcome: 'implicit',
     unknownKinds: 'leave',
     withoutFlags: [],

@@ -10,8 +10,8 @@ import type { ClaimedJob } from './claim.js'
  * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.
  */
 export interface Runs {
-  /** @returns the run, which has not begun */
-  add(claimed: ClaimedJob): Run
+  /** @returns the runs, which have not begun */
+  add(claimed: readonly ClaimedJob[]): Run[]
   remove(run: Run): void
   knows(id: string, lease: string): boolean
   readonly size: number
@@ -26,9 +26,12 @@ export function createRuns(parts: RunHooks): Runs {
   let awaitingEmpty: (() => void)[] = []
   return {
     add(claimed) {
-      const run = new Run(claimed, parts)
-      runs.set(keyOf(claimed.job.id, claimed.lease), run)
-      return run
+      const claimedAt = parts.now()
+      return claimed.map((one) => {
+        const run = new Run(one, claimedAt, parts)
+        runs.set(keyOf(one.job.id, one.lease), run)
+        return run
+      })
     },
     remove({ claimed }) {
       runs.delete(keyOf(claimed.job.id, claimed.lease))
@@ -80,10 +83,15 @@ export class Run {
   #timeout: NodeJS.Timeout | undefined
   #stuck: NodeJS.Timeout | undefined
 
-  constructor(claimed: ClaimedJob, parts: RunHooks) {
+  constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks) {
     this.claimed = claimed
-    this.claimedAt = parts.now()
+    this.claimedAt = claimedAt
     this.#parts = parts
+  }
+
+  /** Of the job, before this run. */
+  get crashes(): number {
+    return this.claimed.job.crashes
   }
 
   get signal(): AbortSignal {

@@ -29,19 +29,29 @@ interface ClaimRow {
   readonly crashes: number
   readonly priority: number
   readonly key: string | null
-  readonly flags: string | null
+  readonly flags: string[] | null
   readonly maxAttempts: number | null
   readonly timeoutMs: number | null
   readonly progress: unknown
+  /** Seconds since 1970. */
   readonly createdAt: number
-  readonly runAt: number
-  readonly waitMs: number
-  readonly xmin: string
-  readonly target: string
-  readonly leftBehind: boolean
-  readonly dueInMs: number | null
-  readonly tooManyDue: boolean
-  readonly paused: boolean
+  /** null: as createdAt. */
+  readonly runAt: number | null
+  readonly signs: Signs | null
+}
+
+/** As the statement builds them. */
+interface Signs {
+  readonly claimed_at: number
+  readonly missed: readonly Answer[] | null
+  readonly short: null | {
+    readonly xmin: string
+    readonly target: string
+    readonly left_behind: boolean
+    readonly due_in_ms: number | null
+    readonly too_many_due: boolean
+    readonly paused: boolean
+  }
 }
 
 /** Which of a queue's jobs a consumer takes. */
@@ -55,34 +65,52 @@ export interface Choice {
 export type Claimed = ClaimAnswer<ClaimedJob> & ClaimOfDue
 
 /**
- * Claim up to `limit` jobs of one queue: ready ones, and while there are too few, scheduled ones that are due.
+ * Claim up to `limit` jobs of one queue: ready ones, and while there are too few, scheduled ones that are due. And settle
+ * `acks` in the same statement.
  *
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
  *
- * @returns 0 to `limit` jobs, `attempt` and lease already raised; and the signs that the sleep protocol reads
+ * @param acks - plain acks of the same worker id
+ * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and the acks
+ *   that did not match
  * @see sql/statements/claim.sql
  * @see sql/statements/claim_kinds.sql
  */
-export async function claimJobs(database: Database, choice: Choice, limit: number, workerId: string): Promise<Claimed> {
+export async function claimJobs(
+  database: Database,
+  choice: Choice,
+  limit: number,
+  workerId: string,
+  acks: readonly Fence[],
+): Promise<{ claimed: Claimed; missed: Answers }> {
   const { queue, kinds } = choice
   const statement = kinds === null ? 'claim' : 'claim_kinds'
-  const rows = await database.query<ClaimRow>(statement, [queue, limit, workerId, ...arraysOf(choice)])
-  const last = rows.at(-1)
-  // A short answer ends with a row that is no job.
-  const signs = last?.id === null ? last : undefined
-  const jobs = inClaimOrder(signs ? rows.slice(0, -1) : rows).map((row) => toClaimedJob(queue, row, workerId))
+  const rows = await database.query<ClaimRow>(statement, [
+    queue,
+    limit,
+    workerId,
+    ...arraysOf(choice),
+    ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
+  ])
+  const signs = rows.pop()?.signs
+  if (signs == null) throw new Error('a claim ended without its signs')
+  const { short } = signs
+  const jobs = inClaimOrder(rows).map((row) => toClaimedJob(queue, row, workerId, signs.claimed_at))
   return {
-    asked: limit,
-    found: jobs.length,
-    jobs,
-    // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
-    leftBehind: signs?.leftBehind === true || signs?.tooManyDue === true,
-    xmin: BigInt(signs?.xmin ?? 0),
-    target: BigInt(signs?.target ?? 0),
-    dueInMs: signs?.dueInMs ?? null,
-    tooManyDue: signs?.tooManyDue ?? false,
-    paused: signs?.paused ?? false,
+    claimed: {
+      asked: limit,
+      found: jobs.length,
+      jobs,
+      // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
+      leftBehind: short?.left_behind === true || short?.too_many_due === true,
+      xmin: BigInt(short?.xmin ?? 0),
+      target: BigInt(short?.target ?? 0),
+      dueInMs: short?.due_in_ms ?? null,
+      tooManyDue: short?.too_many_due ?? false,
+      paused: short?.paused ?? false,
+    },
+    missed: signs.missed ?? [],
   }
 }
 
@@ -110,7 +138,8 @@ function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
 
 const noFlags: readonly string[] = Object.freeze([])
 
-function toClaimedJob(queue: string, row: ClaimRow, workerId: string): ClaimedJob {
+function toClaimedJob(queue: string, row: ClaimRow, workerId: string, claimedAt: number): ClaimedJob {
+  const { createdAt, runAt } = row
   return {
     job: Object.freeze({
       id: row.id ?? '',
@@ -122,16 +151,21 @@ function toClaimedJob(queue: string, row: ClaimRow, workerId: string): ClaimedJo
       crashes: row.crashes,
       priority: row.priority,
       key: row.key,
-      flags: row.flags === null ? noFlags : Object.freeze(JSON.parse(row.flags) as string[]),
+      flags: row.flags === null ? noFlags : Object.freeze(row.flags),
       progress: row.progress,
-      createdAt: new Date(row.createdAt),
-      runAt: new Date(row.runAt),
+      createdAt: toDate(createdAt),
+      runAt: toDate(runAt ?? createdAt),
     }),
     lease: row.lease,
     workerId,
     timeoutMs: row.timeoutMs,
-    waitMs: row.waitMs,
+    waitMs: Math.max(0, claimedAt - Math.max(createdAt, runAt ?? createdAt)) * 1e3,
   }
+}
+
+/** To whole microseconds first, which is what was stored: a sum of binary fractions may lie just below. */
+function toDate(seconds: number): Date {
+  return new Date(Math.round(seconds * 1e6) / 1e3)
 }
 
 /**
@@ -161,13 +195,13 @@ export async function writeOutcomes(query: Query, batch: readonly Written[]): Pr
   const [first] = batch
   if (first === undefined) return []
   if (first.ending.is === 'acked') {
-    const leases = batch.map(({ lease }) => lease)
-    return query<Answer>('settle', [first.workerId, numberArray(batch.map(({ id }) => id)), numberArray(leases)])
+    return query<Answer>('settle', [first.workerId, ...fencesOf(batch)])
   }
   return query<Answer>('settle_other', [first.workerId, `[${batch.map(outcomeText).join(',')}]`])
 }
 
 type Written = Pick<Settlement, 'id' | 'lease' | 'workerId' | 'ending'>
+type Fence = Pick<Settlement, 'id' | 'lease'>
 
 /**
  * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while its lease
@@ -199,7 +233,7 @@ export async function ackInTransaction(
   const send = inTransaction(tx)
   const missed =
     result === null
-      ? await send(statements.settle, [workerId, numberArray([id]), numberArray([lease])])
+      ? await send(statements.settle, [workerId, ...fencesOf([{ id, lease }])])
       : await send(statements.settle_other, [
           workerId,
           `[${outcomeText({ id, lease, workerId, ending: { is: 'archived', result } })}]`,
@@ -224,6 +258,20 @@ function outcomeText({ id, lease, ending }: Written): string {
     case 'acked':
       throw new Error('a plain ack has a statement of its own')
   }
+}
+
+/** Ids and leases, as two arrays in the order of ids: the statements find a lease by halves. */
+function fencesOf(fences: readonly Fence[]): [ids: string, leases: string] {
+  const sorted = fences.every(({ id }, index) => index === 0 || isLess(fences[index - 1]?.id ?? '', id))
+    ? fences
+    : fences.toSorted((one, other) => (isLess(one.id, other.id) ? -1 : 1))
+  return [numberArray(sorted.map(({ id }) => id)), numberArray(sorted.map(({ lease }) => lease))]
+}
+
+function isLess(one: string, other: string): boolean {
+  // Ids are positive, unless somebody has inserted another by hand.
+  if (one.startsWith('-') || other.startsWith('-')) return BigInt(one) < BigInt(other)
+  return one.length === other.length ? one < other : one.length < other.length
 }
 
 // Of decimal strings only, so nothing needs quoting.

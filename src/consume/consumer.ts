@@ -1,9 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import createDebug from 'debug'
-import PQueue from 'p-queue'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
-import { toError } from '../errors.js'
+import { databaseFault, toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
@@ -12,15 +10,15 @@ import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
 import { givenBack } from './decision.js'
-import { createDispatcher } from './dispatcher.js'
+import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
 import type { Handlers } from './handlers.js'
+import { createLookAhead } from './look-ahead.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRun } from './run.js'
-import { createSettler } from './settler.js'
+import { type Carried, createSettler, mostAtOnce } from './settler.js'
+import { createSlots } from './slots.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
-
-const log = createDebug('bugle:consumer')
 
 /** How often a drain that waits for scheduled jobs looks whether there are any left. */
 const scheduledLookMs = 1_000
@@ -30,7 +28,7 @@ export interface Consumer extends AsyncDisposable {
   readonly queue: string
   readonly isRunning: boolean
   readonly isPaused: boolean
-  /** Jobs whose handler runs, or whose outcome is not durable yet. */
+  /** Slots that are taken: by a handler that runs, or by an outcome that is not durable yet. */
   readonly activeJobs: number
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
@@ -92,15 +90,16 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const { queue, handlers, options, bugle, payloads, database, worker, events, random } = parts
   const { concurrency } = options
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
-  const slots = new PQueue({ concurrency })
   const now = (): number => performance.now()
   const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
   let claimingSince: number | null = null
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
-  const activeJobs = (): number => slots.pending + slots.size
+  const activeJobs = (): number => Math.min(runs.size - slots.held, concurrency)
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
+
+  const lookAhead = createLookAhead(options.prefetch, now)
 
   const runs = createRuns({
     now,
@@ -113,6 +112,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
+    isHeld: () => dispatcher.isAboutToClaim,
     onError: claimError,
     random,
   })
@@ -125,12 +125,82 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     payloads,
     settler,
     ackInTransaction: (tx, claimed, result) => ackInTransaction(database, tx, claimed, result),
+    onEnded: lookAhead.ended,
     onSettled: (run, end) => {
       if (end !== 'other') counts[end] += 1
-      runs.remove(run)
+      forget(run)
     },
     events,
   })
+
+  const slots = createSlots<Run>({
+    concurrency,
+    run: async (run) => {
+      // Given up while its claim was on its way, or it was held: others may have it. The new id explains no such row.
+      if (run.claimed.workerId !== worker.id) return giveBack([run])
+      await runJob(run)
+      // Of a plain ack, the next claim may count on its slot.
+      dispatcher.slotFreed()
+    },
+    giveBack,
+    onImpatience: lookAhead.lost,
+    gate: worker,
+    patienceMs: lookAhead.patienceMs,
+    onFree: () => dispatcher.slotFreed(),
+    now,
+  })
+
+  function forget(run: Run): void {
+    runs.remove(run)
+    dispatcher.slotFreed()
+  }
+
+  /**
+   * Free slots and look-ahead, less what was claimed and not settled. Acks that wait go with the claim itself: they count as
+   * settled, so that a slot is not empty for a round trip longer than need be.
+   */
+  function wanted(): number {
+    const taken = runs.size - Math.min(settler.waitingAcks, mostAtOnce)
+    const free = concurrency - taken
+    return Math.max(free, Math.min(free + lookAhead.jobs, mostAtOnce))
+  }
+
+  async function claim(limit: number): Promise<ClaimAnswer<Run>> {
+    const workerId = worker.id
+    const carried = settler.carry(workerId)
+    if (carried === null) return send(limit, workerId, [])
+    try {
+      return await send(limit, workerId, carried.acks, carried.arrived)
+    } catch (error) {
+      carried.failed(error)
+      const fault = databaseFault(error)
+      if (fault === 'down' || fault === 'unknown') throw error
+      // It may be the acks' fault. They go alone now, and whatever is wrong with claims shows without them.
+      return send(limit, workerId, [])
+    }
+  }
+
+  async function send(
+    limit: number,
+    workerId: string,
+    acks: Carried['acks'],
+    arrived?: Carried['arrived'],
+  ): Promise<ClaimAnswer<Run>> {
+    const sentAt = now()
+    claimingSince = sentAt
+    try {
+      const { claimed, missed } = await claimJobs(database, choice, limit, workerId, acks)
+      arrived?.(missed)
+      if (!claimed.paused) due.claimed(claimed)
+      lookAhead.answered(
+        now() - sentAt,
+        claimed.jobs.some(({ job }) => job.crashes > 0),
+      )
+      return { ...claimed, jobs: runs.add(claimed.jobs) }
+    } finally {
+      claimingSince = null
+    }
+  }
 
   const due = createDueTimer({
     isWaiting: () => dispatcher.isWaiting,
@@ -141,28 +211,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   })
 
   const dispatcher = createDispatcher<Run>({
-    claim: async (limit) => {
-      claimingSince = now()
-      try {
-        const answer = await claimJobs(database, choice, limit, worker.id)
-        if (!answer.paused) due.claimed(answer)
-        return { ...answer, jobs: answer.jobs.map(runs.add) }
-      } finally {
-        claimingSince = null
-      }
-    },
-    start: (run) => {
-      // Given up while its claim was on its way, or it waited to begin: others may have it. The new id explains no such row.
-      if (run.claimed.workerId !== worker.id) return giveBack([run])
-      // The slot is free again when the outcome is durable: until then the job counts as ours.
-      slots
-        .add(() => runJob(run))
-        .catch((error) => log('%s: %s', run.claimed.job.id, error.message))
-        .finally(dispatcher.slotFreed)
-    },
+    claim,
+    start: slots.start,
     giveBack,
     gate: worker,
-    freeSlots: () => concurrency - activeJobs(),
+    wanted,
+    onRest: settler.flush,
     lock: parts.listens
       ? {
           holds: () => lock?.holds() ?? false,
@@ -228,17 +282,21 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       }
       void settler.settle(outcome).then(({ is }) => {
         if (is === 'durable') counts.released += 1
-        runs.remove(run)
+        forget(run)
       })
     }
   }
 
+  const runsOver = (): Promise<unknown> => Promise.all([runs.empty(), slots.onIdle()])
   let isLeaving = false
 
   const machine = createStop({
-    endClaiming: () => Promise.all([dispatcher.stop(), due.stop()]),
+    endClaiming: () => {
+      giveBack(slots.takeBack())
+      return Promise.all([dispatcher.stop(), due.stop()])
+    },
     // Its hooks too, `onFailed` above all, belong to a run.
-    runsOver: () => Promise.all([runs.empty(), slots.onIdle()]),
+    runsOver,
     abortRuns: () => abort(() => true, 'SHUTDOWN', 'its consumer stops'),
     onRequest: (graceMs, forced) => events.emit('consumer:stopping', { queue, graceMs, forced }),
     now,
@@ -290,10 +348,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function quiet(orPaused?: 'orPaused'): Promise<void> {
     do {
       await dispatcher.seenEmpty(orPaused)
-      await slots.onIdle()
+      await runsOver()
       if (machine.isStopping) return
       await dispatcher.seenEmpty(orPaused)
-    } while (activeJobs() > 0)
+    } while (runs.size > 0)
   }
 
   async function drained(until: 'ready' | 'scheduled'): Promise<void> {
@@ -323,7 +381,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     stopped,
     stop: async (given) => stop(given),
-    pause: dispatcher.pause,
+    pause: async () => {
+      giveBack(slots.takeBack())
+      await dispatcher.pause()
+      // What the last claim brought, and there is no slot for.
+      await nextTurn()
+      giveBack(slots.takeBack())
+    },
     resume: dispatcher.resume,
     idle: () => Promise.race([quiet(), stopped.then(() => {})]),
     async [Symbol.asyncDispose]() {

@@ -32,16 +32,17 @@ export interface DecisionParts {
 }
 
 /**
- * Never rejects, whatever the callbacks do.
+ * Never throws or rejects, whatever the callbacks do.
  *
+ * @returns a promise only where a retry strategy is asked
  * @param aborted - why the handler's signal was aborted before it ended, if it was
  */
-export async function decide(
+export function decide(
   parts: DecisionParts,
   job: Job,
   outcome: Outcome,
   aborted: AbortReason | null = null,
-): Promise<Decision> {
+): Decision | Promise<Decision> {
   if (aborted !== null) {
     const { code } = aborted
     const threw = outcome.type === 'error'
@@ -56,7 +57,7 @@ export async function decide(
   switch (outcome.type) {
     case 'ack':
       // What is not kept need not be storable: a handler may return its library's whole answer.
-      if (parts.keep === 'failed') return { is: 'acked', keptResult: null }
+      if (parts.keep === 'failed') return plainlyAcked
       return stored(() => ({ is: 'acked', keptResult: parts.encode('result', outcome.result ?? null) }))
     case 'partial': {
       const { progress, delayMs } = outcome
@@ -72,6 +73,10 @@ export async function decide(
       return again(parts, job, toError(outcome.error))
   }
 }
+
+/** The commonest decision, and what is written for it, are made once. */
+const plainlyAcked: Decision = Object.freeze({ is: 'acked', keptResult: null })
+const plainAck: Ending = Object.freeze({ is: 'acked' })
 
 /** The abort as the run's error; what the handler threw is its cause, unless that is the abort itself. */
 function because(aborted: AbortReason, thrown: unknown): BugleError {
@@ -128,7 +133,7 @@ function messageOf(reason: unknown): string {
 export function endingOf(decision: Decision, attempt: number): Ending {
   switch (decision.is) {
     case 'acked':
-      return decision.keptResult === null ? { is: 'acked' } : { is: 'archived', result: decision.keptResult }
+      return decision.keptResult === null ? plainAck : { is: 'archived', result: decision.keptResult }
     case 'failed':
       return { is: 'failed', error: storedFailure(decision.error, decision.cause, attempt) }
     case 'retrying': {

@@ -9,13 +9,16 @@ import { type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sle
 const log = createDebug('bugle:dispatcher')
 
 /**
- * When to claim, and how many: one loop a queue, which claims for all free slots at once.
+ * When to claim: one loop a queue, which claims at once for all free slots, and for what may be held beyond them.
  *
  * - One flag, `raised`. Whoever knows a reason to claim raises it; it is cleared *before* a claim is sent, so a
  *   notification that lands during the claim leaves it up, and one more claim follows.
  * - One claim in flight: a second one would find the first one's rows locked, and prove nothing.
- * - A claim asks for as many jobs as there are free slots. Without a free slot the loop holds no K, so that writers
- *   are silent, and waits for a slot.
+ * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the loop
+ *   holds no K, so that writers are silent, and waits for a slot.
+ * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and only
+ *   then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin: the
+ *   server works while handlers do.
  * - What comes after a claim, the sleep protocol decides.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
@@ -27,8 +30,10 @@ const log = createDebug('bugle:dispatcher')
 export interface Dispatcher {
   /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
-  /** A slot is free again. */
+  /** A job may be wanted again: a slot is free, or will be with the next claim. */
   slotFreed(): void
+  /** A claim is in flight, or will be sent in this turn of the event loop or the next: acks had better go with it. */
+  readonly isAboutToClaim: boolean
   /** A notification named this queue. */
   notified(): void
   /** Whether it waits for a wake-up: then, and only then, a sweep is of use to it. */
@@ -68,11 +73,14 @@ export interface Gate {
 
 export interface DispatcherParts<Job> {
   readonly claim: (limit: number) => Promise<ClaimAnswer<Job>>
-  readonly start: (job: Job) => void
+  readonly start: (jobs: readonly Job[]) => void
   /** Jobs that were claimed and shall not run: the consumer has stopped meanwhile. */
   readonly giveBack: (jobs: readonly Job[]) => void
   readonly gate: Gate
-  readonly freeSlots: () => number
+  /** How many jobs the next claim should ask for; what was claimed counts from its answer on. 0 or less: none. */
+  readonly wanted: () => number
+  /** No claim is about to be sent any more: what waited for one need not wait. */
+  readonly onRest: () => void
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
   /** Whether it may leave a wake-up to others that sleep: not if it takes jobs that they do not. */
@@ -107,6 +115,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   /** Resolves the pauses that wait for the claim in flight. */
   const awaitingPark: (() => void)[] = []
   let isWaiting = false
+  let isClaiming = false
+  let isAwaitingSlot = false
   let errors = 0
   let takeNotBefore = 0
   let told: UnprotectedReason | null = null
@@ -123,16 +133,16 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     while (!stopping) {
       if (!mayClaim()) {
         lock?.release()
+        parts.onRest()
         for (const tell of awaitingPark.splice(0)) tell()
         await gateOpened()
         step = claimNow
         continue
       }
-      if (parts.freeSlots() <= 0) {
+      if (parts.wanted() <= 0) {
         lock?.release()
+        parts.onRest()
         await slotFreed()
-        // Outcomes become durable together, and so do their slots become free: one claim for all of them.
-        await nextTurn()
         step = claimNow
         continue
       }
@@ -169,37 +179,51 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   async function claim(): Promise<Step> {
-    // The loop looks again before anything else.
-    if (stopping || !mayClaim()) return claimNow
-    // Before the claim: what lands during it must leave the flag up.
-    raised = false
-    const toTell = awaitingEmpty
-    awaitingEmpty = []
-    const asked = parts.freeSlots()
-    let answer: ClaimAnswer<Job>
-    try {
-      answer = await parts.claim(asked)
-    } catch (error) {
-      awaitingEmpty.push(...toTell)
-      return failed(error)
+    let begin = (): void => {}
+    for (;;) {
+      const asked = parts.wanted()
+      // The loop looks again before anything else.
+      if (stopping || !mayClaim() || asked <= 0) {
+        begin()
+        parts.onRest()
+        return claimNow
+      }
+      // Before the claim: what lands during it must leave the flag up.
+      raised = false
+      const toTell = awaitingEmpty
+      awaitingEmpty = []
+      isClaiming = true
+      const answering = parts.claim(asked)
+      begin()
+      let answer: ClaimAnswer<Job>
+      try {
+        answer = await answering
+      } catch (error) {
+        awaitingEmpty.push(...toTell)
+        return failed(error)
+      } finally {
+        isClaiming = false
+      }
+      errors = 0
+      if (log.enabled) log('claimed %d of %d', answer.found, answer.asked)
+      const { jobs } = answer
+      begin = () => {
+        begin = () => {}
+        if (stopping) parts.giveBack(jobs)
+        else if (jobs.length > 0) parts.start(jobs)
+      }
+      first.resolve()
+      const isEmpty = answer.found < answer.asked && !answer.leftBehind && !answer.paused
+      for (const awaiting of toTell) {
+        if (isEmpty || (answer.paused && awaiting.orPaused)) awaiting.tell()
+        else awaitingEmpty.push(awaiting)
+      }
+      const step = answer.paused ? null : protocol.claimed(answer, holds())
+      if (step === claimNow) continue
+      begin()
+      parts.onRest()
+      return step ?? waitForResume()
     }
-    errors = 0
-    if (log.enabled) log('claimed %d of %d', answer.found, answer.asked)
-    await begin(answer.jobs)
-    first.resolve()
-    const isEmpty = answer.found < answer.asked && !answer.leftBehind && !answer.paused
-    for (const awaiting of toTell) {
-      if (isEmpty || (answer.paused && awaiting.orPaused)) awaiting.tell()
-      else awaitingEmpty.push(awaiting)
-    }
-    if (answer.paused) return waitForResume()
-    return protocol.claimed(answer, holds())
-  }
-
-  async function begin(jobs: readonly Job[]): Promise<void> {
-    while (jobs.length > 0 && !stopping && !parts.gate.isOpen) await gateOpened()
-    if (stopping) parts.giveBack(jobs)
-    else for (const job of jobs) parts.start(job)
   }
 
   async function waitForResume(): Promise<Step> {
@@ -236,6 +260,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   function failed(error: unknown): Step {
+    parts.onRest()
     parts.onError(toError(error))
     errors += 1
     const inMs = Math.min(50 * 2 ** errors, 2_000) * (0.5 + random())
@@ -273,10 +298,14 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   /** One promise at a time, and none that lives on: this runs with every batch of jobs. */
-  function slotFreed(): Promise<void> {
-    return new Promise((resolve) => {
+  async function slotFreed(): Promise<void> {
+    isAwaitingSlot = true
+    await new Promise<void>((resolve) => {
       wakeSlot = resolve
     })
+    // Handlers that end in the same turn of the event loop free their slots together: one claim for all of them.
+    await nextTurn()
+    isAwaitingSlot = false
   }
 
   function mayClaim(): boolean {
@@ -301,6 +330,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   return {
     raise,
     slotFreed: () => wakeSlot(),
+    get isAboutToClaim() {
+      return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
+    },
     notified() {
       protocol.notified()
       raise()
@@ -342,6 +374,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     firstClaim: first.promise,
     async stop() {
       stopping = true
+      parts.onRest()
       wakeSlot()
       wakeGate()
       wake()

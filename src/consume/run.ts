@@ -10,7 +10,7 @@ import type { Run } from './active-runs.js'
 import type { ClaimedJob } from './claim.js'
 import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
 import { runAttempt } from './runner.js'
-import type { Settled, Settler } from './settler.js'
+import type { Settled, Settlement, Settler } from './settler.js'
 
 const log = createDebug('bugle:run')
 
@@ -18,7 +18,12 @@ const log = createDebug('bugle:run')
  * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted (middleware,
  * handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
  *
+ * Resolves when its slot is free: after all of that, hooks included; but after a plain ack, which has no hooks, already when the
+ * handler has ended. That ack is written with the next claim, and the consumer counts it until then.
+ *
  * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+ *
+ * The common way, a handler without schema, codec and middleware that returns, makes no promise but the handler's own.
  */
 export type RunJob = (run: Run) => Promise<void>
 
@@ -35,6 +40,8 @@ export interface RunParts {
   readonly settler: Settler
   /** The fenced ack in the caller's transaction; `result` as JSON text for the archive. */
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
+  /** The handler has ended, after so many ms. */
+  readonly onEnded: (runMs: number) => void
   /** Its outcome is durable, or will never be; not waited for is what is told of it. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
@@ -53,45 +60,58 @@ export function createRun(parts: RunParts): RunJob {
 
   async function runJob(run: Run): Promise<void> {
     const { claimed } = run
-    const { id, attempt } = claimed.job
-    const about = aboutJob(claimed)
     // One that is aborted already is only brought to its end.
     if (run.reason === null && events.has('job:started'))
-      events.emit('job:started', { ...about, waitMs: claimed.waitMs })
+      events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
     const ack = createAck(claimed)
     const startedAt = performance.now()
-    const { job, decision } = await attemptAndDecide(run, ack).catch((error) => ({
-      // Nothing that is known: an error so hostile that looking at it throws. A slot and a job must not be lost by it.
-      job: claimed.job,
-      decision: { is: 'failed', error: toError(error), cause: 'invalid' } as const,
-    }))
-    const runMs = performance.now() - startedAt
-    const settled = await settler.settle({
-      id,
-      lease: claimed.lease,
-      workerId: claimed.workerId,
-      attempt,
-      ending: endingOf(decision, attempt),
-      ackedInTransaction: ack.wasGiven(),
-    })
-    parts.onSettled(run, endOf(decision, settled))
-    await tell(about, job, decision, settled, runMs, run)
-  }
-
-  async function attemptAndDecide(run: Run, ack: Ack): Promise<{ job: Job; decision: Decision }> {
-    const { claimed } = run
-    let { job } = claimed
+    let job = claimed.job
+    let decision: Decision
     try {
-      // No await where there is nothing to prepare: most jobs have neither schema nor codec.
+      // No await where there is nothing to wait for: it would cost more than most of what is done here.
       const prepared = payloads.prepare(job)
       job = prepared instanceof Promise ? await prepared : prepared
+      const handler = parts.handlerFor(job.kind)
+      // Aborted while it was prepared, or waited to begin: then it does not begin.
+      if (run.reason !== null) decision = { is: 'interrupted' }
+      else if (handler === undefined) decision = noHandler(job)
+      else {
+        const attempted = attempt(run, handler, job, ack)
+        const outcome = attempted instanceof Promise ? await attempted : attempted
+        run.end()
+        const decided = decide(decisionParts, job, ack.wasGiven() ? unlessCommitted(outcome) : outcome, run.reason)
+        decision = decided instanceof Promise ? await decided : decided
+      }
     } catch (error) {
-      return { job, decision: { is: 'failed', error: toError(error), cause: 'invalid' } }
+      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws: a slot
+      // and a job must not be lost by it.
+      decision = { is: 'failed', error: toError(error), cause: 'invalid' }
     }
-    // Aborted while it was prepared, or waited to begin: then it does not begin.
-    if (run.reason !== null) return { job, decision: { is: 'interrupted' } }
-    const handler = parts.handlerFor(job.kind)
-    if (handler === undefined) return { job, decision: noHandler(job) }
+    const runMs = performance.now() - startedAt
+    parts.onEnded(runMs)
+    const ending = endingOf(decision, claimed.job.attempt)
+    const settlement: Settlement = {
+      id: claimed.job.id,
+      lease: claimed.lease,
+      workerId: claimed.workerId,
+      attempt: claimed.job.attempt,
+      ending,
+      ackedInTransaction: ack.wasGiven(),
+    }
+    if (ending.is === 'acked') {
+      settler.ack(settlement, (settled) => {
+        parts.onSettled(run, endOf(decision, settled))
+        if (settled.is !== 'durable' || events.has('job:acked')) void tell(job, decision, settled, runMs, run)
+      })
+    } else {
+      const settled = await settler.settle(settlement)
+      parts.onSettled(run, endOf(decision, settled))
+      await tell(job, decision, settled, runMs, run)
+    }
+  }
+
+  function attempt(run: Run, handler: JobHandler<Job>, job: Job, ack: Ack): Outcome | Promise<Outcome> {
+    const { claimed } = run
     const context: JobContext = {
       workerId: claimed.workerId,
       get signal() {
@@ -102,10 +122,7 @@ export function createRun(parts: RunParts): RunJob {
       ack: ack.give,
     }
     run.begin(claimed.timeoutMs ?? options.timeoutMs)
-    const outcome = await runAttempt({ handler, middleware: options.middleware, mode: options.outcome }, job, context)
-    run.end()
-    const ended = ack.wasGiven() ? unlessCommitted(outcome) : outcome
-    return { job, decision: await decide(decisionParts, job, ended, run.reason) }
+    return runAttempt({ handler, middleware: options.middleware, mode: options.outcome }, job, context)
   }
 
   function createAck(claimed: ClaimedJob): Ack {
@@ -120,14 +137,8 @@ export function createRun(parts: RunParts): RunJob {
     }
   }
 
-  async function tell(
-    about: JobEvent,
-    job: Job,
-    decision: Decision,
-    settled: Settled,
-    runMs: number,
-    run: Run,
-  ): Promise<void> {
+  async function tell(job: Job, decision: Decision, settled: Settled, runMs: number, run: Run): Promise<void> {
+    const about = aboutJob(run.claimed)
     switch (settled.is) {
       case 'stale':
         log('%s: its outcome %s came too late', about.id, decision.is)
@@ -146,7 +157,7 @@ export function createRun(parts: RunParts): RunJob {
     }
     switch (decision.is) {
       case 'acked':
-        if (events.has('job:acked')) events.emit('job:acked', { ...about, runMs })
+        events.emit('job:acked', { ...about, runMs })
         return
       case 'failed':
         return tellFailed(about, job, decision.error, decision.cause)

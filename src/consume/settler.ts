@@ -9,12 +9,18 @@ const log = createDebug('bugle:settler')
 /**
  * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
  *
- * One statement is in flight at a time; outcomes that come meanwhile gather and go with the next. So none waits when
- * idle, and many share a commit when busy.
+ * There are two lines, for plain acks, nearly all there are, and for all others: the statement of the former deletes by two
+ * arrays. Of each line one statement is in flight at a time; outcomes that come meanwhile gather and go with the next. So
+ * none waits when idle, and many share a commit when busy.
+ *
+ * Acks travel with claims: while a claim is in flight or about to be sent (`isHeld`), they wait for the next one, which
+ * takes them along (`carry`) and saves a statement and a commit. They wait for nothing else: whoever ends the hold says so
+ * (`flush`), and they go alone. After a claim that carried them has failed they go alone as well, never with another
+ * claim: what is the claim's fault must not stop acks, nor theirs claims.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
  * - the statement failed and was rolled back: it is sent again after a pause;
- * - its answer was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
+ * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
  *   the first one, if we would have removed it; so was one that is not running under our lease, if we would have kept it:
  *   the lease changes with every claim and every rescue, so nobody has had the job since;
  * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
@@ -32,13 +38,25 @@ const log = createDebug('bugle:settler')
  *   that is not committed yet, a key that an open transaction has put), or a batch is too much for one statement: when the
  *   server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round after round, on
  *   one connection at most, until each is through; all others go on meanwhile.
- *
- * Plain acks, nearly all there are, have a statement of their own that deletes by two arrays; they do not wait for the
- * others, nor the others for them, longer than a statement.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
   settle(settlement: Settlement): Promise<Settled>
+  /** The same for plain acks: a callback, since there is one of it a job. It must not throw. */
+  ack(settlement: Settlement, done: (settled: Settled) => void): void
+  /** Acks that are not on their way. */
+  readonly waitingAcks: number
+  /** Acks for a claim to take along, of that worker; null: none waits. */
+  carry(workerId: string): Carried | null
+  /** What held acks back is over. */
+  flush(): void
+}
+
+/** Acks on their way with a claim. One of the two must follow. */
+export interface Carried {
+  readonly acks: readonly Settlement[]
+  arrived(missed: Answers): void
+  failed(error: unknown): void
 }
 
 export interface Settlement {
@@ -112,13 +130,18 @@ export interface SettlerParts {
    * @throws BugleError `CLOSED`: it will never be written; any other failure is tried again
    */
   readonly write: (batch: readonly Settlement[]) => Promise<Answers>
+  /** Whether a claim is about to take acks along. */
+  readonly isHeld: () => boolean
   /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
   readonly onError: (error: Error) => void
   readonly random: () => number
 }
 
-/** The statement looks each id up in the list of them: its cost grows with the square, from here on noticeably. */
-const mostAtOnce = 250
+/**
+ * Of one statement. More gains little (`npm run bench -- throughput`), and each is time in which the server's other
+ * statements, and this process's other work, wait.
+ */
+export const mostAtOnce = 250
 /** Of results, progress and errors in one statement, in UTF-16 units: the list is read again for each of them. */
 const mostCharsAtOnce = 1_000_000
 const durable: Settled = { is: 'durable', runAt: null }
@@ -129,46 +152,49 @@ interface Pending {
   readonly done: (settled: Settled) => void
 }
 
-export function createSettler({ write, onError, random }: SettlerParts): Settler {
-  let pending: Pending[] = []
-  let flushing = false
+export function createSettler({ write, isHeld, onError, random }: SettlerParts): Settler {
+  const acks = createLine(isHeld)
+  const others = createLine(() => false)
   let aside: { readonly outcome: Pending; readonly answerLost: boolean }[] = []
   let goingOneByOne = false
 
-  async function flush(): Promise<void> {
-    if (flushing) return
-    flushing = true
-    while (pending.length > 0) {
-      // Handlers that end in the same turn of the event loop share a statement.
-      await nextTurn()
-      const batch = takeBatch()
-      await settleAll(batch, false)
+  function createLine(isLineHeld: () => boolean) {
+    let pending: Pending[] = []
+    let isFlushing = false
+    return {
+      get length() {
+        return pending.length
+      },
+      push(outcome: Pending): void {
+        pending.push(outcome)
+        void this.flush()
+      },
+      async flush(): Promise<void> {
+        if (isFlushing) return
+        isFlushing = true
+        while (pending.length > 0 && !isLineHeld()) {
+          // Handlers that end in the same turn of the event loop share a statement.
+          await nextTurn()
+          if (!isLineHeld()) await settleAll(this.take(), false)
+        }
+        isFlushing = false
+      },
+      take(): Pending[] {
+        const [batch, later] = firstBatch(pending)
+        pending = later
+        return batch
+      },
+      /** @returns whether all that is left is of that worker */
+      moveOthersOf(workerId: string, line: { push(outcome: Pending): void }): void {
+        if (pending.every(({ settlement }) => settlement.workerId === workerId)) return
+        for (const outcome of pending) if (outcome.settlement.workerId !== workerId) line.push(outcome)
+        pending = pending.filter(({ settlement }) => settlement.workerId === workerId)
+      },
     }
-    flushing = false
-  }
-
-  function takeBatch(): Pending[] {
-    const ids = new Set<string>()
-    const batch: Pending[] = []
-    const later: Pending[] = []
-    const first = pending[0]
-    let chars = 0
-    for (const outcome of pending) {
-      const { id, ending } = outcome.settlement
-      const isFull = batch.length === mostAtOnce || (batch.length > 0 && chars + charsOf(ending) > mostCharsAtOnce)
-      if (isFull || ids.has(id) || !goTogether(outcome, first)) {
-        later.push(outcome)
-      } else {
-        batch.push(outcome)
-        chars += charsOf(ending)
-      }
-      ids.add(id)
-    }
-    pending = later
-    return batch
   }
 
   async function settleAll(all: readonly Pending[], answerWasLost: boolean): Promise<void> {
+    if (all.length === 0) return
     let batch = all
     let answerLost = answerWasLost
     for (let tries = 1; ; tries += 1) {
@@ -236,11 +262,54 @@ export function createSettler({ write, onError, random }: SettlerParts): Settler
   return {
     settle(settlement) {
       return new Promise((done) => {
-        pending.push({ settlement, refusedBy: null, done })
-        void flush()
+        const line = settlement.ending.is === 'acked' ? acks : others
+        line.push({ settlement, refusedBy: null, done })
       })
     },
+    ack(settlement, done) {
+      acks.push({ settlement, refusedBy: null, done })
+    },
+    get waitingAcks() {
+      return acks.length
+    },
+    carry(workerId) {
+      // Of a worker that was given up: a claim is made under the new id. They go alone.
+      acks.moveOthersOf(workerId, others)
+      if (acks.length === 0) return null
+      const batch = acks.take()
+      return {
+        acks: batch.map(({ settlement }) => settlement),
+        arrived(missed) {
+          const outdated = batch.filter((outcome) => isOutdated(outcome, missed))
+          tell(outdated.length === 0 ? batch : batch.filter((outcome) => !outdated.includes(outcome)), missed, false)
+          void settleAll(outdated, false)
+        },
+        failed: (error) => void settleAll(batch, databaseFault(error) === 'unknown'),
+      }
+    },
+    flush: () => void acks.flush(),
   }
+}
+
+/** The first of them that can go in one statement, and the others. */
+function firstBatch(pending: readonly Pending[]): [batch: Pending[], later: Pending[]] {
+  const ids = new Set<string>()
+  const batch: Pending[] = []
+  const later: Pending[] = []
+  const first = pending[0]
+  let chars = 0
+  for (const outcome of pending) {
+    const { id, ending } = outcome.settlement
+    const isFull = batch.length === mostAtOnce || (batch.length > 0 && chars + charsOf(ending) > mostCharsAtOnce)
+    if (isFull || ids.has(id) || !goTogether(outcome, first)) {
+      later.push(outcome)
+    } else {
+      batch.push(outcome)
+      chars += charsOf(ending)
+    }
+    ids.add(id)
+  }
+  return [batch, later]
 }
 
 function charsOf(ending: Ending): number {
@@ -283,6 +352,10 @@ function asFailure(pending: Pending, error: Error): Pending {
 }
 
 function tell(batch: readonly Pending[], answers: Answers, answerLost: boolean): void {
+  if (answers.length === 0 && batch.every(({ refusedBy }) => refusedBy === null)) {
+    for (const { done } of batch) done(durable)
+    return
+  }
   const rows = new Map(answers.map((row) => [row.id, row]))
   for (const { settlement, refusedBy, done } of batch) {
     const row = rows.get(settlement.id)

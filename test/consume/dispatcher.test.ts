@@ -20,10 +20,11 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       arrived.resolve()
       return answer.promise
     },
-    start: (job) => void started.push(job),
+    start: (jobs) => void started.push(...jobs),
     giveBack: (jobs) => void givenBack.push(...jobs),
     gate: { isOpen: true, opened: async () => {} },
-    freeSlots: () => 10,
+    wanted: () => 10,
+    onRest: () => {},
     lock: {
       holds: () => held,
       take: async () => {
@@ -154,34 +155,6 @@ test('while the gate is closed nothing is claimed and no lock held; what was rai
   await dispatcher.stop()
 })
 
-test('jobs of a claim that was in flight when the gate closed begin when it opens', async () => {
-  const { gate, close, open } = gateUnderTest()
-  const { dispatcher, claim, started, asked } = dispatcherUnderTest({ gate })
-  const first = await claim()
-  close()
-  first.answer(answer([1, 2]))
-  await settled()
-  expect(started).toEqual([])
-  open()
-  await settled()
-  expect(started).toEqual([1, 2])
-  expect(asked).toHaveLength(2)
-  const stopped = dispatcher.stop()
-  ;(await claim()).answer(answer([]))
-  await stopped
-})
-
-test('jobs that wait for the gate when the stop comes are given back', async () => {
-  const { gate, close } = gateUnderTest()
-  const { dispatcher, claim, started, givenBack } = dispatcherUnderTest({ gate })
-  const first = await claim()
-  close()
-  first.answer(answer([1, 2]))
-  await settled()
-  await dispatcher.stop()
-  expect([started, givenBack]).toEqual([[], [1, 2]])
-})
-
 test('paused in its sleep it gives the lock up and claims no more until it is resumed', async () => {
   const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
@@ -199,7 +172,7 @@ test('paused in its sleep it gives the lock up and claims no more until it is re
 
 test('a pause waits for the claim in flight, whose jobs begin; and without a free slot it comes at once', async () => {
   let free = 10
-  const { dispatcher, claim, started } = dispatcherUnderTest({ freeSlots: () => free })
+  const { dispatcher, claim, started } = dispatcherUnderTest({ wanted: () => free })
   const first = await claim()
   let isPaused = false
   const paused = dispatcher.pause().then(() => {

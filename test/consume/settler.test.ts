@@ -15,7 +15,10 @@ const durable: Settled = { is: 'durable', runAt: null }
 
 function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answers>) {
   const errors: Error[] = []
-  return { errors, settler: createSettler({ write, onError: (error) => errors.push(error), random: () => 0.5 }) }
+  return {
+    errors,
+    settler: createSettler({ write, isHeld: () => false, onError: (error) => errors.push(error), random: () => 0.5 }),
+  }
 }
 
 test('outcomes of two worker ids go in two statements: each is held against the id it was claimed under', async () => {

@@ -7,21 +7,31 @@ import { type TestDatabase, test } from '../support/database.js'
 const each = 100_000
 const claimed = 100
 
-// What is due, how much of it there is, and when the next is; each row that was taken; the worker's own.
-const claimIndexes = ['job_due', 'job_due', 'job_pkey', 'worker_pkey', 'queue_pkey', 'job_due'] as const
+// What is due, how much of it there is, and when the next is; each row that was taken; each ack's row, and again if it did
+// not match; the worker's own.
+const claimIndexes = [
+  'job_due',
+  'job_due',
+  'job_pkey',
+  'job_pkey',
+  'job_pkey',
+  'worker_pkey',
+  'queue_pkey',
+  'job_due',
+] as const
 
 /** The statements of which plans are promised: how each is called, and the indexes by which it finds rows, one a scan. */
 const calls = {
   // And the order of claiming, for what is taken and for what a short claim left behind.
   claim: {
     statement: 'claim',
-    values: `'emails', ${claimed}, 7, null, '{gpu}'`,
+    values: `'emails', ${claimed}, 7, null, '{gpu}', '{1}', '{1}'`,
     indexes: [...claimIndexes, 'job_ready', 'job_ready'],
   },
   // And the order of each kind, counted and then taken.
   claimKinds: {
     statement: 'claim_kinds',
-    values: `'emails', ${claimed}, 7, '{a,b}', '{gpu}'`,
+    values: `'emails', ${claimed}, 7, '{a,b}', '{gpu}', '{1}', '{1}'`,
     indexes: [...claimIndexes, 'job_kind', 'job_kind'],
   },
   settle: { statement: 'settle', values: `7, '{1}', '{1}'`, indexes: ['job_pkey', 'job_pkey'] },
@@ -87,12 +97,12 @@ test('claim cost: the same rows and at most 2.5 times the pages, whatever is aro
     select ${first} + n, (array['emails', 'media'])[1 + n % 2], case when n % 2 = 1 then (array['a', 'b'])[1 + n % 4 / 2] end, to_jsonb(n)
     from generate_series(0, ${2 * claimed - 1}) as n`
   const claims = {
-    'any kind': ['claim', `'emails', ${claimed}, 7, null, null`],
-    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, '{a,b}', null`],
-    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null`],
-    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, '{a,b}', null`],
-    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null`],
-    'of an empty queue, some kinds': ['claim_kinds', `'nothing', ${claimed}, 7, '{a,b}', null`],
+    'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, null`],
+    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, '{a,b}', null, null, null`],
+    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null, null, null`],
+    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, '{a,b}', null, null, null`],
+    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null, null, null`],
+    'of an empty queue, some kinds': ['claim_kinds', `'nothing', ${claimed}, 7, '{a,b}', null, null, null`],
   } as const
   const measure = async () => {
     const taken: Record<string, { ids: string[]; pages: number }> = {}
@@ -159,10 +169,11 @@ async function expectPlans(session: postgres.Sql): Promise<void> {
 }
 
 function conditionOf(index: string): RegExp {
-  if (index === 'queue_pkey') return /name = /
+  // A column of a domain is compared as its base type.
+  if (index === 'queue_pkey') return /name\)?(::text)? = /
   if (index.endsWith('_pkey')) return /id = /
   if (index === 'job_running') return /worker_id /
-  return index === 'job_kind' ? /queue = .*kind = / : /queue = /
+  return index === 'job_kind' ? /queue\)?(::text)? = .*kind\)?(::text)? = / : /queue\)?(::text)? = /
 }
 
 /** A claim and a settle of 100 jobs, really run, touch as many pages as 100 jobs need, however long the queue is. */
@@ -206,7 +217,7 @@ async function expectBoundedWork(db: TestDatabase, session: postgres.Sql): Promi
     ['claim', 'null'],
     ['claim_kinds', `'{a,b}'`],
   ] as const) {
-    const empty = await run(statement, `'nothing', ${claimed}, 7, ${kinds}, null`)
+    const empty = await run(statement, `'nothing', ${claimed}, 7, ${kinds}, null, null, null`)
     expect(pages(empty[0])).toBeLessThan(25)
   }
   const sweep = await run('sweep', `'["nothing", "emails"]'`)

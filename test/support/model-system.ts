@@ -76,6 +76,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
             return []
           }
         },
+        isHeld: () => false,
         onError: (error) => writeErrors.push(error),
         random: Math.random,
       })
@@ -96,7 +97,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   return {
     bugle,
     workerIds,
-    claim: (workerId, choice, limit) => claimJobs(database, choice, limit, workerId),
+    claim: async (workerId, choice, limit) => (await claimJobs(database, choice, limit, workerId, [])).claimed,
     promote: (queue, limit) => promoteJobs(database, queue, limit),
     async settle(workerId, runs) {
       const settled = await Promise.all(runs.map((run) => settle(workerId, run)))

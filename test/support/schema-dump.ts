@@ -37,6 +37,15 @@ const ours = `(select oid from pg_namespace where nspname = $1::text)`
 
 /** Each yields lines, in an order that depends on names and positions only. */
 const queries: Record<string, string> = {
+  domains: `
+    select concat_ws(' ', typname, format_type(typbasetype, typtypmod), collname, pg_get_constraintdef(pg_constraint.oid)) as line
+    from pg_type
+    left join pg_collation on pg_collation.oid = typcollation
+    left join pg_constraint on contypid = pg_type.oid
+    where typnamespace = ${ours}
+      and typtype = 'd'
+    order by 1`,
+
   relations: `
     select format('%s %s%s', kinds.name, relname, ' with (' || array_to_string(options, ', ') || ')') as line
     from pg_class

@@ -1,5 +1,17 @@
 -- The schema at step 2, from the catalogs.
 
+-- domains
+job_attempt integer CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
+job_crashes smallint CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
+job_flags text[] default CHECK ((array_position(VALUE, NULL::text) IS NULL))
+job_key text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
+job_kind text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
+job_lease bigint CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))
+job_limit integer CHECK ((VALUE > 0))
+job_moment timestamp with time zone CHECK (isfinite(VALUE))
+job_state text C CHECK ((VALUE = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
+queue_name text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
+
 -- relations
 sequence job_id_seq
 table archive
@@ -29,30 +41,30 @@ archive.timeout_ms integer
 archive.progress jsonb
 archive.result jsonb
 job.id bigint not null generated always as identity
-job.queue text collate "C" not null
-job.kind text collate "C"
+job.queue bugle.queue_name not null
+job.kind bugle.job_kind
 job.payload jsonb not null default 'null'::jsonb
-job.state text collate "C" not null default 'ready'::text
+job.state bugle.job_state not null default 'ready'::text
 job.priority smallint not null default 0
-job.run_at timestamp with time zone not null default now()
-job.attempt integer not null default 0
-job.lease bigint not null default 0
-job.crashes smallint not null default 0
+job.run_at bugle.job_moment not null default now()
+job.attempt bugle.job_attempt not null default 0
+job.lease bugle.job_lease not null default 0
+job.crashes bugle.job_crashes not null default 0
 job.worker_id bigint
 job.claimed_at timestamp with time zone
-job.created_at timestamp with time zone not null default now()
+job.created_at bugle.job_moment not null default now()
 job.finished_at timestamp with time zone
-job.key text collate "C"
-job.flags text[]
-job.max_attempts integer
-job.timeout_ms integer
+job.key bugle.job_key
+job.flags bugle.job_flags
+job.max_attempts bugle.job_limit
+job.timeout_ms bugle.job_limit
 job.cancel_requested_at timestamp with time zone
 job.progress jsonb
 job.last_error jsonb
 migration.number integer not null
 migration.name text not null
 migration.applied_at timestamp with time zone not null default now()
-queue.name text collate "C" not null
+queue.name bugle.queue_name not null
 queue.paused_at timestamp with time zone
 worker.id bigint not null
 worker.name text not null
@@ -66,49 +78,46 @@ worker.hung_after_ms integer not null default 300000
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
-bugle.job job_limits: CHECK ((((attempt >= 0) AND (attempt <= 1000000000)) AND ((lease >= 0) AND (lease <= '4611686018427387904'::bigint)) AND ((crashes >= 0) AND (crashes <= 32000)) AND (max_attempts > 0) AND (timeout_ms > 0)))
-bugle.job job_names: CHECK ((((char_length(kind) >= 1) AND (char_length(kind) <= 128)) AND ((char_length(key) >= 1) AND (char_length(key) <= 255)) AND (array_position(flags, NULL::text) IS NULL)))
-bugle.job job_owner: CHECK (((state = 'running'::text) = (worker_id IS NOT NULL)))
+bugle.job job_owner: CHECK ((((state)::text = 'running'::text) = (worker_id IS NOT NULL)))
 bugle.job job_pkey: PRIMARY KEY (id)
-bugle.job job_queue_name: CHECK (((char_length(queue) >= 1) AND (char_length(queue) <= 128)))
-bugle.job job_state: CHECK ((state = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
-bugle.job job_times: CHECK ((isfinite(run_at) AND isfinite(created_at)))
 bugle.migration migration_pkey: PRIMARY KEY (number)
-bugle.queue queue_name: CHECK (((char_length(name) >= 1) AND (char_length(name) <= 128)))
 bugle.queue queue_pkey: PRIMARY KEY (name)
 bugle.worker worker_pkey: PRIMARY KEY (id)
+- job_attempt_check: CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
+- job_crashes_check: CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
+- job_flags_check: CHECK ((array_position(VALUE, NULL::text) IS NULL))
+- job_key_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
+- job_kind_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
+- job_lease_check: CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))
+- job_limit_check: CHECK ((VALUE > 0))
+- job_moment_check: CHECK (isfinite(VALUE))
+- job_state_check: CHECK ((VALUE = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
+- queue_name_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 
 -- indexes
 CREATE INDEX archive_finished ON bugle.archive USING btree (finished_at, id)
 CREATE UNIQUE INDEX archive_pkey ON bugle.archive USING btree (id)
-CREATE INDEX job_due ON bugle.job USING btree (queue, run_at) WHERE (state = 'scheduled'::text)
-CREATE INDEX job_failed ON bugle.job USING btree (finished_at, id) WHERE (state = 'failed'::text)
-CREATE UNIQUE INDEX job_key ON bugle.job USING btree (queue, key) WHERE ((key IS NOT NULL) AND (state = ANY (ARRAY['ready'::text, 'scheduled'::text])))
-CREATE INDEX job_kind ON bugle.job USING btree (queue, kind, priority DESC, id) WHERE ((state = 'ready'::text) AND (kind IS NOT NULL))
+CREATE INDEX job_due ON bugle.job USING btree (queue, run_at) WHERE ((state)::text = 'scheduled'::text)
+CREATE INDEX job_failed ON bugle.job USING btree (finished_at, id) WHERE ((state)::text = 'failed'::text)
+CREATE UNIQUE INDEX job_key ON bugle.job USING btree (queue, key) WHERE ((key IS NOT NULL) AND ((state)::text = ANY (ARRAY['ready'::text, 'scheduled'::text])))
+CREATE INDEX job_kind ON bugle.job USING btree (queue, kind, priority DESC, id) WHERE (((state)::text = 'ready'::text) AND (kind IS NOT NULL))
 CREATE UNIQUE INDEX job_pkey ON bugle.job USING btree (id)
-CREATE INDEX job_ready ON bugle.job USING btree (queue, priority DESC, id) WHERE (state = 'ready'::text)
-CREATE INDEX job_running ON bugle.job USING btree (worker_id) WHERE (state = 'running'::text)
+CREATE INDEX job_ready ON bugle.job USING btree (queue, priority DESC, id) WHERE ((state)::text = 'ready'::text)
+CREATE INDEX job_running ON bugle.job USING btree (worker_id) WHERE ((state)::text = 'running'::text)
 CREATE UNIQUE INDEX migration_pkey ON bugle.migration USING btree (number)
 CREATE UNIQUE INDEX queue_pkey ON bugle.queue USING btree (name)
 CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 
 -- triggers
-CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'running'::text) AND (old.cancel_requested_at IS NULL) AND (new.cancel_requested_at IS NOT NULL))) EXECUTE FUNCTION bugle.tell_cancel()
-CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.key IS NOT NULL) AND (new.state = ANY (ARRAY['ready'::text, 'scheduled'::text])) AND (old.state <> ALL (ARRAY['ready'::text, 'scheduled'::text])))) EXECUTE FUNCTION bugle.free_key()
-CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.state = 'ready'::text) AND (new.run_at > clock_timestamp()))) EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN ((new.cancel_requested_at IS NOT NULL)) EXECUTE FUNCTION bugle.tell_cancel()
+CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.key IS NOT NULL)) EXECUTE FUNCTION bugle.free_key()
+CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.run_at)::timestamp with time zone > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
 CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW WHEN (
         CASE
-            WHEN ((new.state <> 'ready'::text) AND ((new.state <> 'scheduled'::text) OR (new.run_at > (clock_timestamp() + '00:01:00'::interval)))) THEN false
-            WHEN pg_try_advisory_lock((new.tableoid)::integer, hashtext(new.queue)) THEN (NOT pg_advisory_unlock((new.tableoid)::integer, hashtext(new.queue)))
+            WHEN pg_try_advisory_lock((new.tableoid)::integer, hashtext((new.queue)::text)) THEN (NOT pg_advisory_unlock((new.tableoid)::integer, hashtext((new.queue)::text)))
             ELSE true
         END) EXECUTE FUNCTION bugle.wake()
-CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at ON bugle.job FOR EACH ROW WHEN (
-        CASE
-            WHEN ((new.state <> 'ready'::text) AND ((new.state <> 'scheduled'::text) OR (new.run_at > (clock_timestamp() + '00:01:00'::interval)))) THEN false
-            WHEN ((old.state = new.state) AND (old.queue = new.queue) AND (NOT (old.kind IS DISTINCT FROM new.kind)) AND (NOT (old.flags IS DISTINCT FROM new.flags)) AND ((new.state = 'ready'::text) OR (old.run_at <= new.run_at))) THEN false
-            WHEN pg_try_advisory_lock((new.tableoid)::integer, hashtext(new.queue)) THEN (NOT pg_advisory_unlock((new.tableoid)::integer, hashtext(new.queue)))
-            ELSE true
-        END) EXECUTE FUNCTION bugle.wake()
+CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at ON bugle.job FOR EACH ROW WHEN (((new.state)::text <> 'running'::text)) EXECUTE FUNCTION bugle.wake_again()
 CREATE TRIGGER queue_delete AFTER DELETE ON bugle.queue FOR EACH ROW WHEN ((old.paused_at IS NOT NULL)) EXECUTE FUNCTION bugle.wake_queue()
 CREATE TRIGGER queue_resume AFTER UPDATE OF paused_at ON bugle.queue FOR EACH ROW WHEN (((old.paused_at IS NOT NULL) AND (new.paused_at IS NULL))) EXECUTE FUNCTION bugle.wake_queue()
 
@@ -154,7 +163,7 @@ end
 function free_key() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 begin
-  if exists (
+  if new.state in ('ready', 'scheduled') and old.state not in ('ready', 'scheduled') and exists (
     select
     from job
     where queue = new.queue
@@ -252,19 +261,46 @@ language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 function schedule() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
-  new.state := 'scheduled';
+  if new.state = 'ready' then
+    new.state := 'scheduled';
+  end if;
   return new;
 end
 function tell_cancel() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
-  perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+  if new.state = 'running' and old.cancel_requested_at is null then
+    perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+  end if;
   return null;
 end
 function wake() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
-  perform pg_notify('bugle_' || tg_relid, new.queue);
+  if new.state = 'ready'
+    or (new.state = 'scheduled' and new.run_at <= clock_timestamp() + interval '1 min')
+  then
+    perform pg_notify('bugle_' || tg_relid, new.queue);
+  end if;
+  return null;
+end
+function wake_again() returns trigger
+language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+begin
+  if (case
+    when new.state <> 'ready'
+      and (new.state <> 'scheduled' or new.run_at > clock_timestamp() + interval '1 min') then false
+    when old.state = new.state
+      and old.queue = new.queue
+      and old.kind is not distinct from new.kind
+      and old.flags is not distinct from new.flags
+      and (new.state = 'ready' or old.run_at <= new.run_at) then false
+    when pg_try_advisory_lock(new.tableoid::int, hashtext(new.queue))
+      then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
+    else true
+  end) then
+    perform pg_notify('bugle_' || tg_relid, new.queue);
+  end if;
   return null;
 end
 function wake_queue() returns trigger

@@ -1,0 +1,80 @@
+import type { ConsumerOptions } from '../options.js'
+import { mostAtOnce } from './settler.js'
+
+/**
+ * How many jobs a consumer may hold beyond its slots: claimed, and not begun.
+ *
+ * Where handlers are shorter than a database round trip, slots stand empty while the next claim is on its way. So more jobs
+ * are claimed than there are slots, as many as will have begun when that claim's answer comes. What is held here nobody
+ * else can run, so look-ahead is earned, anew with each claim's answer:
+ *
+ * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round trip.
+ *   None has ended: none is earned.
+ * - **Only by what was done.** As many jobs as have ended since the last answer in the time of two round trips: one for the
+ *   claim that is on its way, one for the jobs at hand. And never more than `mostMs` of work by the same measure, for round
+ *   trips grow with what is asked for, and with a busy event loop. It grows from claim to claim, since what is held lets more
+ *   jobs end in the time of a round trip; a queue with little to do never has any.
+ *
+ * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to be
+ * earned again.
+ *
+ * A number given as `prefetch` stands as it is, whatever handlers do, and however long a job is held.
+ *
+ * **Not beside a crash**, either way. A job that a process has died under may end this one too, and whatever is held then has
+ * a crash counted against it without having begun. So for some time after such a job was seen there is no look-ahead.
+ */
+export interface LookAhead {
+  /** Jobs that may be held now beyond the slots. */
+  readonly jobs: number
+  /** How long one may be held, in ms. */
+  readonly patienceMs: number
+  /** A handler has ended. */
+  ended(runMs: number): void
+  /** A claim was answered. `crashed`: one of its jobs has had a process die under it. */
+  answered(tripMs: number, crashed: boolean): void
+  /** What was held had to wait for too long. */
+  lost(): void
+}
+
+/** Work that is held, by the pace of late. */
+const mostMs = 10
+const patienceMs = 50
+const calmAfterCrashMs = 5_000
+
+export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () => number): LookAhead {
+  const isEarned = prefetch === 'earned'
+  let jobs = isEarned ? 0 : prefetch
+  let ended = 0
+  let endedMs = 0
+  let answeredAt = now()
+  let calmFrom = Number.NEGATIVE_INFINITY
+
+  function earned(tripMs: number, sinceMs: number): number {
+    const areShort = endedMs < ended * tripMs
+    if (!areShort) return 0
+    const perMs = ended / Math.max(sinceMs, 0.001)
+    return Math.min(Math.floor(perMs * Math.min(2 * tripMs, mostMs)), 2 * mostAtOnce)
+  }
+
+  return {
+    get jobs() {
+      return now() < calmFrom ? 0 : jobs
+    },
+    patienceMs: isEarned ? patienceMs : Number.POSITIVE_INFINITY,
+    ended(runMs) {
+      ended += 1
+      endedMs += runMs
+    },
+    answered(tripMs, crashed) {
+      const at = now()
+      if (crashed) calmFrom = at + calmAfterCrashMs
+      if (isEarned) jobs = earned(tripMs, at - answeredAt)
+      ended = 0
+      endedMs = 0
+      answeredAt = at
+    },
+    lost() {
+      if (isEarned) jobs = 0
+    },
+  }
+}

@@ -1,0 +1,167 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import createDebug from 'debug'
+import PQueue from 'p-queue'
+import { toError } from '../errors.js'
+import type { Gate } from './dispatcher.js'
+
+const log = createDebug('bugle:slots')
+
+/**
+ * The places where handlers run, `concurrency` of them, and the jobs that are held until one is free.
+ *
+ * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would cost
+ * more than a short handler does. Held jobs begin in the order in which they came.
+ *
+ * - None begins while the gate is closed; when it opens again, they do.
+ * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not keep
+ *   answers, timers and signals out.
+ * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
+ * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be counted
+ *   against a job that has not begun.
+ */
+export interface Slots<Job extends Held> {
+  /** Jobs that were claimed: they begin as soon as there are slots. */
+  start(jobs: readonly Job[]): void
+  /** Whatever is held, and has not begun: it never will. */
+  takeBack(): Job[]
+  /** How many have not begun. */
+  readonly held: number
+  /** Resolves when no slot is taken. */
+  onIdle(): Promise<void>
+}
+
+export interface Held {
+  /** performance.now() */
+  readonly claimedAt: number
+  readonly crashes: number
+}
+
+export interface SlotsParts<Job> {
+  readonly concurrency: number
+  /** Never rejects. Resolves when the slot is free for the next one. */
+  readonly run: (job: Job) => Promise<void>
+  readonly giveBack: (jobs: readonly Job[]) => void
+  /** What is held was given back, since no slot came free. */
+  readonly onImpatience: () => void
+  readonly gate: Gate
+  /** ms */
+  readonly patienceMs: number
+  /** A slot is free, and nothing is held. */
+  readonly onFree: () => void
+  readonly now: () => number
+}
+
+const sliceMs = 5
+
+export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
+  const { concurrency, gate, giveBack, patienceMs, now } = parts
+  const queue = new PQueue({ concurrency })
+  let held: Job[] = []
+  /** In `held`: those before it have begun. */
+  let next = 0
+  let sliceEndsAt = 0
+  let isAwaitingGate = false
+  let isWatching = false
+
+  async function runHeld(): Promise<void> {
+    for (let job = take(); job !== undefined; job = take()) {
+      await parts.run(job)
+      if (now() < sliceEndsAt) continue
+      await nextTurn()
+      sliceEndsAt = now() + sliceMs
+    }
+  }
+
+  function take(): Job | undefined {
+    const job = held[next]
+    if (job === undefined) return undefined
+    if (!gate.isOpen) {
+      void awaitGate()
+      return undefined
+    }
+    next += 1
+    if (next === held.length) takeBack()
+    return job
+  }
+
+  async function awaitGate(): Promise<void> {
+    if (isAwaitingGate) return
+    isAwaitingGate = true
+    while (!gate.isOpen && held.length > 0) {
+      await gate.opened()
+      // It is told of the worker's stop as well, and may have closed again.
+      if (!gate.isOpen) await sleep(10, undefined, { ref: false })
+    }
+    isAwaitingGate = false
+    begin()
+  }
+
+  function begin(): void {
+    sliceEndsAt = now() + sliceMs
+    for (let free = Math.min(freeSlots(), held.length - next); free > 0; free -= 1) {
+      queue
+        .add(runHeld)
+        .catch((error) => log('%s', toError(error).message))
+        .finally(parts.onFree)
+    }
+  }
+
+  function freeSlots(): number {
+    return concurrency - queue.pending - queue.size
+  }
+
+  function takeBack(): Job[] {
+    const taken = held.slice(next)
+    held = []
+    next = 0
+    return taken
+  }
+
+  /** One timer for all of them. */
+  function watch(): void {
+    const oldest = held[next]
+    if (isWatching || oldest === undefined || patienceMs === Number.POSITIVE_INFINITY) return
+    isWatching = true
+    const leftMs = oldest.claimedAt + patienceMs - now()
+    const inMs = leftMs > 0 ? Math.ceil(leftMs) : patienceMs
+    setTimeout(() => {
+      isWatching = false
+      const first = held[next]
+      // Who waits for the gate is not waiting for a slot.
+      if (first === undefined || !gate.isOpen || now() < first.claimedAt + patienceMs) return watch()
+      log('%d jobs were held for too long', held.length - next)
+      parts.onImpatience()
+      giveBack(takeBack())
+    }, inMs).unref()
+  }
+
+  function withoutCrashed(jobs: readonly Job[]): readonly Job[] {
+    let free = freeSlots() - (held.length - next)
+    if (jobs.length <= free || !jobs.some(({ crashes }) => crashes > 0)) return jobs
+    const kept: Job[] = []
+    const given: Job[] = []
+    for (const job of jobs) {
+      if (job.crashes === 0 || free > 0) kept.push(job)
+      else given.push(job)
+      free -= 1
+    }
+    giveBack(given)
+    return kept
+  }
+
+  return {
+    start(jobs) {
+      for (const job of withoutCrashed(jobs)) held.push(job)
+      // After what was asked for in this turn: the next claim goes out before handlers take the event loop.
+      process.nextTick(() => {
+        begin()
+        watch()
+      })
+    },
+    takeBack,
+    get held() {
+      return held.length - next
+    },
+    onIdle: () => queue.onIdle(),
+  }
+}

@@ -1,20 +1,21 @@
 -- claim_kinds: the claim of a consumer that serves some kinds only: what stands here takes the place of claim.sql's part
 --   between the marks, everything else is claim.sql's
--- $4 kinds as an array literal, not null
+-- $9 kinds as an array literal, not null
 -- plan: index job_kind, a probe for each kind; a sort of the first jobs of each
 -- In the order of claiming, how many jobs of each kind are among the first; then so many of each are taken.
 shares as materialized (
   select kind, count(*) as jobs
   from (
     select asked.kind
-    from unnest($4::text::text[]) as asked (kind),
+    from unnest($9::text::text[]) as asked (kind),
       lateral (
         select priority, id
         from :"schema".job
         where queue = $1::text
           and kind = asked.kind
           and state = 'ready'
-          and ($5::text is null or flags is null or not flags && $5::text::text[])
+          and id > $7::bigint
+          and ($4::text is null or flags is null or not flags && $4::text::text[])
         order by priority desc, id
         limit $2::int
       ) as waiting
@@ -32,7 +33,8 @@ picked as materialized (
       where queue = $1::text
         and kind = shares.kind
         and state = 'ready'
-        and ($5::text is null or flags is null or not flags && $5::text::text[])
+        and id > $7::bigint
+        and ($4::text is null or flags is null or not flags && $4::text::text[])
         and exists (select from present)
       order by priority desc, id
       limit shares.jobs

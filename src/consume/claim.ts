@@ -43,13 +43,13 @@ interface ClaimRow {
 /** As the statement builds them. */
 interface Signs {
   readonly claimed_at: number
-  readonly missed: readonly Answer[] | null
+  readonly took_ms: number
+  readonly acked: readonly string[] | null
   readonly short: null | {
     readonly xmin: string
     readonly target: string
     readonly left_behind: boolean
     readonly due_in_ms: number | null
-    readonly too_many_due: boolean
     readonly paused: boolean
   }
 }
@@ -62,18 +62,28 @@ export interface Choice {
   readonly withoutFlags: readonly string[]
 }
 
+/** What a claim is to do beside claiming. */
+export interface ClaimRequest {
+  /** Plain acks of the same worker id, to be settled with it. */
+  readonly acks: readonly Pick<Settlement, 'id' | 'lease'>[]
+  /** Look for ready jobs with a higher id only; null: for all. */
+  readonly from: string | null
+  /** Whether to look for jobs that were left behind. */
+  readonly proves: boolean
+}
+
+const lowestId = '-9223372036854775808'
+
 export type Claimed = ClaimAnswer<ClaimedJob> & ClaimOfDue
 
 /**
- * Claim up to `limit` jobs of one queue: ready ones, and while there are too few, scheduled ones that are due. And settle
- * `acks` in the same statement.
+ * Claim up to `limit` ready jobs of one queue; and settle acks in the same statement.
  *
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
  *
- * @param acks - plain acks of the same worker id
- * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and the acks
- *   that did not match
+ * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`: the
+ *   ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
  * @see sql/statements/claim.sql
  * @see sql/statements/claim_kinds.sql
  */
@@ -82,16 +92,20 @@ export async function claimJobs(
   choice: Choice,
   limit: number,
   workerId: string,
-  acks: readonly Fence[],
-): Promise<{ claimed: Claimed; missed: Answers }> {
+  { acks, from, proves }: ClaimRequest,
+): Promise<{ claimed: Claimed; acked: readonly string[] | null; tookMs: number }> {
   const { queue, kinds } = choice
   const statement = kinds === null ? 'claim' : 'claim_kinds'
   const rows = await database.query<ClaimRow>(statement, [
     queue,
     limit,
     workerId,
-    ...arraysOf(choice),
+    flagsOf(choice),
     ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
+    from ?? lowestId,
+    // As text: the drivers have no boolean parameters in common.
+    proves ? 'true' : 'false',
+    ...(kinds === null ? [] : [textArray(kinds)]),
   ])
   const signs = rows.pop()?.signs
   if (signs == null) throw new Error('a claim ended without its signs')
@@ -102,21 +116,20 @@ export async function claimJobs(
       asked: limit,
       found: jobs.length,
       jobs,
-      // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
-      leftBehind: short?.left_behind === true || short?.too_many_due === true,
+      leftBehind: short?.left_behind ?? false,
       xmin: BigInt(short?.xmin ?? 0),
       target: BigInt(short?.target ?? 0),
       dueInMs: short?.due_in_ms ?? null,
-      tooManyDue: short?.too_many_due ?? false,
       paused: short?.paused ?? false,
     },
-    missed: signs.missed ?? [],
+    acked: signs.acked,
+    tookMs: signs.took_ms,
   }
 }
 
-/** Kinds and flags as the statements take them. */
-function arraysOf({ kinds, withoutFlags }: Choice): [kinds: string | null, withoutFlags: string | null] {
-  return [kinds && textArray(kinds), withoutFlags.length === 0 ? null : textArray(withoutFlags)]
+/** As the statements take them. */
+function flagsOf({ withoutFlags }: Choice): string | null {
+  return withoutFlags.length === 0 ? null : textArray(withoutFlags)
 }
 
 /**
@@ -126,7 +139,11 @@ function arraysOf({ kinds, withoutFlags }: Choice): [kinds: string | null, witho
  * @see sql/statements/scheduled.sql
  */
 export async function nextScheduled(database: Database, choice: Choice): Promise<number | null> {
-  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [choice.queue, ...arraysOf(choice)])
+  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [
+    choice.queue,
+    choice.kinds && textArray(choice.kinds),
+    flagsOf(choice),
+  ])
   return row?.dueInMs ?? null
 }
 

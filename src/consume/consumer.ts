@@ -12,6 +12,7 @@ import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, w
 import { givenBack } from './decision.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
+import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
 import { createLookAhead } from './look-ahead.js'
 import type { StopReport } from './report.js'
@@ -20,6 +21,8 @@ import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
 
+/** Look-ahead from which on a second claim is worth its connection. */
+const leastToOverlap = 100
 /** How often a drain that waits for scheduled jobs looks whether there are any left. */
 const scheduledLookMs = 1_000
 
@@ -92,7 +95,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const now = (): number => performance.now()
   const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
-  let claimingSince: number | null = null
+  /** Of claims in flight, the oldest first. */
+  const claimsSentAt: number[] = []
+  /** How many jobs they ask for. */
+  let asking = 0
+  /** Acks that are on their way with them. */
+  let travelling = 0
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
@@ -100,6 +108,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
 
   const lookAhead = createLookAhead(options.prefetch, now)
+  const floor = createFloor(now)
 
   const runs = createRuns({
     now,
@@ -112,7 +121,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
-    isHeld: () => dispatcher.isAboutToClaim,
+    // Or will be, once the jobs at hand have run.
+    isHeld: () => dispatcher.isAboutToClaim || (slots.held > 0 && overlaps() && !machine.isStopping),
     onError: claimError,
     random,
   })
@@ -143,7 +153,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       dispatcher.slotFreed()
     },
     giveBack,
-    onImpatience: lookAhead.lost,
+    onImpatience() {
+      lookAhead.lost()
+      settler.flush()
+    },
     gate: worker,
     patienceMs: lookAhead.patienceMs,
     onFree: () => dispatcher.slotFreed(),
@@ -156,49 +169,63 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   }
 
   /**
-   * Free slots and look-ahead, less what was claimed and not settled. Acks that wait go with the claim itself: they count as
-   * settled, so that a slot is not empty for a round trip longer than need be.
+   * Free slots and look-ahead, less what was claimed and not settled, and what claims in flight ask for. Acks that wait, or
+   * travel with a claim, count as settled: a slot is not to be empty for a round trip longer than need be.
    */
   function wanted(): number {
-    const taken = runs.size - Math.min(settler.waitingAcks, mostAtOnce)
+    const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
-    return Math.max(free, Math.min(free + lookAhead.jobs, mostAtOnce))
+    const ahead = lookAhead.jobs
+    const jobs = Math.max(free, Math.min(free + ahead, mostAtOnce))
+    // With jobs at hand there is time for more to end: a few large claims cost less than many small ones.
+    return overlaps() && slots.held > 0 && jobs < ahead / 4 ? 0 : jobs
   }
 
-  async function claim(limit: number): Promise<ClaimAnswer<Run>> {
+  function overlaps(): boolean {
+    return lookAhead.jobs >= leastToOverlap
+  }
+
+  async function claim(limit: number, proves: boolean): Promise<ClaimAnswer<Run>> {
     const workerId = worker.id
     const carried = settler.carry(workerId)
-    if (carried === null) return send(limit, workerId, [])
+    if (carried === null) return send(limit, workerId, proves)
+    const { length } = carried.acks
+    travelling += length
     try {
-      return await send(limit, workerId, carried.acks, carried.arrived)
+      return await send(limit, workerId, proves, carried)
     } catch (error) {
       carried.failed(error)
       const fault = databaseFault(error)
       if (fault === 'down' || fault === 'unknown') throw error
-      // It may be the acks' fault. They go alone now, and whatever is wrong with claims shows without them.
-      return send(limit, workerId, [])
+    } finally {
+      travelling -= length
     }
+    // It may have been the acks' fault. They go alone now, and whatever is wrong with claims shows without them.
+    return send(limit, workerId, proves)
   }
 
-  async function send(
-    limit: number,
-    workerId: string,
-    acks: Carried['acks'],
-    arrived?: Carried['arrived'],
-  ): Promise<ClaimAnswer<Run>> {
+  async function send(limit: number, workerId: string, proves: boolean, carried?: Carried): Promise<ClaimAnswer<Run>> {
+    const from = floor.next(proves)
     const sentAt = now()
-    claimingSince = sentAt
+    claimsSentAt.push(sentAt)
+    asking += limit
     try {
-      const { claimed, missed } = await claimJobs(database, choice, limit, workerId, acks)
-      arrived?.(missed)
+      const request = { acks: carried?.acks ?? [], from, proves }
+      const { claimed, acked, tookMs } = await claimJobs(database, choice, limit, workerId, request)
+      carried?.arrived(acked)
+      const { jobs } = claimed
+      const tripMs = now() - sentAt
       if (!claimed.paused) due.claimed(claimed)
+      floor.answered({ from, tripMs, jobs, isFull: claimed.found === claimed.asked })
       lookAhead.answered(
-        now() - sentAt,
-        claimed.jobs.some(({ job }) => job.crashes > 0),
+        { tripMs, tookMs },
+        jobs.some(({ job }) => job.crashes > 0),
       )
-      return { ...claimed, jobs: runs.add(claimed.jobs) }
+      // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
+      return { ...claimed, leftBehind: claimed.leftBehind || due.isPromoting, jobs: runs.add(jobs) }
     } finally {
-      claimingSince = null
+      asking -= limit
+      claimsSentAt.splice(claimsSentAt.indexOf(sentAt), 1)
     }
   }
 
@@ -216,6 +243,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     giveBack,
     gate: worker,
     wanted,
+    overlaps,
     onRest: settler.flush,
     lock: parts.listens
       ? {
@@ -252,7 +280,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     knows: runs.knows,
     get claimingSince() {
-      return claimingSince
+      return claimsSentAt[0] ?? null
     },
     cancel(jobId: string) {
       abort((run) => run.claimed.job.id === jobId, 'CANCELLED', 'it was cancelled')
@@ -320,7 +348,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     signal.removeEventListener('abort', stopOnAbort)
     const abandoned = runs.all().map(({ claimed, claimedAt }) => ({ id: claimed.job.id, ageMs: now() - claimedAt }))
     // Whoever still runs needs the worker's presence until it has ended; so does a claim that may still take jobs.
-    if (abandoned.length === 0 && claimingSince === null) await leave()
+    if (abandoned.length === 0 && claimsSentAt.length === 0) await leave()
     else void dispatcher.stop().then(runs.empty).then(leave)
     const made: StopReport = Object.freeze({ ...counts, abandoned: Object.freeze(abandoned) })
     events.emit('consumer:stopped', { queue, report: made })
@@ -348,6 +376,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function quiet(orPaused?: 'orPaused'): Promise<void> {
     do {
       await dispatcher.seenEmpty(orPaused)
+      await dispatcher.settled
       await runsOver()
       if (machine.isStopping) return
       await dispatcher.seenEmpty(orPaused)

@@ -13,12 +13,15 @@ const log = createDebug('bugle:dispatcher')
  *
  * - One flag, `raised`. Whoever knows a reason to claim raises it; it is cleared *before* a claim is sent, so a
  *   notification that lands during the claim leaves it up, and one more claim follows.
- * - One claim in flight: a second one would find the first one's rows locked, and prove nothing.
+ * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But where there is much
+ *   look-ahead (`overlaps`), and claims come back full, a second one goes beside it, so that the server need not
+ *   wait while an answer is read here. It claims, and proves nothing: whether it is full or not, the loop goes on by its
+ *   own claims alone. What it has taken and not committed, those see as left behind.
  * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the loop
  *   holds no K, so that writers are silent, and waits for a slot.
  * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and only
- *   then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin: the
- *   server works while handlers do.
+ *   then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin (slots.ts):
+ *   the server works while handlers do.
  * - What comes after a claim, the sleep protocol decides.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
@@ -46,6 +49,8 @@ export interface Dispatcher {
    * @param orPaused - 'orPaused': or has found it paused
    */
   seenEmpty(orPaused?: 'orPaused'): Promise<void>
+  /** Resolves when what the claims beside the loop's have taken is known. */
+  readonly settled: Promise<void>
   /** The last claim found the queue paused. */
   readonly isQueuePaused: boolean
   /** Claim no more until `resume`. Resolves when no claim is in flight, and K is given up. */
@@ -72,13 +77,16 @@ export interface Gate {
 }
 
 export interface DispatcherParts<Job> {
-  readonly claim: (limit: number) => Promise<ClaimAnswer<Job>>
+  /** `proves`: whether it matters if ready jobs are left behind; otherwise `leftBehind` is false. */
+  readonly claim: (limit: number, proves: boolean) => Promise<ClaimAnswer<Job>>
   readonly start: (jobs: readonly Job[]) => void
   /** Jobs that were claimed and shall not run: the consumer has stopped meanwhile. */
   readonly giveBack: (jobs: readonly Job[]) => void
   readonly gate: Gate
-  /** How many jobs the next claim should ask for; what was claimed counts from its answer on. 0 or less: none. */
+  /** How many jobs the next claim should ask for, whatever is in flight. 0 or less: none. */
   readonly wanted: () => number
+  /** Whether a second claim may be in flight: one that only takes. */
+  readonly overlaps: () => boolean
   /** No claim is about to be sent any more: what waited for one need not wait. */
   readonly onRest: () => void
   /** The queue's sleep lock; null where nothing is listened to. */
@@ -116,6 +124,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const awaitingPark: (() => void)[] = []
   let isWaiting = false
   let isClaiming = false
+  let aside: Promise<void> | null = null
   let isAwaitingSlot = false
   let errors = 0
   let takeNotBefore = 0
@@ -134,6 +143,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       if (!mayClaim()) {
         lock?.release()
         parts.onRest()
+        await aside
         for (const tell of awaitingPark.splice(0)) tell()
         await gateOpened()
         step = claimNow
@@ -179,12 +189,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   async function claim(): Promise<Step> {
-    let begin = (): void => {}
     for (;;) {
       const asked = parts.wanted()
       // The loop looks again before anything else.
       if (stopping || !mayClaim() || asked <= 0) {
-        begin()
         parts.onRest()
         return claimNow
       }
@@ -192,11 +200,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       raised = false
       const toTell = awaitingEmpty
       awaitingEmpty = []
-      isClaiming = true
-      const answering = parts.claim(asked)
-      begin()
       let answer: ClaimAnswer<Job>
+      isClaiming = true
       try {
+        const answering = parts.claim(asked, holds() || toTell.length > 0)
+        claimAside()
         answer = await answering
       } catch (error) {
         awaitingEmpty.push(...toTell)
@@ -206,12 +214,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       }
       errors = 0
       if (log.enabled) log('claimed %d of %d', answer.found, answer.asked)
-      const { jobs } = answer
-      begin = () => {
-        begin = () => {}
-        if (stopping) parts.giveBack(jobs)
-        else if (jobs.length > 0) parts.start(jobs)
-      }
+      begin(answer.jobs)
       first.resolve()
       const isEmpty = answer.found < answer.asked && !answer.leftBehind && !answer.paused
       for (const awaiting of toTell) {
@@ -220,9 +223,38 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       }
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
-      begin()
       parts.onRest()
       return step ?? waitForResume()
+    }
+  }
+
+  function begin(jobs: readonly Job[]): void {
+    if (stopping) parts.giveBack(jobs)
+    else if (jobs.length > 0) parts.start(jobs)
+  }
+
+  /** Beside the loop's own claims, for as long as they come back full. */
+  function claimAside(): void {
+    if (aside === null && parts.overlaps()) {
+      aside = claimWhileFull().finally(() => {
+        aside = null
+      })
+    }
+  }
+
+  async function claimWhileFull(): Promise<void> {
+    for (let isFull = true; isFull && !stopping && mayClaim() && parts.overlaps(); ) {
+      const asked = parts.wanted()
+      if (asked <= 0) return
+      try {
+        const { jobs, found } = await parts.claim(asked, false)
+        begin(jobs)
+        isFull = found === asked
+      } catch (error) {
+        // Whatever it is, the loop's own claims meet it as well, and tell.
+        log('a claim aside failed: %s', toError(error).message)
+        return
+      }
     }
   }
 
@@ -371,6 +403,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     get isPaused() {
       return paused
     },
+    get settled() {
+      return aside ?? Promise.resolve()
+    },
     firstClaim: first.promise,
     async stop() {
       stopping = true
@@ -378,7 +413,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       wakeSlot()
       wakeGate()
       wake()
-      await running
+      await Promise.all([running, aside])
       lock?.release()
       for (const { tell } of awaitingEmpty.splice(0)) tell()
       for (const tell of awaitingPark.splice(0)) tell()

@@ -16,37 +16,34 @@ const log = createDebug('bugle:due')
  *   minute before it is due. (A transaction that schedules a row and stays open until less than half a minute before
  *   it is due can be late, by half a minute at most.)
  *
- * **When it is due,**
- * - and the consumer sleeps: it claims. A claim takes ready rows, and, if there are slots for all of them, scheduled ones
- *   that are due, without making them ready first: nobody is woken for a job that has its taker;
- * - and the consumer is busy, or due rows are left after its claim (more than it has slots, among which priority is to
- *   decide; kinds that it has no handler for; rows that somebody has locked): it promotes. Due rows become ready in claim order beside all others, and their
- *   trigger wakes whoever sleeps. Rows that are locked are tried again, after 5 ms, doubling to a second: most often
- *   another process has just claimed them.
+ * **When it is due,** the consumer promotes: due rows become ready, in claim order beside all others, and their trigger
+ * wakes whoever sleeps; the consumer itself is raised. It does so as well when a claim says that a row is due. Rows
+ * that are locked are tried again, after 5 ms, doubling to a second: most often another process has just promoted them.
  *
  * **While it is busy** claims are full and say nothing of scheduled rows, and its writers are silent. So within a second
  * of a full claim it promotes, whatever is known: a backlog must not keep due jobs of a higher priority out for ever.
  *
- * All processes of a queue set their timers for the same row. Claims skip locked rows, so one gets it and the others find
- * nothing.
+ * All processes of a queue set their timers for the same row. Promotions skip locked rows, so one of them promotes it.
+ * (Claims once took due rows themselves. That saved a round trip for a scheduled job, and cost all others a third
+ * of their claim.)
  */
 export interface DueTimer {
   /** Call with the answer of each claim. */
   claimed(answer: ClaimOfDue): void
   /** A sweep has seen when the nearest is due. */
   seen(dueInMs: number): void
+  /** Due rows are about to become ready. */
+  readonly isPromoting: boolean
   /** Resolves when no promotion is in flight. */
   stop(): Promise<void>
 }
 
-/** What a claim tells; one that was not short (found = asked) knows neither of the last two. */
+/** What a claim tells; one that was not short (found = asked) does not know the last. */
 export interface ClaimOfDue {
   readonly asked: number
   readonly found: number
-  /** Until the nearest that was not taken is due; 0 or less: it is; null: none is scheduled. */
+  /** Until the nearest is due; 0 or less: it is; null: none is scheduled. */
   readonly dueInMs: number | null
-  /** There were more due rows than slots, and so none was taken. */
-  readonly tooManyDue: boolean
 }
 
 export interface DueTimerParts {
@@ -96,10 +93,11 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
     if (dueInMs === null || dueInMs > 0) {
       isOverdue = false
       overdueWaitMs = overdueMs.least
-      setTimer(dueAt, onDue)
+      setTimer(dueAt, startPromoting)
     } else if (!isOverdue) {
       isOverdue = true
-      setTimer(now() + overdueWaitMs, startPromoting)
+      if (overdueWaitMs === overdueMs.least) startPromoting()
+      else setTimer(now() + overdueWaitMs, startPromoting)
     }
   }
 
@@ -110,11 +108,6 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
     const newer = claims === claimsBefore ? Number.POSITIVE_INFINITY : dueAt - now()
     const soonest = Math.min(newer, dueInMs ?? Number.POSITIVE_INFINITY)
     learn(soonest === Number.POSITIVE_INFINITY ? null : soonest)
-  }
-
-  function onDue(): void {
-    if (isWaiting()) wake()
-    else startPromoting()
   }
 
   function startPromoting(): void {
@@ -143,9 +136,8 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   }
 
   return {
-    claimed({ asked, found, dueInMs, tooManyDue }) {
+    claimed({ asked, found, dueInMs }) {
       claims += 1
-      if (tooManyDue) return startPromoting()
       if (found < asked) return learn(dueInMs)
       if (now() >= dueAt && !isOverdue) return startPromoting()
       if (firesAt > now() + busyLookMs) setTimer(now() + busyLookMs, startPromoting)
@@ -155,6 +147,9 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
       // Due, and not known to be: somebody's writes were silent. A claim finds out how it stands.
       if (dueInMs <= 0 && isWaiting()) wake()
       else if (at < dueAt) learn(dueInMs)
+    },
+    get isPromoting() {
+      return promoting !== null
     },
     async stop() {
       stopped = true

@@ -11,9 +11,11 @@ import { mostAtOnce } from './settler.js'
  * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round trip.
  *   None has ended: none is earned.
  * - **Only by what was done.** As many jobs as have ended since the last answer in the time of two round trips: one for the
- *   claim that is on its way, one for the jobs at hand. And never more than `mostMs` of work by the same measure, for round
- *   trips grow with what is asked for, and with a busy event loop. It grows from claim to claim, since what is held lets more
- *   jobs end in the time of a round trip; a queue with little to do never has any.
+ *   claim that is on its way, one for the jobs at hand. It grows from claim to claim, since what is held lets more jobs end
+ *   in the time of a round trip; a queue with little to do never has any.
+ *
+ * A round trip is measured here, but not as longer than twice the time that the server says it took, and a millisecond: handlers
+ * that compute keep the answer waiting, and shall not earn look-ahead by that.
  *
  * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to be
  * earned again.
@@ -31,13 +33,18 @@ export interface LookAhead {
   /** A handler has ended. */
   ended(runMs: number): void
   /** A claim was answered. `crashed`: one of its jobs has had a process die under it. */
-  answered(tripMs: number, crashed: boolean): void
+  answered(trip: Trip, crashed: boolean): void
   /** What was held had to wait for too long. */
   lost(): void
 }
 
-/** Work that is held, by the pace of late. */
-const mostMs = 10
+export interface Trip {
+  /** From sending a claim to its answer, here. */
+  readonly tripMs: number
+  /** Of it, the statement on the server. */
+  readonly tookMs: number
+}
+
 const patienceMs = 50
 const calmAfterCrashMs = 5_000
 
@@ -53,7 +60,7 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
     const areShort = endedMs < ended * tripMs
     if (!areShort) return 0
     const perMs = ended / Math.max(sinceMs, 0.001)
-    return Math.min(Math.floor(perMs * Math.min(2 * tripMs, mostMs)), 2 * mostAtOnce)
+    return Math.min(Math.floor(perMs * 2 * tripMs), 2 * mostAtOnce)
   }
 
   return {
@@ -65,8 +72,9 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
       ended += 1
       endedMs += runMs
     },
-    answered(tripMs, crashed) {
+    answered(trip, crashed) {
       const at = now()
+      const tripMs = Math.min(trip.tripMs, 2 * trip.tookMs + 1)
       if (crashed) calmFrom = at + calmAfterCrashMs
       if (isEarned) jobs = earned(tripMs, at - answeredAt)
       ended = 0

@@ -55,7 +55,8 @@ export interface Settler {
 /** Acks on their way with a claim. One of the two must follow. */
 export interface Carried {
   readonly acks: readonly Settlement[]
-  arrived(missed: Answers): void
+  /** `acked`: the ids of those that matched; null: all. The others go once more, alone, and hear why. */
+  arrived(acked: readonly string[] | null): void
   failed(error: unknown): void
 }
 
@@ -141,7 +142,7 @@ export interface SettlerParts {
  * Of one statement. More gains little (`npm run bench -- throughput`), and each is time in which the server's other
  * statements, and this process's other work, wait.
  */
-export const mostAtOnce = 250
+export const mostAtOnce = 500
 /** Of results, progress and errors in one statement, in UTF-16 units: the list is read again for each of them. */
 const mostCharsAtOnce = 1_000_000
 const durable: Settled = { is: 'durable', runAt: null }
@@ -279,10 +280,15 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
       const batch = acks.take()
       return {
         acks: batch.map(({ settlement }) => settlement),
-        arrived(missed) {
-          const outdated = batch.filter((outcome) => isOutdated(outcome, missed))
-          tell(outdated.length === 0 ? batch : batch.filter((outcome) => !outdated.includes(outcome)), missed, false)
-          void settleAll(outdated, false)
+        arrived(acked) {
+          if (acked === null) return tell(batch, [], false)
+          const ids = new Set(acked)
+          const matched = batch.filter(({ settlement }) => ids.has(settlement.id))
+          tell(matched, [], false)
+          void settleAll(
+            batch.filter((outcome) => !matched.includes(outcome)),
+            false,
+          )
         },
         failed: (error) => void settleAll(batch, databaseFault(error) === 'unknown'),
       }

@@ -15,8 +15,9 @@ const log = createDebug('bugle:rescue')
  * can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
  *
  * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner still
- * writes does not match. It is done after an own burial, and else about every `rescueAfterMs`: because whoever buried may
- * itself have died before it collected; because a worker may leave with a claim in flight; and because
+ * writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's row has gone;
+ * and else every third of those times, in case that was missed: because whoever buried may itself have died before it
+ * collected; because a worker may leave with a claim in flight; and because
  *
  * **a claim that was in flight at the burial** may have seen the worker's row in its snapshot and commit after the
  * burial, and after the collect that followed it. Its rows are then running, and their owner has no row: some
@@ -59,6 +60,9 @@ interface RescuedRow {
 
 /** Jobs a statement; each is a transaction of its own. */
 const batchSize = 500
+/** Collects at the closer distance: at the start, and after a worker has gone. */
+const closeLooksAtStart = 1
+const closeLooksAfterLoss = 3
 /** A job's key may be put again in the very moment in which it goes back: sent again, the statement sees it. */
 const mostConflicts = 10
 
@@ -71,6 +75,9 @@ export function createRescue(options: RescueOptions): Rescue {
   /** How often we have been away, or come back: a look of before says nothing after it. */
   let returns = 0
   let isCollecting = false
+  /** Of the last heartbeat. */
+  let others: ReadonlySet<string> = new Set()
+  let closeLooks = closeLooksAtStart
   let stopped = true
 
   function schedule(): void {
@@ -84,9 +91,10 @@ export function createRescue(options: RescueOptions): Rescue {
             isCollecting = false
           })
         }
+        closeLooks = Math.max(0, closeLooks - 1)
         schedule()
       },
-      rescueAfterMs * (0.8 + 0.4 * random()),
+      rescueAfterMs * (closeLooks > 0 ? 1 : 3) * (0.8 + 0.4 * random()),
     )
   }
 
@@ -173,6 +181,12 @@ export function createRescue(options: RescueOptions): Rescue {
       if (isBack) {
         returns += 1
         observations.restart(look.answeredAt)
+      }
+      const before = others
+      others = new Set(look.others.map(({ id }) => id))
+      if ([...before].some((id) => !others.has(id))) {
+        closeLooks = closeLooksAfterLoss
+        schedule()
       }
       const suspects = observations.look(look)
       // Each look judges by itself: one that is missed while the former is at work is followed by the next.

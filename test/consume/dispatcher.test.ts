@@ -24,6 +24,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
     giveBack: (jobs) => void givenBack.push(...jobs),
     gate: { isOpen: true, opened: async () => {} },
     wanted: () => 10,
+    overlaps: () => false,
     onRest: () => {},
     lock: {
       holds: () => held,

@@ -61,7 +61,7 @@ async function carryOut(system: System, model: Model, command: Command, step: nu
     case 'claim': {
       const workerId = system.workerIds[command.by]
       const answer = await system.claim(workerId, command, command.limit)
-      return (before) => applyClaim(model, command, workerId, answer, before)
+      return () => applyClaim(model, command, workerId, answer)
     }
     case 'settle':
       return settle(system, model, command.runs, step)

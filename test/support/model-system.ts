@@ -97,7 +97,8 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   return {
     bugle,
     workerIds,
-    claim: async (workerId, choice, limit) => (await claimJobs(database, choice, limit, workerId, [])).claimed,
+    claim: async (workerId, choice, limit) =>
+      (await claimJobs(database, choice, limit, workerId, { acks: [], from: null, proves: true })).claimed,
     promote: (queue, limit) => promoteJobs(database, queue, limit),
     async settle(workerId, runs) {
       const settled = await Promise.all(runs.map((run) => settle(workerId, run)))

@@ -17,16 +17,12 @@ import type { ClaimCommand, OutcomePlan } from './model-commands.js'
 
 /* From a claim to an outcome: what consumers do to the model, and what they must have been answered. */
 
-/**
- * Ready ones in claim order; and if they leave room for all that is due in the queue, scheduled ones that are due. Of more due
- * ones none is taken: they are to be promoted, as priority decides among them.
- */
+/** Ready ones in claim order. */
 export function applyClaim(
   model: Model,
   { queue, kinds, withoutFlags, limit, by }: Omit<ClaimCommand, 'do'>,
   workerId: string,
   answer: Claimed,
-  { times }: Snapshot,
 ): void {
   const fits = (row: Row): boolean =>
     row.queue === queue &&
@@ -35,21 +31,13 @@ export function applyClaim(
   const isPresent = by !== 'nobody'
   const ready = rowsIn(model, 'ready').filter(fits).sort(inClaimOrder)
   const first = isPresent ? ready.slice(0, limit) : []
-  const allDue = rowsIn(model, 'scheduled').filter((row) => row.queue === queue && row.runAt <= model.now)
-  const tooManyDue = allDue.length > limit - first.length
-  const due = tooManyDue ? [] : allDue.filter(fits)
-  const others = answer.jobs.flatMap(({ job }) =>
-    first.some(({ id }) => id === job.id) ? [] : (model.rows.get(job.id) ?? []),
-  )
-  assertEarliest(others, isPresent ? due : [], limit - first.length, ({ id }) => times.get(id)?.runAtMicros ?? 0)
-  const taken = [...first, ...others].sort(inClaimOrder)
   assert.deepEqual(
     answer.jobs.map(({ job }) => job.id),
-    taken.map(({ id }) => id),
+    first.map(({ id }) => id),
     'the jobs claimed, in claim order',
   )
 
-  for (const [index, row] of taken.entries()) {
+  for (const [index, row] of first.entries()) {
     const claimed = answer.jobs[index]
     assert(claimed !== undefined && BigInt(claimed.lease) > BigInt(row.lease), 'the lease grows')
     row.state = 'running'
@@ -61,9 +49,8 @@ export function applyClaim(
     model.claims.push({ ...claimed, workerId })
   }
 
-  const isShort = taken.length < limit
-  assert.equal(answer.tooManyDue, isShort && tooManyDue, 'tooManyDue')
-  assert.equal(answer.leftBehind, isShort && (tooManyDue || ready.length > first.length), 'leftBehind')
+  const isShort = first.length < limit
+  assert.equal(answer.leftBehind, isShort && ready.length > first.length, 'leftBehind')
   const nearest = nearestRunAt(model, queue)
   assertDueIn(answer.dueInMs, isShort && nearest !== null ? nearest - model.now : null)
 }

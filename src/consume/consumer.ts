@@ -21,7 +21,7 @@ import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
 
-/** Look-ahead from which on a second claim is worth its connection. */
+/** Look-ahead from which on a second claim is worth its statement. */
 const leastToOverlap = 100
 /** How often a drain that waits for scheduled jobs looks whether there are any left. */
 const scheduledLookMs = 1_000
@@ -178,7 +178,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const ahead = lookAhead.jobs
     const jobs = Math.max(free, Math.min(free + ahead, mostAtOnce))
     // With jobs at hand there is time for more to end: a few large claims cost less than many small ones.
-    return overlaps() && slots.held > 0 && jobs < ahead / 4 ? 0 : jobs
+    return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
   }
 
   function overlaps(): boolean {

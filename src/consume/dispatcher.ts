@@ -13,10 +13,10 @@ const log = createDebug('bugle:dispatcher')
  *
  * - One flag, `raised`. Whoever knows a reason to claim raises it; it is cleared *before* a claim is sent, so a
  *   notification that lands during the claim leaves it up, and one more claim follows.
- * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But where there is much
- *   look-ahead (`overlaps`), and claims come back full, a second one goes beside it, so that the server need not
- *   wait while an answer is read here. It claims, and proves nothing: whether it is full or not, the loop goes on by its
- *   own claims alone. What it has taken and not committed, those see as left behind.
+ * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But where handlers are
+ *   short (`overlaps`), and claims come back full, a second one goes beside it, for what has been done since the first was
+ *   sent: so the server need not wait while an answer is read here. The second one claims, and proves nothing: whether it
+ *   is full or not, the loop goes on by its own claims alone. What it has taken and not committed, those see as left behind.
  * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the loop
  *   holds no K, so that writers are silent, and waits for a slot.
  * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and only
@@ -125,6 +125,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let isWaiting = false
   let isClaiming = false
   let aside: Promise<void> | null = null
+  let isAsideComing = false
+  /** The last answer, of either. */
+  let wasFull = false
   let isAwaitingSlot = false
   let errors = 0
   let takeNotBefore = 0
@@ -221,6 +224,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         if (isEmpty || (answer.paused && awaiting.orPaused)) awaiting.tell()
         else awaitingEmpty.push(awaiting)
       }
+      wasFull = answer.found === answer.asked
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()
@@ -233,28 +237,25 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     else if (jobs.length > 0) parts.start(jobs)
   }
 
-  /** Beside the loop's own claims, for as long as they come back full. */
+  /** While the loop's own claim is in flight. */
   function claimAside(): void {
-    if (aside === null && parts.overlaps()) {
-      aside = claimWhileFull().finally(() => {
-        aside = null
-      })
-    }
+    if (aside !== null || !isClaiming || !wasFull || stopping || !mayClaim() || !parts.overlaps()) return
+    const asked = parts.wanted()
+    if (asked <= 0) return
+    aside = takeAside(asked).finally(() => {
+      aside = null
+    })
   }
 
-  async function claimWhileFull(): Promise<void> {
-    for (let isFull = true; isFull && !stopping && mayClaim() && parts.overlaps(); ) {
-      const asked = parts.wanted()
-      if (asked <= 0) return
-      try {
-        const { jobs, found } = await parts.claim(asked, false)
-        begin(jobs)
-        isFull = found === asked
-      } catch (error) {
-        // Whatever it is, the loop's own claims meet it as well, and tell.
-        log('a claim aside failed: %s', toError(error).message)
-        return
-      }
+  async function takeAside(asked: number): Promise<void> {
+    try {
+      const { jobs, found } = await parts.claim(asked, false)
+      wasFull = found === asked
+      begin(jobs)
+    } catch (error) {
+      // Whatever it is, the loop's own claims meet it as well, and tell.
+      log('a claim aside failed: %s', toError(error).message)
+      wasFull = false
     }
   }
 
@@ -361,7 +362,16 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
 
   return {
     raise,
-    slotFreed: () => wakeSlot(),
+    slotFreed() {
+      wakeSlot()
+      if (!isClaiming || isAsideComing || aside !== null || !parts.overlaps()) return
+      // With whatever else ends in this turn.
+      isAsideComing = true
+      setImmediate(() => {
+        isAsideComing = false
+        claimAside()
+      })
+    },
     get isAboutToClaim() {
       return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
     },

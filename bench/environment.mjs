@@ -21,7 +21,8 @@ export function environment() {
 /** @param {string[]} args */
 function git(...args) {
   try {
-    return execFileSync('git', args, { cwd: new URL('..', import.meta.url), encoding: 'utf8' }).trim()
+    const cwd = new URL('..', import.meta.url)
+    return execFileSync('git', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
   } catch {
     // Not a clone.
     return 'unknown'

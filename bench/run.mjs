@@ -1,69 +1,139 @@
-// The driver: one scenario by name, one JSON line a case on stdout, the same for people on stderr. Needs a build (dist/).
-// npm run bench -- recovery [--tries N] [--case NAME]
+// The driver: scenarios by name, one JSON line a case on stdout, a table for people on stderr. Needs a build (dist/).
+// npm run bench -- <scenario|all|charts> [--tries N] [--case NAME …] [--contender NAME …] [--jobs N] [--seconds N] [--smoke] [--save]
+import { appendFileSync, mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { environment } from './environment.mjs'
-import * as recovery from './recovery.mjs'
-
-/**
- * @typedef {object} Result
- * @property {string} case
- * @property {Readonly<Record<string, readonly number[]>>} ms every repeat of each figure
- * @property {object} settings
- * @property {object} [peers]
- *
- * @typedef {object} Scenario
- * @property {number} tries
- * @property {readonly string[]} cases
- * @property {(options: { tries: number, cases: readonly string[], tell: (text: string) => void }) => AsyncIterable<Result>} run
- */
-
-/** @type {Readonly<Record<string, Scenario>>} */
-const scenarios = { recovery }
+import { isPeer, missingPeers } from './peers.mjs'
+import { summarized, table } from './results.mjs'
+import { loadScenario, scenarioNames } from './scenarios.mjs'
+import { startServer } from './server.mjs'
 
 const { values, positionals } = parseArgs({
-  options: { tries: { type: 'string' }, case: { type: 'string', multiple: true } },
+  options: {
+    tries: { type: 'string' },
+    case: { type: 'string', multiple: true },
+    contender: { type: 'string', multiple: true },
+    jobs: { type: 'string' },
+    seconds: { type: 'string' },
+    smoke: { type: 'boolean', default: false },
+    save: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 })
-const [name = ''] = positionals
-const scenario = scenarios[name]
-if (scenario === undefined) throw new Error(`a scenario is one of ${Object.keys(scenarios).join(', ')}; got '${name}'`)
-const tries = values.tries === undefined ? scenario.tries : Number(values.tries)
-if (!Number.isInteger(tries) || tries < 1)
-  throw new Error(`--tries must be a whole number from 1 up; got ${values.tries}`)
-const cases = values.case ?? scenario.cases
-for (const one of cases) {
-  if (!scenario.cases.includes(one)) throw new Error(`--case is one of ${scenario.cases.join(', ')}; got ${one}`)
+
+/** A call that cannot be carried out: one line says why. */
+class Refusal extends Error {}
+
+/** @type {Promise<import('./server.mjs').Server> | undefined} */
+let shared
+try {
+  await main(positionals[0] ?? '')
+} catch (error) {
+  tell(error instanceof Refusal ? error.message : String(error instanceof Error ? error.stack : error))
+  process.exitCode = 1
+} finally {
+  await (await shared?.catch(() => undefined))?.stop()
+}
+
+/** @param {string} wanted */
+async function main(wanted) {
+  if (wanted === 'charts') {
+    const charts = './charts.mjs'
+    return (await import(charts)).drawCharts({ tell })
+  }
+  const names = wanted === 'all' ? scenarioNames : scenarioNames.filter((name) => name === wanted)
+  if (names.length === 0) refuse(`a scenario is one of ${scenarioNames.join(', ')}, all, charts; got '${wanted}'`)
+  for (const name of names) await runScenario(name)
+}
+
+/** @param {string} name */
+async function runScenario(name) {
+  const scenario = await loadScenario(name)
+  const tries = wholeNumber('--tries', values.tries) ?? (values.smoke ? 1 : scenario.tries)
+  const options = {
+    tries,
+    cases:
+      chosen('--case', values.case, scenario.cases) ??
+      (values.smoke ? scenario.smokeCases : undefined) ??
+      scenario.defaultCases ??
+      scenario.cases,
+    contenders: contendersOf(scenario),
+    isSmoke: values.smoke,
+    jobs: wholeNumber('--jobs', values.jobs),
+    seconds: wholeNumber('--seconds', values.seconds),
+    tell,
+    server: () => {
+      shared ??= startServer()
+      return shared
+    },
+  }
+  for await (const result of scenario.run(options)) {
+    const { figures, ratios, ...rest } = summarized(result)
+    tell(table(`${name}, ${result.case}, ${tries} ${tries === 1 ? 'try' : 'tries'}`, { figures, ratios, ...rest }))
+    const line = JSON.stringify({
+      scenario: name,
+      ...rest,
+      tries,
+      figures,
+      ratios,
+      postgresql: (await shared)?.version,
+      ...environment(),
+    })
+    process.stdout.write(`${line}\n`)
+    if (values.save) save(name, line)
+  }
+}
+
+/**
+ * Those asked for; else the usual ones, but in a smoke run for the peers: it is about our own code, and needs no second install.
+ *
+ * @param {import('./scenarios.mjs').Scenario} scenario
+ */
+function contendersOf({ contenders: known = [], defaultContenders = known }) {
+  const asked = chosen('--contender', values.contender, known)
+  const contenders = asked ?? (values.smoke ? defaultContenders.filter((name) => !isPeer(name)) : defaultContenders)
+  const missing = missingPeers(contenders)
+  if (missing.length > 0) {
+    refuse(`${missing.join(', ')}: not installed; run npm --prefix bench ci, or choose others by --contender`)
+  }
+  return contenders
+}
+
+/**
+ * @param {string} option
+ * @param {readonly string[] | undefined} asked
+ * @param {readonly string[]} known
+ */
+function chosen(option, asked, known) {
+  for (const one of asked ?? []) {
+    if (!known.includes(one)) refuse(`${option} is one of ${known.map((name) => `'${name}'`).join(', ')}; got '${one}'`)
+  }
+  return asked
+}
+
+/** @param {string} option @param {string | undefined} text */
+function wholeNumber(option, text) {
+  if (text === undefined) return undefined
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 1) refuse(`${option} must be a whole number from 1 up; got ${text}`)
+  return number
+}
+
+/** @param {string} name @param {string} line */
+function save(name, line) {
+  mkdirSync(new URL('results/', import.meta.url), { recursive: true })
+  appendFileSync(new URL(`results/${name}.jsonl`, import.meta.url), `${line}\n`)
+}
+
+/**
+ * @param {string} why
+ * @returns {never}
+ */
+function refuse(why) {
+  throw new Refusal(why)
 }
 
 /** @param {string} text */
-const tell = (text) => void process.stderr.write(`${text}\n`)
-
-for await (const { ms, ...result } of scenario.run({ tries, cases, tell })) {
-  /** @type {Record<string, object>} */
-  const figures = {}
-  tell(`\n${name}, ${result.case}, ${tries} tries (ms):`)
-  for (const [figure, all] of Object.entries(ms)) {
-    const sorted = all.toSorted((one, other) => one - other)
-    const median = middle(sorted)
-    const worst = sorted.at(-1) ?? Number.NaN
-    figures[figure] = { median: round(median), worst: round(worst), all: all.map(round) }
-    tell(
-      `  ${figure.padEnd(36)} median ${String(round(median)).padStart(8)}   worst ${String(round(worst)).padStart(8)}`,
-    )
-  }
-  for (const [peer, documented] of Object.entries(result.peers ?? {})) tell(`  ${peer.padEnd(36)} ${documented}`)
-  process.stdout.write(`${JSON.stringify({ scenario: name, ...result, tries, ms: figures, ...environment() })}\n`)
-}
-
-/** @param {readonly number[]} sorted */
-function middle(sorted) {
-  const half = sorted.length / 2
-  const upper = sorted[Math.floor(half)] ?? Number.NaN
-  const lower = sorted[Math.ceil(half) - 1] ?? Number.NaN
-  return (lower + upper) / 2
-}
-
-/** @param {number} ms */
-function round(ms) {
-  return Math.round(ms * 10) / 10
+function tell(text) {
+  process.stderr.write(`${text}\n`)
 }

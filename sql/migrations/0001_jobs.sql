@@ -33,8 +33,6 @@ create domain :"schema".queue_name as text collate "C" check (char_length(value)
 create domain :"schema".job_kind as text collate "C" check (char_length(value) between 1 and 128);
 create domain :"schema".job_key as text collate "C" check (char_length(value) between 1 and 255);
 create domain :"schema".job_state as text collate "C" check (value in ('scheduled', 'ready', 'running', 'failed'));
--- A flag that is null could not be compared.
-create domain :"schema".job_flags as text[] check (array_position(value, null) is null);
 -- 'infinity' has no place on a timer and no form in JavaScript.
 create domain :"schema".job_moment as timestamptz check (isfinite(value));
 -- A counter that a claim could not raise would fail every claim of its queue.
@@ -65,7 +63,7 @@ create table :"schema".job (
   created_at :"schema".job_moment not null default now(),
   finished_at timestamptz,                            -- when it failed: what collecting old failures goes by
   key :"schema".job_key,                              -- at most one waiting job a queue and key
-  flags :"schema".job_flags,
+  flags text[],                                       -- no domain: drivers would not know it for an array
   max_attempts :"schema".job_limit,                   -- null: the consumer's retry strategy decides
   timeout_ms :"schema".job_limit,                     -- null: the consumer's
   cancel_requested_at timestamptz,
@@ -73,7 +71,9 @@ create table :"schema".job (
   last_error jsonb,                                   -- { name, message, stack, cause, attempt, ... } of the last failed run
 
   -- A running row without an owner could never be settled nor rescued. Of two columns, so no domain can say it.
-  constraint job_owner check ((state = 'running') = (worker_id is not null))
+  constraint job_owner check ((state = 'running') = (worker_id is not null)),
+  -- A flag that is null could not be compared.
+  constraint job_flags check (array_position(flags, null) is null)
 );
 
 -- What a claim reads: ready rows in the very order of claiming, so that it neither sorts nor walks over others.
@@ -116,24 +116,25 @@ alter table :"schema".job set (
 );
 
 -- Acked jobs of consumers with keep: 'all'. Append-only until it is collected.
+-- Of the very types of job's columns: a union of the two is planned by their indexes only then (statements/jobs_find.sql).
 create table :"schema".archive (
   id bigint primary key,
-  queue text collate "C" not null,
-  kind text collate "C",
+  queue :"schema".queue_name not null,
+  kind :"schema".job_kind,
   payload jsonb not null,
   priority smallint not null,
-  run_at timestamptz not null,
-  attempt int not null,
-  lease bigint not null,                              -- kept, so that a requeued job's lease goes on growing
-  crashes smallint not null,
+  run_at :"schema".job_moment not null,
+  attempt :"schema".job_attempt not null,
+  lease :"schema".job_lease not null,                 -- kept, so that a requeued job's lease goes on growing
+  crashes :"schema".job_crashes not null,
   worker_id bigint,
   claimed_at timestamptz,
-  created_at timestamptz not null,
+  created_at :"schema".job_moment not null,
   finished_at timestamptz not null default now(),
-  key text collate "C",
+  key :"schema".job_key,
   flags text[],
-  max_attempts int,
-  timeout_ms int,
+  max_attempts :"schema".job_limit,
+  timeout_ms :"schema".job_limit,
   progress jsonb,
   result jsonb
 );

@@ -4,7 +4,7 @@
 -- $4 flags as an array literal: no job that has one of them; null: whatever flags it has
 -- $5 ids, $6 leases of acked jobs, as settle.sql has them; null: none
 -- $7 bigint: jobs with a higher id only; the lowest bigint: all
--- $8 boolean: whether `left_behind` is asked for; otherwise it is false. It reads again what the claim has read
+-- $8 'true' or 'false': whether `left_behind` is asked for; otherwise it is false. It reads again what the claim has read
 -- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at;
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
@@ -115,7 +115,7 @@ select
         'target',
         (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + age(pg_snapshot_xmin(pg_current_snapshot())::xid))::text,
         -- What was taken is a part of what the snapshot shows: the counts differ if and only if something was left.
-        'left_behind', $8::boolean and not exists (select from pause) and ready < (select jobs from visible),
+        'left_behind', $8::text::boolean and not exists (select from pause) and ready < (select jobs from visible),
         'due_in_ms', (
           select date_part('epoch', run_at - clock_timestamp()) * 1000
           from :"schema".job

@@ -32,19 +32,23 @@ from (
   select *
   from (
     select
-      id, queue, kind, state, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
-      created_at, run_at, claimed_at, finished_at, worker_id, cancel_requested_at, last_error, null::jsonb as result
+      id, queue, kind, state::text as state, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
+      created_at, run_at, claimed_at, finished_at, worker_id, cancel_requested_at, last_error, null::jsonb as result,
+      false as is_archived
     from :"schema".job
     union all
     select
-      id, queue, kind, 'archived', payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
-      created_at, run_at, claimed_at, finished_at, worker_id, null, null, result
+      id, queue, kind, 'archived'::text, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
+      created_at, run_at, claimed_at, finished_at, worker_id, null, null, result,
+      true
     from :"schema".archive
   ) as record
   -- begin page
   where ($1::bigint is null or id < $1::bigint)
     and ($3::text is null or queue = $3::text)
     and ($4::text is null or state = $4::text)
+    -- Of constants: one of the two tables is left out.
+    and ($4::text is null or is_archived = ($4::text = 'archived'))
     and ($5::text is null or kind = $5::text)
     and ($6::float8 is null or created_at >= to_timestamp($6::float8 / 1000))
   order by id desc

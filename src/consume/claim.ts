@@ -103,8 +103,7 @@ export async function claimJobs(
     flagsOf(choice),
     ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
     from ?? lowestId,
-    // As text: the drivers have no boolean parameters in common.
-    proves ? 'true' : 'false',
+    String(proves),
     ...(kinds === null ? [] : [textArray(kinds)]),
   ])
   const signs = rows.pop()?.signs

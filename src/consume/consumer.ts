@@ -31,7 +31,7 @@ export interface Consumer extends AsyncDisposable {
   readonly queue: string
   readonly isRunning: boolean
   readonly isPaused: boolean
-  /** Slots that are taken: by a handler that runs, or by an outcome that is not durable yet. */
+  /** Slots that are taken: by a handler or hook that runs, or by an outcome that is not durable yet. */
   readonly activeJobs: number
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
@@ -104,7 +104,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
-  const activeJobs = (): number => Math.min(runs.size - slots.held, concurrency)
+  const activeJobs = (): number => Math.max(slots.taken, Math.min(runs.size - slots.held, concurrency))
   const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
 
   const lookAhead = createLookAhead(options.prefetch, now)
@@ -122,7 +122,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
     // Or will be, once the jobs at hand have run.
-    isHeld: () => dispatcher.isAboutToClaim || (slots.held > 0 && overlaps() && !machine.isStopping),
+    isHeld: () => dispatcher.isAboutToClaim || (slots.held > 0 && overlaps() && worker.isOpen && !machine.isStopping),
     onError: claimError,
     random,
   })
@@ -181,8 +181,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
   }
 
+  /** Not with a number: whatever handlers do, what is held for them stays held, and acks must not wait for that. */
   function overlaps(): boolean {
-    return lookAhead.jobs >= leastToOverlap
+    return options.prefetch === 'earned' && lookAhead.jobs >= leastToOverlap
   }
 
   async function claim(limit: number, proves: boolean): Promise<ClaimAnswer<Run>> {
@@ -416,6 +417,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       // What the last claim brought, and there is no slot for.
       await nextTurn()
       giveBack(slots.takeBack())
+      // For them acks were held.
+      settler.flush()
     },
     resume: dispatcher.resume,
     idle: () => Promise.race([quiet(), stopped.then(() => {})]),

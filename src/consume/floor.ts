@@ -8,8 +8,8 @@ import type { ClaimedJob } from './claim.js'
  * to the first ready job: in the middle of a backlog of 100,000 that is a third of its time (0.3 ms), and after three
  * minutes of 800 jobs a second beside a transaction that stays open 36 ms.
  *
- * So while claims come back full, or looking from the first id on was slow, claims begin where the last one ended; for so long
- * that looks from the first id take a tenth of the time, however long they get. The price: a job behind the floor (one
+ * So once many jobs have come by full claims, or where looking from the first id on was slow, claims begin where the last one
+ * ended; for so long that looks from the first id take a tenth of the time, however long they get. The price: a job behind the floor (one
  * that went back to the queue, or was committed after a later id) may wait for that long, at least `leastMs`, while others
  * are claimed. Nothing is lost, as
  *
@@ -29,6 +29,8 @@ interface FloorAnswer {
   readonly isFull: boolean
 }
 
+/** Jobs by full claims in a row before it begins: what is dead after fewer is not worth a step out of order. */
+const many = 1_000
 const leastMs = 25
 const timesAsLong = 10
 /** A look that takes no longer was not slowed down by what is dead: so much, and so much for each job that it found. */
@@ -38,6 +40,7 @@ export function createFloor(now: () => number): Floor {
   let floor: string | null = null
   let until = 0
   let wasSlow = false
+  let inARow = 0
 
   return {
     next: (proves) => (proves || now() >= until ? null : floor),
@@ -46,10 +49,11 @@ export function createFloor(now: () => number): Floor {
         wasSlow = tripMs > quickMs.look + jobs.length * quickMs.job
         until = now() + Math.max(leastMs, timesAsLong * tripMs)
       }
+      inARow = isFull ? inARow + jobs.length : 0
       const first = jobs[0]?.job
       const last = jobs.at(-1)?.job
       // Of one priority they come by id.
-      if (first?.priority !== last?.priority || !(isFull || wasSlow)) until = 0
+      if (first?.priority !== last?.priority || !(inARow >= many || wasSlow)) until = 0
       else if (last !== undefined) floor = last.id
     },
   }

@@ -20,10 +20,11 @@ import { mostAtOnce } from './settler.js'
  * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to be
  * earned again.
  *
- * A number given as `prefetch` stands as it is, whatever handlers do, and however long a job is held.
+ * A number given as `prefetch` stands as it is from the first answer on, whatever handlers do, and however long a job is held.
  *
  * **Not beside a crash**, either way. A job that a process has died under may end this one too, and whatever is held then has
- * a crash counted against it without having begun. So for some time after such a job was seen there is no look-ahead.
+ * a crash counted against it without having begun. So for some time after such a job was seen there is no look-ahead; nor is
+ * there any in a consumer's first claim, as whatever killed the process before this one may come first.
  */
 export interface LookAhead {
   /** Jobs that may be held now beyond the slots. */
@@ -50,7 +51,7 @@ const calmAfterCrashMs = 5_000
 
 export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () => number): LookAhead {
   const isEarned = prefetch === 'earned'
-  let jobs = isEarned ? 0 : prefetch
+  let jobs = 0
   let ended = 0
   let endedMs = 0
   let answeredAt = now()
@@ -76,6 +77,9 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
       const at = now()
       const tripMs = Math.min(trip.tripMs, 2 * trip.tookMs + 1)
       if (crashed) calmFrom = at + calmAfterCrashMs
+      if (!isEarned) jobs = prefetch
+      // Two claims were in flight: so soon after the other one's answer nothing can be told of the pace.
+      if (at - answeredAt < tripMs / 2) return
       if (isEarned) jobs = earned(tripMs, at - answeredAt)
       ended = 0
       endedMs = 0

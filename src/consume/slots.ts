@@ -26,6 +26,8 @@ export interface Slots<Job extends Held> {
   takeBack(): Job[]
   /** How many have not begun. */
   readonly held: number
+  /** How many slots are not free. */
+  readonly taken: number
   /** Resolves when no slot is taken. */
   onIdle(): Promise<void>
 }
@@ -52,6 +54,8 @@ export interface SlotsParts<Job> {
 }
 
 const sliceMs = 5
+/** Jobs that have begun and are still in the list of those that are held. */
+const mostBegun = 1_000
 
 export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
   const { concurrency, gate, giveBack, patienceMs, now } = parts
@@ -80,7 +84,8 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       return undefined
     }
     next += 1
-    if (next === held.length) takeBack()
+    // What has begun is let go of, though there may always be others.
+    if (next === held.length || next === mostBegun) forgetBegun()
     return job
   }
 
@@ -106,8 +111,17 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     }
   }
 
+  function taken(): number {
+    return queue.pending + queue.size
+  }
+
   function freeSlots(): number {
-    return concurrency - queue.pending - queue.size
+    return concurrency - taken()
+  }
+
+  function forgetBegun(): void {
+    held = held.slice(next)
+    next = 0
   }
 
   function takeBack(): Job[] {
@@ -161,6 +175,9 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     takeBack,
     get held() {
       return held.length - next
+    },
+    get taken() {
+      return taken()
     },
     onIdle: () => queue.onIdle(),
   }

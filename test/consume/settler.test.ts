@@ -13,12 +13,42 @@ const archived: Ending = { is: 'archived', result: '1' }
 const waiting: Ending = { is: 'waiting', delayMs: 5, keptAttempt: true, error, progress: null }
 const durable: Settled = { is: 'durable', runAt: null }
 
-function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answers>) {
+function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answers>, isHeld = () => false) {
   const errors: Error[] = []
   return {
     errors,
-    settler: createSettler({ write, isHeld: () => false, onError: (error) => errors.push(error), random: () => 0.5 }),
+    settler: createSettler({ write, isHeld, onError: (error) => errors.push(error), random: () => 0.5 }),
   }
+}
+
+/** A claim is always about to take acks along, until the test says otherwise. What is written is answered by `answer`. */
+function heldSettlerUnderTest(answer: (batch: readonly Settlement[]) => Answers = () => []) {
+  const batches: string[][] = []
+  const hold = { isOn: true }
+  const { settler, errors } = settlerUnderTest(
+    async (batch) => {
+      batches.push(batch.map(({ id, workerId }) => `${id} of ${workerId}`))
+      return answer(batch)
+    },
+    () => hold.isOn,
+  )
+  const settled: Record<string, Settled> = {}
+  return {
+    settler,
+    errors,
+    batches,
+    hold,
+    settled,
+    ack: (id: string, workerId = '5', ackedInTransaction = false) =>
+      settler.ack({ ...settlement(id, { is: 'acked' }, ackedInTransaction), workerId }, (how) => {
+        settled[id] = how
+      }),
+  }
+}
+
+/** Everything that needs no timer has happened. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve))
 }
 
 test('outcomes of two worker ids go in two statements: each is held against the id it was claimed under', async () => {
@@ -237,4 +267,184 @@ test('two outcomes of one job never share a statement: each is held against its 
     settler.settle({ ...settlement('1'), lease: '2', attempt: 2 }),
   ])
   expect(batches).toEqual([['1/1', '2/5'], ['1/2']])
+})
+
+test('acks wait for the claim that will take them along; other outcomes do not', async () => {
+  const { settler, batches, settled, ack } = heldSettlerUnderTest()
+  ack('1')
+  const plain = settler.settle(settlement('2'))
+  expect(await settler.settle(settlement('3', failed))).toEqual(durable)
+  await turns()
+  expect(batches).toEqual([['3 of 5']])
+  expect([settled, settler.waitingAcks]).toEqual([{}, 2])
+  settler.carry('5')?.arrived(null)
+  expect(await plain).toEqual(durable)
+  expect([settled, settler.waitingAcks]).toEqual([{ 1: durable }, 0])
+})
+
+test('a claim takes along what waits, each once, and nothing where nothing waits', async () => {
+  const { settler, batches, settled, ack } = heldSettlerUnderTest()
+  expect(settler.carry('5')).toBe(null)
+  ack('1')
+  ack('2')
+  const first = settler.carry('5')
+  expect(first?.acks.map(({ id }) => id)).toEqual(['1', '2'])
+  expect([settler.waitingAcks, settler.carry('5')]).toEqual([0, null])
+  ack('3')
+  const second = settler.carry('5')
+  expect(second?.acks.map(({ id }) => id)).toEqual(['3'])
+  second?.arrived(null)
+  expect(settled).toEqual({ 3: durable })
+  first?.arrived(null)
+  await turns()
+  expect(settled).toEqual({ 1: durable, 2: durable, 3: durable })
+  expect(batches).toEqual([])
+})
+
+test('a claim takes no more acks along than one statement may hold, and no job twice', async () => {
+  const { settler, ack } = heldSettlerUnderTest()
+  for (let id = 1; id <= 700; id += 1) ack(String(id))
+  ack('1')
+  expect(settler.carry('5')?.acks).toHaveLength(500)
+  expect(settler.carry('5')?.acks.map(({ id }) => id)).toEqual([
+    ...Array.from({ length: 200 }, (_, index) => String(index + 501)),
+    '1',
+  ])
+  ack('800')
+  ack('800')
+  expect(settler.carry('5')?.acks).toHaveLength(1)
+  expect(settler.carry('5')?.acks).toHaveLength(1)
+})
+
+test('of acks that went with a claim those that did not match go once more, alone, and hear why; the others are durable', async () => {
+  const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
+    batch.map(({ id }) => ({ id, lease: id === '2' ? '9' : null, state: id === '2' ? 'running' : null })),
+  )
+  for (const id of ['1', '2', '3']) ack(id)
+  ack('4', '5', true)
+  const carried = settler.carry('5')
+  carried?.arrived(['1'])
+  expect(settled).toEqual({ 1: durable })
+  await turns()
+  expect(settled).toEqual({
+    1: durable,
+    2: { is: 'stale', lease: '9' },
+    // Somebody else has finished it: its claim’s answer was not lost.
+    3: { is: 'stale', lease: null },
+    4: { is: 'acked-before' },
+  })
+  expect(batches).toEqual([['2 of 5', '3 of 5', '4 of 5']])
+})
+
+test('an ack that did not match and does when it goes once more is durable', async () => {
+  const { settler, settled, ack } = heldSettlerUnderTest()
+  ack('1')
+  settler.carry('5')?.arrived([])
+  await turns()
+  expect(settled).toEqual({ 1: durable })
+})
+
+for (const [why, code, is] of [
+  ['whose answer was lost', 'CONNECTION_CLOSED', 'durable'],
+  ['that the server has refused', '42501', 'stale'],
+  ['that never reached the server', 'ECONNREFUSED', 'stale'],
+] as const) {
+  test(`acks that went with a claim ${why} go alone, not with the next claim; a row that is missing then is ${is}`, async () => {
+    const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) => [
+      { id: batch[0]?.id ?? '', lease: null, state: null },
+    ])
+    ack('1')
+    ack('2')
+    const carried = settler.carry('5')
+    ack('3')
+    carried?.failed(databaseError(code))
+    expect(settler.carry('5')?.acks.map(({ id }) => id)).toEqual(['3'])
+    await turns()
+    expect(batches).toEqual([['1 of 5', '2 of 5']])
+    expect(settled).toEqual({ 1: is === 'durable' ? durable : { is: 'stale', lease: null }, 2: durable })
+  })
+}
+
+test('acks of a former worker id do not go with a claim, which is made under the new one', async () => {
+  const { settler, batches, settled, ack } = heldSettlerUnderTest()
+  ack('1', '4')
+  ack('2')
+  ack('3', '4')
+  const carried = settler.carry('5')
+  expect(carried?.acks.map(({ id }) => id)).toEqual(['2'])
+  await turns()
+  expect(batches).toEqual([['1 of 4', '3 of 4']])
+  expect(settled).toEqual({ 1: durable, 3: durable })
+  ack('4', '4')
+  expect(settler.carry('5')).toBe(null)
+  await turns()
+  expect(settled[4]).toEqual(durable)
+  carried?.arrived(null)
+})
+
+test('when what held acks back is over they go alone, together', async () => {
+  const { settler, batches, hold, settled, ack } = heldSettlerUnderTest()
+  ack('1')
+  ack('2')
+  settler.flush()
+  await turns()
+  expect(batches).toEqual([])
+  hold.isOn = false
+  settler.flush()
+  settler.flush()
+  await turns()
+  expect(batches).toEqual([['1 of 5', '2 of 5']])
+  expect(settled).toEqual({ 1: durable, 2: durable })
+})
+
+test('acks that were about to go alone wait after all if a claim is about to be sent', async () => {
+  const { settler, batches, hold, settled, ack } = heldSettlerUnderTest()
+  hold.isOn = false
+  ack('1')
+  hold.isOn = true
+  await turns()
+  expect([batches, settled]).toEqual([[], {}])
+  settler.carry('5')?.arrived(null)
+  expect(settled).toEqual({ 1: durable })
+})
+
+test('an ack that comes while others go alone goes with a claim, if one is about to be sent', async () => {
+  const gate = signal()
+  const batches: string[][] = []
+  let isHeld = false
+  const { settler } = settlerUnderTest(
+    async (batch) => {
+      batches.push(batch.map(({ id }) => id))
+      await gate.promise
+      return []
+    },
+    () => isHeld,
+  )
+  const first = settler.settle(settlement('1'))
+  await turns()
+  isHeld = true
+  const second = settler.settle(settlement('2'))
+  gate.resolve()
+  expect(await first).toEqual(durable)
+  settler.carry('5')?.arrived(null)
+  expect(await second).toEqual(durable)
+  expect(batches).toEqual([['1']])
+})
+
+test('an ack that went with a claim and is blocked by somebody steps aside; later ones are settled', async () => {
+  let blocked = true
+  const batches: string[][] = []
+  const { settler } = settlerUnderTest(async (batch) => {
+    const ids = batch.map(({ id }) => id)
+    if (blocked && ids.includes('1')) throw databaseError('55P03')
+    batches.push(ids)
+    return []
+  })
+  const [first, second] = ['1', '2'].map((id) => settler.settle(settlement(id)))
+  settler.carry('5')?.failed(databaseError('55P03'))
+  expect(await second).toEqual(durable)
+  expect(await settler.settle(settlement('3'))).toEqual(durable)
+  blocked = false
+  expect(await first).toEqual(durable)
+  expect(batches).toEqual([['2'], ['3'], ['1']])
 })

@@ -15,13 +15,13 @@ const calls = {
   // And the order of claiming, for what is taken and for what a short claim left behind.
   claim: {
     statement: 'claim',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, true`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true'`,
     indexes: [...claimIndexes, 'job_ready', 'job_ready'],
   },
   // And the order of each kind, counted and then taken.
   claimKinds: {
     statement: 'claim_kinds',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, true, '{a,b}'`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', '{a,b}'`,
     indexes: [...claimIndexes, 'job_kind', 'job_kind'],
   },
   settle: { statement: 'settle', values: `7, '{1}', '{1}'`, indexes: ['job_pkey', 'job_pkey'] },
@@ -87,12 +87,12 @@ test('claim cost: the same rows and at most 2.5 times the pages, whatever is aro
     select ${first} + n, (array['emails', 'media'])[1 + n % 2], case when n % 2 = 1 then (array['a', 'b'])[1 + n % 4 / 2] end, to_jsonb(n)
     from generate_series(0, ${2 * claimed - 1}) as n`
   const claims = {
-    'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, 0, true`],
-    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, null, null, null, 0, true, '{a,b}'`],
-    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null, null, 0, true`],
-    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, null, null, null, 0, true, '{a,b}'`],
-    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null, null, 0, true`],
-    'of an empty queue, some kinds': ['claim_kinds', `'nothing', ${claimed}, 7, null, null, null, 0, true, '{a,b}'`],
+    'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, 0, 'true'`],
+    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, null, null, null, 0, 'true', '{a,b}'`],
+    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null, null, 0, 'true'`],
+    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, null, null, null, 0, 'true', '{a,b}'`],
+    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null, null, 0, 'true'`],
+    'of an empty queue, some kinds': ['claim_kinds', `'nothing', ${claimed}, 7, null, null, null, 0, 'true', '{a,b}'`],
   } as const
   const measure = async () => {
     const taken: Record<string, { ids: string[]; pages: number }> = {}
@@ -207,7 +207,7 @@ async function expectBoundedWork(db: TestDatabase, session: postgres.Sql): Promi
     ['claim', ''],
     ['claim_kinds', `, '{a,b}'`],
   ] as const) {
-    const empty = await run(statement, `'nothing', ${claimed}, 7, null, null, null, 0, true${kinds}`)
+    const empty = await run(statement, `'nothing', ${claimed}, 7, null, null, null, 0, 'true'${kinds}`)
     expect(pages(empty[0])).toBeLessThan(25)
   }
   const sweep = await run('sweep', `'["nothing", "emails"]'`)

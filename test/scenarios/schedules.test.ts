@@ -36,6 +36,26 @@ async function scheduleSilently(db: TestDatabase, queue: string, count: number, 
   })
 }
 
+/** Counts promotions from now on, also those that find nothing to make ready. */
+async function countPromotions(db: TestDatabase): Promise<() => Promise<number>> {
+  await db.sql.unsafe(`
+    create table ${db.s}.promotion (at timestamptz);
+    create function ${db.s}.count_promotion() returns trigger language plpgsql as $$
+    begin
+      if current_query() like '%bugle promote%' then
+        insert into ${db.s}.promotion values (now());
+      end if;
+      return null;
+    end
+    $$;
+    create trigger zz_count after update of state on ${db.s}.job
+    for each statement execute function ${db.s}.count_promotion()`)
+  return async () => {
+    const [row] = await db.sql.unsafe<{ count: number }[]>(`select count(*)::int as count from ${db.s}.promotion`)
+    return row?.count ?? 0
+  }
+}
+
 /** Ways to put a job that is due in so many milliseconds. */
 const schedulers: Record<string, (db: TestDatabase, payload: string, inMs: number) => Promise<unknown>> = {
   'put with delayMs': (db, payload, delayMs) => db.bugle().put('q', payload, { delayMs }),
@@ -249,51 +269,56 @@ test(
 
 for (const concurrency of [1, 10]) {
   test(
-    `B8 one due job wakes no other process, if the one that takes it has ${concurrency} slots`,
+    `B8 a due job of which one process of two knows, with ${concurrency} slots: it is made ready once, and runs once, in time`,
     beforeALook,
     async ({ db }) => {
       const dueLines = debugLines('bugle:due')
-      const started: unknown[] = []
+      const runs: unknown[] = []
       const ran = signal()
-      const second = db.bugle()
-      const first = db.bugle()
-      second.on('job:started', ({ id }) => started.push(id))
-      const sleeper = await second.consume('q', () => {})
-      const consumer = await first.consume('q', () => ran.resolve(), { concurrency })
+      const handler = async (job: Job): Promise<void> => {
+        runs.push([job.id, job.attempt, await isOnTime(db, job)])
+        ran.resolve()
+      }
+      const sleeper = await db.bugle().consume('q', handler)
+      const consumer = await db.bugle().consume('q', handler, { concurrency })
       await untilSoundAsleep(db, sleeper, consumer)
       const notified = await watchNotifications(db)
       await scheduleSilently(db, 'q', 1, 250)
+      const [due] = await fullRows(db)
       // Made to look, and so one of them knows; and sleeps until it is due.
       await consumer.idle()
       await ran.promise
-      await consumer.idle()
+      await Promise.all([sleeper.idle(), consumer.idle()])
       // A stop waits for a promotion in flight.
-      await consumer.stop()
-      expect(await notified()).toEqual([])
-      await sleeper.idle()
-      expect(started).toEqual([])
-      // It was claimed as it was, and never made ready.
-      expect(dueLines).toEqual([])
+      await Promise.all([sleeper.stop(), consumer.stop()])
+      expect(runs).toEqual([[due?.id, 1, true]])
+      // Both sleep when it is made ready: who is faster runs it.
+      expect(await notified()).toEqual(['q'])
+      expect(dueLines).toEqual([expect.stringContaining('1 due jobs are ready')])
       expect(await db.jobs()).toEqual([])
     },
   )
 }
 
 test(
-  'B8 two processes that wait for the same job: it runs once, and nobody is notified when it is due',
+  'B8 two processes wait for the same job: it is made ready once, by a few statements, and runs once, in time',
   beforeALook,
   async ({ db }) => {
     const dueLines = debugLines('bugle:due')
-    const acked: string[] = []
+    const promotions = await countPromotions(db)
+    const runs: unknown[] = []
     const ran = signal()
     const consumers = await Promise.all(
-      [db.bugle(), db.bugle()].map((bugle) => {
-        bugle.on('job:acked', ({ id }) => {
-          acked.push(id)
-          ran.resolve()
-        })
-        return bugle.consume('q', () => {}, { concurrency: 1 })
-      }),
+      [db.bugle(), db.bugle()].map((bugle) =>
+        bugle.consume(
+          'q',
+          async (job) => {
+            runs.push([job.id, job.attempt, await isOnTime(db, job)])
+            ran.resolve()
+          },
+          { concurrency: 1 },
+        ),
+      ),
     )
     await untilSoundAsleep(db, ...consumers)
     const notified = await watchNotifications(db)
@@ -301,10 +326,13 @@ test(
     await ran.promise
     await Promise.all(consumers.map((consumer) => consumer.idle()))
     await Promise.all(consumers.map((consumer) => consumer.stop()))
-    expect(acked).toEqual([id])
-    // That of the put, so that both could set their timers.
-    expect(await notified()).toEqual(['q'])
-    expect(dueLines).toEqual([])
+    expect(runs).toEqual([[id, 1, true]])
+    // That of the put, so that both could set their timers; and that of the promotion.
+    expect(await notified()).toEqual(['q', 'q'])
+    expect(dueLines).toEqual([expect.stringContaining('1 due jobs are ready')])
+    // Each has a timer for it; and looks once more where it was early, or found the row locked.
+    expect(await promotions()).toBeLessThanOrEqual(6)
+    expect(await db.jobs()).toEqual([])
   },
 )
 
@@ -423,19 +451,7 @@ test(
   'B8 a due job that somebody holds locked is not asked for with every claim of a busy consumer',
   beforeALook,
   async ({ db }) => {
-    // One row a promotion, also of one that finds nothing to make ready.
-    await db.sql.unsafe(`
-    create table ${db.s}.promotion (at timestamptz);
-    create function ${db.s}.count_promotion() returns trigger language plpgsql as $$
-    begin
-      if current_query() like '%bugle promote%' then
-        insert into ${db.s}.promotion values (now());
-      end if;
-      return null;
-    end
-    $$;
-    create trigger zz_count after update of state on ${db.s}.job
-    for each statement execute function ${db.s}.count_promotion()`)
+    const promotions = await countPromotions(db)
     const bugle = db.bugle()
     const due = await bugle.put('q', 'due', { delayMs: 10 })
     const stranger = db.connect()
@@ -447,9 +463,8 @@ test(
     await consumer.idle()
     await bugle.putMany('q', Array(500).fill('backlog'))
     for (let n = 0; n < 500; n += 1) await acked.next()
-    const [row] = await db.sql.unsafe<{ count: number }[]>(`select count(*)::int as count from ${db.s}.promotion`)
     // At ever longer intervals, up to a second.
-    expect(row?.count).toBeLessThan(50)
+    expect(await promotions()).toBeLessThan(50)
     await stranger.unsafe('rollback')
     expect((await acked.next()).id).toBe(due)
     await consumer.idle()
@@ -590,7 +605,8 @@ for (const [what, end] of Object.entries(backToQueue)) {
         const attempt = what === 'release()' ? 1 : 2
         expect(await ran.promise).toEqual([id, attempt, what === 'partial()' ? 'half' : null, true])
         await other.idle()
-        expect(await notified()).toEqual(['q'])
+        // When it goes back; and if it waits, when it is made ready.
+        expect(await notified()).toEqual(delayMs === 0 ? ['q'] : ['q', 'q'])
         expect(await db.jobs()).toEqual([])
         expect(sweeps).toEqual([])
       },

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { onTestFinished } from 'vitest'
-import type { BugleEventName, BugleEvents, BugleOptions } from '../../src/index.js'
+import type { BugleEventName, BugleEvents, BugleOptions, ConsumeOptions } from '../../src/index.js'
 import type { TestDatabase } from './database.js'
 
 /** A process that consumes, see crash-process.mjs. */
@@ -37,12 +37,18 @@ interface Message {
 /** @returns when it consumes, or for one that may die before, when it has begun to */
 export async function startCrashProcess(
   db: TestDatabase,
-  given: { queue?: string; options?: BugleOptions; concurrency?: number; dies?: boolean },
+  given: {
+    queue?: string
+    options?: BugleOptions
+    concurrency?: number
+    prefetch?: ConsumeOptions['prefetch']
+    dies?: boolean
+  },
 ): Promise<CrashProcess> {
   const { connectionString, schema } = db
-  const { queue = 'q', options = {}, concurrency = 10, dies = false } = given
+  const { queue = 'q', options = {}, concurrency = 10, prefetch, dies = false } = given
   const child = fork(new URL('./crash-process.mjs', import.meta.url), [
-    JSON.stringify({ connectionString, schema, queue, options, consumeOptions: { concurrency } }),
+    JSON.stringify({ connectionString, schema, queue, options, consumeOptions: { concurrency, prefetch } }),
   ])
   onTestFinished(() => {
     child.kill('SIGKILL')

@@ -39,6 +39,16 @@ export interface ClaimCommand {
   readonly by: Claimer
   readonly kinds: readonly string[] | null
   readonly withoutFlags: readonly string[]
+  /** They travel with it. */
+  readonly acks: readonly AckPlan[]
+  /** Jobs with a higher id than this one's only; a claim of all of them is to prove something. */
+  readonly from?: Pick
+}
+
+/** A plain ack of a claimed job. */
+export interface AckPlan {
+  readonly nth: number
+  readonly claim: ClaimChoice
 }
 
 /** A worker; 'nobody' has no row, so it gets no job. */
@@ -69,9 +79,7 @@ export interface Pick {
 }
 
 /** The end of a claimed job's run. */
-export interface RunEnd {
-  readonly nth: number
-  readonly claim: ClaimChoice
+export interface RunEnd extends AckPlan {
   readonly outcome: OutcomePlan
 }
 
@@ -120,11 +128,8 @@ const outcome = either<OutcomePlan>(
   [4, record({ is: fc.constantFrom('release', 'partial'), inHours: delayHours })],
 )
 
-const runEnd = record<RunEnd>({
-  nth,
-  claim: weighted([10, 'current'], [3, 'former'], [1, 'of another']),
-  outcome,
-})
+const claimChoice = weighted([10, 'current'], [3, 'former'], [1, 'of another'])
+const runEnd = record<RunEnd>({ nth, claim: claimChoice, outcome })
 
 const claim = record<ClaimCommand>({
   do: fc.constant('claim'),
@@ -133,6 +138,8 @@ const claim = record<ClaimCommand>({
   by: weighted([14, 'first'], [4, 'second'], [1, 'nobody']),
   kinds: weighted([8, null], [1, ['thumb']], [1, ['probe', 'thumb']]),
   withoutFlags: weighted([6, []], [1, ['gpu']]),
+  acks: fc.array(record<AckPlan>({ nth, claim: claimChoice }), { maxLength: 3, size: 'max' }),
+  from: maybe(15, pick([1, 'ever'])),
 })
 
 const putMany = record<PutManyCommand>({

@@ -10,7 +10,7 @@ import {
   endedWithin,
   type PutJob,
 } from './model-calls.js'
-import type { Command, KeyMode, NewJob, Pick, RunEnd } from './model-commands.js'
+import type { AckPlan, ClaimCommand, Command, KeyMode, NewJob, Pick, RunEnd } from './model-commands.js'
 import { hourMs, type System } from './model-system.js'
 import { applyClaim, applyPromote, applySettle, type Run } from './model-work.js'
 
@@ -60,8 +60,11 @@ async function carryOut(system: System, model: Model, command: Command, step: nu
     }
     case 'claim': {
       const workerId = system.workerIds[command.by]
-      const answer = await system.claim(workerId, command, command.limit)
-      return () => applyClaim(model, command, workerId, answer)
+      const acks = acksOf(model, command, workerId)
+      const from = command.from === undefined ? null : (picked(model, command.from) ?? null)
+      const request = { acks: acks.map(({ job: { id }, lease }) => ({ id, lease })), from, proves: from === null }
+      const answer = await system.claim(workerId, command, request)
+      return () => applyClaim(model, { ...command, acks, from }, workerId, answer)
     }
     case 'settle':
       return settle(system, model, command.runs, step)
@@ -106,6 +109,17 @@ async function carryOut(system: System, model: Model, command: Command, step: nu
   }
 }
 
+/** Each job once, as the settler sees to. */
+function acksOf(model: Model, { acks }: ClaimCommand, workerId: string): Claim[] {
+  const chosen = new Map<string, Claim>()
+  for (const ack of acks) {
+    const claim = claimFor(model, ack)
+    if (claim === undefined || chosen.has(claim.job.id)) continue
+    if ((claim.workerId === workerId) === (ack.claim !== 'of another')) chosen.set(claim.job.id, claim)
+  }
+  return [...chosen.values()]
+}
+
 /** One worker after the other: two at once could meet at a key, and then one of them waits and tries again. */
 async function settle(system: System, model: Model, ends: readonly RunEnd[], step: number): Promise<Change | null> {
   const { first, second } = system.workerIds
@@ -130,7 +144,7 @@ async function settle(system: System, model: Model, ends: readonly RunEnd[], ste
   }
 }
 
-function claimFor({ claims, rows }: Model, { claim: choice, nth }: RunEnd): Claim | undefined {
+function claimFor({ claims, rows }: Model, { claim: choice, nth }: AckPlan): Claim | undefined {
   const runs = ({ job }: Claim): boolean => rows.get(job.id)?.state === 'running'
   const isCurrent = (claim: Claim): boolean => runs(claim) && rows.get(claim.job.id)?.lease === claim.lease
   const former = claims.filter((claim) => !isCurrent(claim))

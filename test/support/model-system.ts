@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { type Bugle, createBugle } from '../../src/bugle.js'
-import { type Choice, type Claimed, claimJobs, promoteJobs, writeOutcomes } from '../../src/consume/claim.js'
+import { type Choice, type ClaimRequest, claimJobs, promoteJobs, writeOutcomes } from '../../src/consume/claim.js'
 import { type DecisionParts, decide, endingOf } from '../../src/consume/decision.js'
 import { createSettler, type Settled, type Settler } from '../../src/consume/settler.js'
 import { createDatabase } from '../../src/database/database.js'
@@ -12,13 +12,13 @@ import { version } from '../../src/version.js'
 import type { TestDatabase } from './database.js'
 import { byId, type Row, type Snapshot } from './model.js'
 import type { Claimer, OutcomePlan } from './model-commands.js'
-import { mostRuns, type Run } from './model-work.js'
+import { type ClaimedWithAcks, mostRuns, type Run } from './model-work.js'
 
 /** The library and its tables. Every statement is production's, sent by the function that sends it there. */
 export interface System {
   readonly bugle: Pick<Bugle, 'put' | 'putMany' | 'requeue' | 'cancel' | 'collect'>
   readonly workerIds: Readonly<Record<Claimer, string>>
-  claim(workerId: string, choice: Choice, limit: number): Promise<Claimed>
+  claim(workerId: string, choice: Choice & { limit: number }, request: ClaimRequest): Promise<ClaimedWithAcks>
   promote(queue: string, limit: number): Promise<{ promoted: number; dueInMs: number | null }>
   /** All at once, as handlers that end in the same turn of the event loop. */
   settle(workerId: string, runs: readonly Run[]): Promise<Settled[]>
@@ -97,8 +97,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   return {
     bugle,
     workerIds,
-    claim: async (workerId, choice, limit) =>
-      (await claimJobs(database, choice, limit, workerId, { acks: [], from: null, proves: true })).claimed,
+    claim: (workerId, choice, request) => claimJobs(database, choice, choice.limit, workerId, request),
     promote: (queue, limit) => promoteJobs(database, queue, limit),
     async settle(workerId, runs) {
       const settled = await Promise.all(runs.map((run) => settle(workerId, run)))

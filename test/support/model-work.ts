@@ -17,20 +17,28 @@ import type { ClaimCommand, OutcomePlan } from './model-commands.js'
 
 /* From a claim to an outcome: what consumers do to the model, and what they must have been answered. */
 
-/** Ready ones in claim order. */
+export interface ClaimedWithAcks {
+  readonly claimed: Claimed
+  /** null: all of them matched. */
+  readonly acked: readonly string[] | null
+}
+
+/** Ready ones in claim order; and the acks that travel with it, of this worker's jobs under their leases. */
 export function applyClaim(
   model: Model,
-  { queue, kinds, withoutFlags, limit, by }: Omit<ClaimCommand, 'do'>,
+  { queue, kinds, withoutFlags, limit, by, acks, from }: Omit<ClaimCommand, 'do' | 'acks' | 'from'> & ClaimExtras,
   workerId: string,
-  answer: Claimed,
+  { claimed: answer, acked }: ClaimedWithAcks,
 ): void {
   const fits = (row: Row): boolean =>
     row.queue === queue &&
     (kinds === null || (row.kind !== null && kinds.includes(row.kind))) &&
     (row.flag === null || !withoutFlags.includes(row.flag))
+  applyAcks(model, acks, workerId, acked)
   const isPresent = by !== 'nobody'
   const ready = rowsIn(model, 'ready').filter(fits).sort(inClaimOrder)
-  const first = isPresent ? ready.slice(0, limit) : []
+  const beyond = ready.filter(({ id }) => from === null || BigInt(id) > BigInt(from))
+  const first = isPresent ? beyond.slice(0, limit) : []
   assert.deepEqual(
     answer.jobs.map(({ job }) => job.id),
     first.map(({ id }) => id),
@@ -50,9 +58,28 @@ export function applyClaim(
   }
 
   const isShort = first.length < limit
-  assert.equal(answer.leftBehind, isShort && ready.length > first.length, 'leftBehind')
+  const proves = from === null
+  assert.equal(answer.leftBehind, isShort && proves && ready.length > first.length, 'leftBehind')
   const nearest = nearestRunAt(model, queue)
   assertDueIn(answer.dueInMs, isShort && nearest !== null ? nearest - model.now : null)
+}
+
+interface ClaimExtras {
+  readonly acks: readonly Claim[]
+  /** An id. */
+  readonly from: string | null
+}
+
+/** Deleted by the claim's statement, whatever else it found. */
+function applyAcks(model: Model, acks: readonly Claim[], workerId: string, acked: readonly string[] | null): void {
+  const matched = acks.filter(({ job, lease }) => {
+    const row = model.rows.get(job.id)
+    return row?.state === 'running' && row.lease === lease && row.workerId === workerId
+  })
+  const ids = matched.map(({ job }) => job.id)
+  if (matched.length === acks.length) assert.equal(acked, null, 'all acks have matched')
+  else assert.deepEqual(acked?.toSorted(), ids.toSorted(), 'the acks that have matched')
+  for (const id of ids) model.rows.delete(id)
 }
 
 function assertHandedOver({ job }: Claimed['jobs'][number], row: Row): void {

@@ -3,7 +3,6 @@
 -- domains
 job_attempt integer CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
 job_crashes smallint CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
-job_flags text[] default CHECK ((array_position(VALUE, NULL::text) IS NULL))
 job_key text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
 job_kind text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 job_lease bigint CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))
@@ -22,22 +21,22 @@ table worker
 
 -- columns
 archive.id bigint not null
-archive.queue text collate "C" not null
-archive.kind text collate "C"
+archive.queue bugle.queue_name not null
+archive.kind bugle.job_kind
 archive.payload jsonb not null
 archive.priority smallint not null
-archive.run_at timestamp with time zone not null
-archive.attempt integer not null
-archive.lease bigint not null
-archive.crashes smallint not null
+archive.run_at bugle.job_moment not null
+archive.attempt bugle.job_attempt not null
+archive.lease bugle.job_lease not null
+archive.crashes bugle.job_crashes not null
 archive.worker_id bigint
 archive.claimed_at timestamp with time zone
-archive.created_at timestamp with time zone not null
+archive.created_at bugle.job_moment not null
 archive.finished_at timestamp with time zone not null default now()
-archive.key text collate "C"
+archive.key bugle.job_key
 archive.flags text[]
-archive.max_attempts integer
-archive.timeout_ms integer
+archive.max_attempts bugle.job_limit
+archive.timeout_ms bugle.job_limit
 archive.progress jsonb
 archive.result jsonb
 job.id bigint not null generated always as identity
@@ -55,7 +54,7 @@ job.claimed_at timestamp with time zone
 job.created_at bugle.job_moment not null default now()
 job.finished_at timestamp with time zone
 job.key bugle.job_key
-job.flags bugle.job_flags
+job.flags text[]
 job.max_attempts bugle.job_limit
 job.timeout_ms bugle.job_limit
 job.cancel_requested_at timestamp with time zone
@@ -78,6 +77,7 @@ worker.hung_after_ms integer not null default 300000
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
+bugle.job job_flags: CHECK ((array_position(flags, NULL::text) IS NULL))
 bugle.job job_owner: CHECK ((((state)::text = 'running'::text) = (worker_id IS NOT NULL)))
 bugle.job job_pkey: PRIMARY KEY (id)
 bugle.migration migration_pkey: PRIMARY KEY (number)
@@ -85,7 +85,6 @@ bugle.queue queue_pkey: PRIMARY KEY (name)
 bugle.worker worker_pkey: PRIMARY KEY (id)
 - job_attempt_check: CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
 - job_crashes_check: CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
-- job_flags_check: CHECK ((array_position(VALUE, NULL::text) IS NULL))
 - job_key_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
 - job_kind_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 - job_lease_check: CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))

@@ -1,0 +1,94 @@
+import pg from 'pg'
+import { sessionSettings } from '../../dist/database/session.js'
+import { loadStatements } from '../../dist/database/statements.js'
+import { bugle } from './bugle.mjs'
+
+const sql = loadStatements('bugle')
+
+/**
+ * The yardstick: our own statements in a bare loop on one connection, with the sessions' settings of the library and nothing of
+ * it around them: settle one batch and claim the next, in one statement, and call the handler for each job.
+ *
+ * @param {{ batch?: number }} options jobs a statement; by default as many as there are slots
+ * @returns {import('./index.mjs').Contender}
+ */
+export function engine({ batch }) {
+  return {
+    ...bugle({}),
+    async openConsumer(url, { slots, handler }) {
+      const size = batch ?? slots
+      const client = await connect(url)
+      const workerId = '1'
+      await client.query(sql.worker_insert, [workerId, 'engine', 'bench', process.pid, '0', 3_600_000, 3_600_000])
+      let isStopping = false
+      /** @type {Promise<void> | undefined} */
+      let running
+
+      async function loop() {
+        /** @type {Job[]} */
+        let done = []
+        while (!isStopping) {
+          const jobs = await settleAndClaim(client, workerId, done, size)
+          await Promise.all(jobs.map(({ payload }) => handler(payload)))
+          done = jobs
+        }
+        await settle(client, workerId, done)
+      }
+
+      return {
+        async start() {
+          isStopping = false
+          running = loop()
+        },
+        async stop() {
+          isStopping = true
+          await running
+        },
+        end: () => client.end(),
+      }
+    },
+    settings: (slots) => ({ batch: batch ?? slots, connections: 1, statements: 'settle and claim in one' }),
+  }
+}
+
+/** @typedef {{ id: string, lease: string, payload: any }} Job */
+
+/**
+ * @param {pg.Client} client
+ * @param {string} workerId
+ * @param {readonly Job[]} done
+ * @param {number} limit
+ * @returns {Promise<Job[]>}
+ */
+async function settleAndClaim(client, workerId, done, limit) {
+  const acked = done.length > 0 ? arrays(done) : [null, null]
+  const values = ['bench', limit, workerId, null, ...acked, '-9223372036854775808', 'false']
+  const { rows } = await client.query({ name: 'claim', text: sql.claim, values })
+  // The last row is about the queue.
+  return rows.slice(0, -1)
+}
+
+/**
+ * @param {pg.Client} client
+ * @param {string} workerId
+ * @param {readonly Job[]} done
+ */
+async function settle(client, workerId, done) {
+  if (done.length > 0) await client.query({ name: 'settle', text: sql.settle, values: [workerId, ...arrays(done)] })
+}
+
+/** @param {readonly Job[]} jobs */
+function arrays(jobs) {
+  return [`{${jobs.map(({ id }) => id).join()}}`, `{${jobs.map(({ lease }) => lease).join()}}`]
+}
+
+/** @param {string} url */
+async function connect(url) {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  const { rows } = await client.query('show server_version_num')
+  for (const [name, value] of Object.entries(sessionSettings(Number(rows[0].server_version_num), 60_000))) {
+    await client.query('select set_config($1, $2, false)', [name, value])
+  }
+  return client
+}

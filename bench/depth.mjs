@@ -1,0 +1,173 @@
+/**
+ * The time of a claim, and what else is in the table: nothing, a million ready, scheduled or failed jobs, or a million of each.
+ *
+ * The claim statement is sent as the library sends it: prepared, by a session with its settings. Two claims are timed:
+ * one that finds as many as it asks for, all put right before it, and settled after it; and one that finds nothing.
+ */
+import pg from 'pg'
+import { sessionSettings } from '../dist/database/session.js'
+import { loadStatements } from '../dist/database/statements.js'
+import { migrate } from './measure/consumers.mjs'
+import { addValue } from './measure/figures.mjs'
+import { fill } from './measure/fill.mjs'
+import { median, quantile } from './statistics.mjs'
+
+export const tries = 5
+
+/** Each in a table of its own, so that the turns can be interleaved. */
+const depths = /** @type {const} */ ({
+  empty: [],
+  ready: ['ready'],
+  scheduled: ['scheduled'],
+  failed: ['failed'],
+  'each of all three': ['ready', 'scheduled', 'failed'],
+})
+/** @typedef {keyof typeof depths} Depth */
+export const cases = Object.keys(depths)
+
+const slots = 24
+const queue = 'depth'
+/** Where the queue has ready jobs, a claim of this one finds none. */
+const otherQueue = 'shallow'
+
+/**
+ * @param {import('./scenarios.mjs').RunOptions} options
+ * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
+ */
+export async function* run({
+  tries: wanted,
+  cases: chosen,
+  isSmoke,
+  jobs = isSmoke ? 5_000 : 1_000_000,
+  tell,
+  server: serverOf,
+}) {
+  const claims = isSmoke ? 20 : 300
+  const server = await serverOf()
+  const database = await server.freshDatabase('depth')
+  const names = /** @type {Depth[]} */ (chosen)
+  /** @type {Awaited<ReturnType<typeof openTable>>[]} */
+  const tables = []
+  for (const name of names) tables.push(await openTable(database, name, jobs, tell))
+  await database.tidy()
+  /** @type {import('./measure/figures.mjs').Figures} */
+  const figures = {}
+  for (let number = 0; number < wanted; number += 1) {
+    for (let turn = 0; turn < tables.length; turn += 1) {
+      const table = tables[(number + turn) % tables.length]
+      if (table === undefined) continue
+      const times = await table.timeClaims(claims)
+      for (const [name, values] of Object.entries(times)) {
+        addValue(figures, `${table.name}: ${name}, p50`, 'ms', median(values))
+        addValue(figures, `${table.name}: ${name}, p99`, 'ms', quantile(values, 0.99))
+      }
+    }
+    tell(`depth ${number + 1} of ${wanted}`)
+  }
+  for (const table of tables) await table.end()
+  await database.drop()
+  yield {
+    case: `claims of ${slots} beside ${jobs.toLocaleString('en')}`,
+    settings: {
+      jobs,
+      slots,
+      claimsATry: claims,
+      depths: names,
+      session: 'as the library sets it',
+      server: server.settings,
+    },
+    figures,
+    ratios: names
+      .filter((name) => name !== 'empty')
+      .flatMap((name) =>
+        [`claim of ${slots}`, 'empty claim'].map((claim) => ({
+          name: `${claim}, ${name} to empty`,
+          of: `${name}: ${claim}, p50`,
+          to: `empty: ${claim}, p50`,
+          wanted: '<= 2',
+        })),
+      ),
+  }
+}
+
+/**
+ * @param {import('./server.mjs').Database} database
+ * @param {Depth} name
+ * @param {number} jobs
+ * @param {(text: string) => void} tell
+ */
+async function openTable(database, name, jobs, tell) {
+  const schema = `depth_${name.replaceAll(' ', '_')}`
+  await migrate(database.url, schema)
+  for (const state of depths[name]) {
+    tell(`depth: ${jobs.toLocaleString('en')} ${state} jobs are written`)
+    await fill(database, { schema, queue, jobs, state })
+  }
+  const statements = loadStatements(schema)
+  const client = await openSession(database.url)
+  const workerId = '1'
+  await client.query(statements.worker_insert, [workerId, 'bench', 'here', process.pid, '0', 60_000, 300_000])
+  // Kinds, flags, acks: a plain claim has none of them.
+  const unused = Array(parametersOf(statements.claim) - 3).fill(null)
+  const isDeep = depths[name].some((state) => state === 'ready')
+
+  /** @param {string} from @param {number} expected */
+  async function timeClaim(from, expected) {
+    const startedAt = performance.now()
+    const { rows } = await prepared(client, 'claim', statements.claim, [from, slots, workerId, ...unused])
+    const ms = performance.now() - startedAt
+    const ids = rows.flatMap(({ id }) => (id === null ? [] : [id]))
+    if (ids.length !== expected) throw new Error(`${name}: ${expected} jobs were to be claimed, not ${ids.length}`)
+    return { ms, ids, leases: rows.flatMap(({ id, lease }) => (id === null ? [] : [lease])) }
+  }
+
+  return {
+    name,
+    /** @param {number} claims */
+    async timeClaims(claims) {
+      /** @type {number[]} */
+      const full = []
+      /** @type {number[]} */
+      const empty = []
+      for (let number = 0; number < claims; number += 1) {
+        await prepared(client, 'put_many', statements.put_many, [
+          queue,
+          JSON.stringify(Array(slots).fill({ payload: number, priority: 0 })),
+        ])
+        const { ms, ids, leases } = await timeClaim(queue, slots)
+        full.push(ms)
+        const missed = await prepared(client, 'settle', statements.settle, [workerId, `{${ids}}`, `{${leases}}`])
+        if (missed.rows.length > 0) throw new Error('a settled job was not ours')
+        empty.push((await timeClaim(isDeep ? otherQueue : queue, 0)).ms)
+      }
+      return { [`claim of ${slots}`]: full, 'empty claim': empty }
+    },
+    end: () => client.end(),
+  }
+}
+
+/** @param {string} url */
+async function openSession(url) {
+  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
+  client.on('error', () => {})
+  await client.connect()
+  const { rows } = await client.query('show server_version_num')
+  const settings = sessionSettings(Number(rows[0].server_version_num), 10_000)
+  await client.query('select set_config(key, value, false) from json_each_text($1)', [JSON.stringify(settings)])
+  return client
+}
+
+/** @param {string} text */
+function parametersOf(text) {
+  return Math.max(...Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number)))
+}
+
+/**
+ * @param {pg.Client} client
+ * @param {string} name
+ * @param {string} text
+ * @param {readonly unknown[]} values
+ */
+function prepared(client, name, text, values) {
+  return client.query({ name, text, values: [...values] })
+}

@@ -1,0 +1,15 @@
+/** The figures of a scenario, while its repeats come in. */
+
+/** @typedef {Record<string, { unit: string, values: number[] }>} Figures */
+
+/**
+ * @param {Figures} figures
+ * @param {string} name
+ * @param {string} unit
+ * @param {number} value of one repeat
+ */
+export function addValue(figures, name, unit, value) {
+  const figure = figures[name] ?? { unit, values: [] }
+  figure.values.push(value)
+  figures[name] = figure
+}

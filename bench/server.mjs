@@ -1,0 +1,162 @@
+/** The PostgreSQL server of a run, shared by all contenders; each run in a database of its own. */
+import pg from 'pg'
+import { startEmbedded } from '../dist/embedded/index.js'
+
+/**
+ * @typedef {object} Database
+ * @property {string} url
+ * @property {string} name
+ * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows, by a connection of our own
+ * @property {() => Promise<void>} tidy vacuum, analyze and checkpoint: what was loaded costs the run that follows nothing
+ * @property {() => Promise<void>} drop
+ *
+ * @typedef {object} Server
+ * @property {string} url of a superuser or at least somebody who may create databases
+ * @property {string} version as 18.4
+ * @property {boolean} isOurs false: that of DATABASE_URL
+ * @property {Readonly<Record<string, string | number | boolean>>} settings what differs from PostgreSQL's own
+ * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows
+ * @property {(name: string) => Promise<Database>} freshDatabase an empty one
+ * @property {(settings: Readonly<Record<string, string | number | null>>) => Promise<void>} alter for all sessions, old ones
+ *   too; null: as before. Undone at the stop.
+ * @property {() => Promise<void>} stop
+ */
+
+/**
+ * PostgreSQL's defaults (so every commit is flushed), but for the number of connections.
+ * The autovacuum stays on: with it a queue lives.
+ */
+const defaultSettings = { max_connections: 300 }
+
+/**
+ * An embedded server in a fresh temporary directory; or with DATABASE_URL that one, as it is set.
+ *
+ * @param {{ settings?: Readonly<Record<string, string | number | boolean>> }} [options]
+ * @returns {Promise<Server>}
+ */
+export async function startServer({ settings = {} } = {}) {
+  const given = process.env.DATABASE_URL
+  const all = { ...defaultSettings, ...settings }
+  const embedded = given ? null : await startEmbedded({ durability: 'on', settings: all })
+  const url = embedded?.connectionString ?? given ?? ''
+  try {
+    return await serverAt(url, embedded, all)
+  } catch (error) {
+    await embedded?.stop()
+    throw error
+  }
+}
+
+/**
+ * @param {string} url
+ * @param {import('../dist/embedded/index.js').EmbeddedPostgres | null} embedded
+ * @param {Readonly<Record<string, string | number | boolean>>} settings
+ * @returns {Promise<Server>}
+ */
+async function serverAt(url, embedded, settings) {
+  const admin = await connect(url)
+  const [row] = (await admin.query('show server_version')).rows
+  /** @type {Set<() => Promise<void>>} */
+  const drops = new Set()
+  /** @type {Set<pg.Client>} */
+  const clients = new Set([admin])
+  /** @type {Set<string>} */
+  const altered = new Set()
+  let made = 0
+
+  /** @param {string} text @param {readonly unknown[]} [params] */
+  async function query(text, params = []) {
+    return (await admin.query(text, [...params])).rows
+  }
+
+  /** @param {string} label @returns {Promise<Database>} */
+  async function freshDatabase(label) {
+    made += 1
+    const name = `bugle_bench_${process.pid}_${made}_${label.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_')}`.slice(0, 63)
+    await admin.query(`create database ${name} template template0`)
+    const databaseUrl = new URL(url)
+    databaseUrl.pathname = `/${name}`
+    const client = await connect(databaseUrl.href)
+    clients.add(client)
+    const drop = async () => {
+      if (!drops.delete(drop)) return
+      clients.delete(client)
+      await client.end()
+      await admin.query(`drop database ${name} with (force)`)
+    }
+    drops.add(drop)
+    return {
+      url: databaseUrl.href,
+      name,
+      /** @param {string} text @param {readonly unknown[]} [params] */
+      query: async (text, params = []) => (await client.query(text, [...params])).rows,
+      async tidy() {
+        await client.query('vacuum (analyze)')
+        await client.query('checkpoint')
+      },
+      drop,
+    }
+  }
+
+  /** @param {Readonly<Record<string, string | number | null>>} wanted */
+  async function alter(wanted) {
+    for (const [name, value] of Object.entries(wanted)) {
+      const setting = pg.escapeIdentifier(name)
+      if (value === null) await admin.query(`alter system reset ${setting}`)
+      else await admin.query(`alter system set ${setting} = ${pg.escapeLiteral(String(value))}`)
+      if (value === null) altered.delete(name)
+      else altered.add(name)
+    }
+    const { rows } = await admin.query('select pg_conf_load_time() as loaded, pg_reload_conf()')
+    await untilReloaded(url, rows[0].loaded)
+  }
+
+  return {
+    url,
+    version: String(row?.server_version).split(' ')[0] ?? 'unknown',
+    isOurs: embedded !== null,
+    settings: embedded === null ? {} : settings,
+    query,
+    freshDatabase,
+    alter,
+    async stop() {
+      try {
+        if (embedded === null) {
+          if (altered.size > 0) await alter(Object.fromEntries([...altered].map((name) => [name, null])))
+          for (const drop of drops) await drop()
+        }
+        for (const client of clients) await client.end()
+      } finally {
+        await embedded?.stop()
+      }
+    },
+  }
+}
+
+/**
+ * A reload is a signal: old sessions follow at their next command, new ones once the postmaster has.
+ *
+ * @param {string} url
+ * @param {Date} before
+ */
+async function untilReloaded(url, before) {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const client = await connect(url)
+    try {
+      const { rows } = await client.query('select pg_conf_load_time() as loaded')
+      if (rows[0].loaded > before) return
+    } finally {
+      await client.end()
+    }
+  }
+  throw new Error('the server does not reload its settings')
+}
+
+/** @param {string} url */
+async function connect(url) {
+  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
+  // A server that stops ends its sessions; what is asked for then fails by itself.
+  client.on('error', () => {})
+  await client.connect()
+  return client
+}

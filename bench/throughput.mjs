@@ -1,0 +1,146 @@
+import { contender } from './contenders/index.mjs'
+import { openRun, rotated } from './contenders/run.mjs'
+import { versionsOf } from './peers.mjs'
+import { nowMs } from './processes.mjs'
+
+/**
+ * The drain of a backlog.
+ *
+ * Everything that is the same for all of them happens before the clock starts: tables, a warm-up of 2,000 jobs (a fifth of all, if
+ * that is less) in the very
+ * processes and connections of the run, after which the consumer is stopped and its instance (pool, listener) stays; then all
+ * jobs are loaded, vacuumed and checkpointed. The clock starts with the word to consume, so it includes what a contender does to
+ * begin. It stops when the last completion is in the database.
+ */
+export const tries = 5
+export const contenders = [
+  'bugle',
+  'bugle-prefetch-0',
+  'engine',
+  'engine-128',
+  'engine-500',
+  'graphile-default',
+  'graphile-recommended',
+  'graphile-record',
+  'graphile-0.17-default',
+  'graphile-0.17-recommended',
+  'graphile-0.17-record',
+  'pg-boss',
+  'bullmq-pg',
+]
+// The older Graphile Worker beside the newer one: only when it is asked for.
+export const defaultContenders = contenders.filter((name) => !name.includes('0.17'))
+
+/** @type {Map<string, { slots: number, handlerMs: number, processes: number }>} */
+const shapes = new Map()
+for (const processes of [1, 2]) {
+  for (const handlerMs of [0, 1]) {
+    for (const slots of [24, 1, 10, 100]) {
+      const name = `${slots} ${slots === 1 ? 'slot' : 'slots'}, ${handlerMs === 0 ? 'no-op' : `${handlerMs} ms`}, ${processes} ${processes === 1 ? 'process' : 'processes'}`
+      shapes.set(name, { slots, handlerMs, processes })
+    }
+  }
+}
+export const cases = [...shapes.keys()]
+export const defaultCases = cases.slice(0, 1)
+const [mainCase = ''] = cases
+
+/**
+ * Whoever settles each job by itself would take minutes for 50,000 of them in one slot.
+ *
+ * @param {string} name
+ * @param {number} jobs
+ * @param {string} caseName
+ */
+function jobsOf(name, jobs, caseName) {
+  if (caseName === mainCase) return jobs
+  const isSlow = ['graphile-default', 'graphile-0.17-default', 'pg-boss', 'bullmq-pg'].includes(name)
+  const isSlower = shapes.get(caseName)?.slots === 1
+  return Math.min(jobs, isSlow ? (isSlower ? 2_500 : 10_000) : isSlower ? 10_000 : jobs)
+}
+
+/**
+ * @param {import('./scenarios.mjs').RunOptions} options
+ * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
+ */
+export async function* run({ tries: wanted, cases: chosen, contenders: names, isSmoke, jobs: asked, tell, server }) {
+  const jobs = asked ?? (isSmoke ? 1_000 : 50_000)
+  for (const name of chosen) {
+    const shape = shapes.get(name)
+    if (shape === undefined) continue
+    /** @type {Record<string, { unit: string, values: number[] }>} */
+    const figures = Object.fromEntries(names.map((one) => [one, { unit: 'jobs/s', values: [] }]))
+    for (let repeat = 0; repeat < wanted; repeat += 1) {
+      for (const one of rotated(names, repeat)) {
+        const count = jobsOf(one, jobs, name)
+        const { ms, cpuMs } = await drain(await server(), one, {
+          ...shape,
+          jobs: count,
+          warmUpJobs: isSmoke ? 100 : Math.min(2_000, count / 5),
+        })
+        const perSecond = (count * 1_000) / ms
+        figures[one]?.values.push(perSecond)
+        tell(`${one}: ${Math.round(perSecond)} jobs/s (${Math.round(ms)} ms, ${Math.round(cpuMs)} ms of processor)`)
+      }
+    }
+    yield {
+      case: name,
+      settings: {
+        ...shape,
+        server: (await server()).settings,
+        jobs: Object.fromEntries(names.map((one) => [one, jobsOf(one, jobs, name)])),
+        contenders: Object.fromEntries(names.map((one) => [one, contender(one).settings(shape.slots)])),
+      },
+      figures,
+      ratios: ratios(name === mainCase),
+      versions: versionsOf(names),
+    }
+  }
+}
+
+/**
+ * @param {import('./server.mjs').Server} server
+ * @param {string} name
+ * @param {import('./contenders/run.mjs').Shape} shape
+ */
+async function drain(server, name, shape) {
+  const run = await openRun(server, name, shape)
+  try {
+    await run.producer.ask('load', { from: 0, to: shape.jobs })
+    await run.database.tidy()
+    const startedAt = nowMs()
+    run.start()
+    await run.untilRan(shape.jobs)
+    const doneAt = await run.untilNothingLeft()
+    await run.stop()
+    const { cpuMs } = await run.proveOnce(shape.jobs)
+    return { ms: doneAt - startedAt, cpuMs }
+  } finally {
+    await run.end()
+  }
+}
+
+/** @param {boolean} isMain the targets are those of the main case */
+function ratios(isMain) {
+  /** @type {[of: string, to: string, wanted: string][]} */
+  const pairs = [
+    ['bugle', 'graphile-record', '>= 2.5'],
+    ['bugle', 'graphile-0.17-record', '>= 2.5'],
+    ['bugle', 'graphile-recommended', ''],
+    ['bugle', 'graphile-default', '>= 15'],
+    ['bugle', 'graphile-0.17-default', '>= 15'],
+    ['bugle', 'bullmq-pg', '>= 20'],
+    ['bugle', 'pg-boss', '>= 8'],
+    ['bugle', 'engine', '>= 0.75'],
+    ['bugle', 'engine-128', ''],
+    ['bugle', 'engine-500', ''],
+    ['bugle-prefetch-0', 'graphile-record', '>= 1'],
+    ['bugle-prefetch-0', 'graphile-0.17-record', '>= 1'],
+  ]
+  return pairs.map(([of, to, wanted]) => ({
+    name: `${of} / ${to}`,
+    of,
+    to,
+    ...(isMain && wanted !== '' && { wanted }),
+  }))
+}

@@ -10,9 +10,9 @@ export async function fill(database, { schema, queue, jobs, state }) {
   for (let from = 1; from <= jobs; from += 100_000) {
     await database.query(
       `insert into ${schema}.job (queue, payload, state, run_at, finished_at)
-       select $1, jsonb_build_object('number', number), $2,
-         case when $2 = 'scheduled' then now() + interval '30 days' + number * interval '1 s' else now() end,
-         case when $2 = 'failed' then clock_timestamp() end
+       select $1::text, jsonb_build_object('number', number), $2::text,
+         case when $2::text = 'scheduled' then now() + interval '30 days' + number * interval '1 s' else now() end,
+         case when $2::text = 'failed' then clock_timestamp() end
        from generate_series($3::int, $4::int) as number`,
       [queue, state, from, Math.min(jobs, from + 99_999)],
     )

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { contender } from './contenders/index.mjs'
+import { peers, unlessAsked } from './contenders/names.mjs'
 import { openRun, rotated } from './contenders/run.mjs'
 import { versionsOf } from './peers.mjs'
 
@@ -9,18 +10,8 @@ import { versionsOf } from './peers.mjs'
  */
 export const tries = 5
 export const cases = ['1,000 jobs']
-export const contenders = [
-  'bugle',
-  'graphile-default',
-  'graphile-recommended',
-  'graphile-record',
-  'graphile-0.17-default',
-  'graphile-0.17-recommended',
-  'graphile-0.17-record',
-  'pg-boss',
-  'bullmq-pg',
-]
-export const defaultContenders = contenders.filter((name) => !name.includes('0.17'))
+export const contenders = ['bugle', ...peers]
+export const defaultContenders = unlessAsked(contenders)
 
 const slots = 24
 const size = 1_000

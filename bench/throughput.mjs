@@ -1,4 +1,5 @@
 import { contender } from './contenders/index.mjs'
+import { peers, unlessAsked } from './contenders/names.mjs'
 import { openRun, rotated } from './contenders/run.mjs'
 import { versionsOf } from './peers.mjs'
 import { nowMs } from './processes.mjs'
@@ -13,23 +14,8 @@ import { nowMs } from './processes.mjs'
  * begin. It stops when the last completion is in the database.
  */
 export const tries = 5
-export const contenders = [
-  'bugle',
-  'bugle-prefetch-0',
-  'engine',
-  'engine-128',
-  'engine-500',
-  'graphile-default',
-  'graphile-recommended',
-  'graphile-record',
-  'graphile-0.17-default',
-  'graphile-0.17-recommended',
-  'graphile-0.17-record',
-  'pg-boss',
-  'bullmq-pg',
-]
-// The older Graphile Worker beside the newer one: only when it is asked for.
-export const defaultContenders = contenders.filter((name) => !name.includes('0.17'))
+export const contenders = ['bugle', 'bugle-prefetch-0', 'engine', 'engine-128', 'engine-500', ...peers]
+export const defaultContenders = unlessAsked(contenders)
 
 /** @type {Map<string, { slots: number, handlerMs: number, processes: number }>} */
 const shapes = new Map()

@@ -1,4 +1,5 @@
 import { contender } from '../contenders/index.mjs'
+import { peers, unlessAsked } from '../contenders/names.mjs'
 import { versionsOf } from '../peers.mjs'
 import { measureIdle } from './idle.mjs'
 import { measureLoaded, shares } from './loaded.mjs'
@@ -12,19 +13,8 @@ import { ratiosOf } from './ratios.mjs'
  */
 export const tries = 3
 export const cases = ['idle', 'loaded']
-export const contenders = [
-  'bugle',
-  'graphile-default',
-  'graphile-recommended',
-  'graphile-record',
-  'graphile-0.17-default',
-  'graphile-0.17-recommended',
-  'graphile-0.17-record',
-  'pg-boss',
-  'bullmq-pg',
-  'bare-insert',
-]
-export const defaultContenders = contenders.filter((name) => !name.includes('0.17'))
+export const contenders = ['bugle', ...peers, 'bare-insert']
+export const defaultContenders = unlessAsked(contenders)
 
 const slots = 24
 

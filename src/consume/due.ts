@@ -24,8 +24,6 @@ const log = createDebug('bugle:due')
  * of a full claim it promotes, whatever is known: a backlog must not keep due jobs of a higher priority out for ever.
  *
  * All processes of a queue set their timers for the same row. Promotions skip locked rows, so one of them promotes it.
- * (Claims once took due rows themselves. That saved a round trip for a scheduled job, and cost all others a third
- * of their claim.)
  */
 export interface DueTimer {
   /** Call with the answer of each claim. */

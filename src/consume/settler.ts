@@ -185,7 +185,7 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
         pending = later
         return batch
       },
-      /** @returns whether all that is left is of that worker */
+      /** What is not of that worker goes to the other line. */
       moveOthersOf(workerId: string, line: { push(outcome: Pending): void }): void {
         if (pending.every(({ settlement }) => settlement.workerId === workerId)) return
         for (const outcome of pending) if (outcome.settlement.workerId !== workerId) line.push(outcome)
@@ -283,10 +283,10 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
         arrived(acked) {
           if (acked === null) return tell(batch, [], false)
           const ids = new Set(acked)
-          const matched = batch.filter(({ settlement }) => ids.has(settlement.id))
-          tell(matched, [], false)
+          const hasMatched = ({ settlement }: Pending): boolean => ids.has(settlement.id)
+          tell(batch.filter(hasMatched), [], false)
           void settleAll(
-            batch.filter((outcome) => !matched.includes(outcome)),
+            batch.filter((outcome) => !hasMatched(outcome)),
             false,
           )
         },

@@ -103,7 +103,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
 
   function begin(): void {
     sliceEndsAt = now() + sliceMs
-    for (let free = Math.min(freeSlots(), held.length - next); free > 0; free -= 1) {
+    for (let free = Math.min(freeSlots(), heldNow()); free > 0; free -= 1) {
       queue
         .add(runHeld)
         .catch((error) => log('%s', toError(error).message))
@@ -119,16 +119,18 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     return concurrency - taken()
   }
 
+  function heldNow(): number {
+    return held.length - next
+  }
+
   function forgetBegun(): void {
     held = held.slice(next)
     next = 0
   }
 
   function takeBack(): Job[] {
-    const taken = held.slice(next)
-    held = []
-    next = 0
-    return taken
+    forgetBegun()
+    return held.splice(0)
   }
 
   /** One timer for all of them. */
@@ -143,14 +145,14 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       const first = held[next]
       // Who waits for the gate is not waiting for a slot.
       if (first === undefined || !gate.isOpen || now() < first.claimedAt + patienceMs) return watch()
-      log('%d jobs were held for too long', held.length - next)
+      log('%d jobs were held for too long', heldNow())
       parts.onImpatience()
       giveBack(takeBack())
     }, inMs).unref()
   }
 
   function withoutCrashed(jobs: readonly Job[]): readonly Job[] {
-    let free = freeSlots() - (held.length - next)
+    let free = freeSlots() - heldNow()
     if (jobs.length <= free || !jobs.some(({ crashes }) => crashes > 0)) return jobs
     const kept: Job[] = []
     const given: Job[] = []
@@ -174,7 +176,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     },
     takeBack,
     get held() {
-      return held.length - next
+      return heldNow()
     },
     get taken() {
       return taken()

@@ -1,0 +1,20 @@
+/** The peers, by the names under which a scenario knows them. */
+export const peers = [
+  'graphile-default',
+  'graphile-recommended',
+  'graphile-record',
+  'graphile-0.17-default',
+  'graphile-0.17-recommended',
+  'graphile-0.17-record',
+  'pg-boss',
+  'bullmq-pg',
+]
+
+/**
+ * Those that are measured if none is named: the older Graphile Worker beside the newer one only when it is asked for.
+ *
+ * @param {readonly string[]} contenders
+ */
+export function unlessAsked(contenders) {
+  return contenders.filter((name) => !name.includes('0.17'))
+}

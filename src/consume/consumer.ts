@@ -145,13 +145,14 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const slots = createSlots<Run>({
     concurrency,
-    run: async (run) => {
+    run: (run) => {
+      if (run.claimed.workerId === worker.id) return runJob(run)
       // Given up while its claim was on its way, or it was held: others may have it. The new id explains no such row.
-      if (run.claimed.workerId !== worker.id) return giveBack([run])
-      await runJob(run)
-      // Of a plain ack, the next claim may count on its slot.
-      dispatcher.slotFreed()
+      giveBack([run])
+      return Promise.resolve()
     },
+    // Of a plain ack, the next claim may count on its slot.
+    onRan: () => dispatcher.slotFreed(),
     giveBack,
     onImpatience() {
       lookAhead.lost()
@@ -217,11 +218,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const { jobs } = claimed
       const tripMs = now() - sentAt
       if (!claimed.paused) due.claimed(claimed)
-      floor.answered({ from, tripMs, jobs, isFull: claimed.found === claimed.asked })
-      lookAhead.answered(
-        { tripMs, tookMs },
-        jobs.some(({ job }) => job.crashes > 0),
-      )
+      const isFull = claimed.found === claimed.asked
+      floor.answered({ from, tripMs, jobs, isFull })
+      const crashed = jobs.some(({ job }) => job.crashes > 0)
+      lookAhead.answered({ tripMs, tookMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       return { ...claimed, leftBehind: claimed.leftBehind || due.isPromoting, jobs: runs.add(jobs) }
     } finally {

@@ -110,6 +110,7 @@ export interface SleepLock {
   others(): Promise<{ asleep: number; blocker: number | null }>
 }
 
+const noop = (): void => {}
 /** How long a lock that somebody holds exclusively is left alone. */
 const blockedMs = 5_000
 
@@ -133,7 +134,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let takeNotBefore = 0
   let told: UnprotectedReason | null = null
   let wake = (): void => {}
-  let wakeSlot = (): void => {}
+  let wakeSlot = noop
   let wakeGate = (): void => {}
   let awaitingEmpty: AwaitingEmpty[] = []
   const first = withResolvers<void>()
@@ -334,7 +335,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   async function slotFreed(): Promise<void> {
     isAwaitingSlot = true
     await new Promise<void>((resolve) => {
-      wakeSlot = resolve
+      wakeSlot = () => {
+        // Called with each job: a promise that is resolved once more makes Node look for a listener of `multipleResolves`.
+        wakeSlot = noop
+        resolve()
+      }
     })
     // Handlers that end in the same turn of the event loop free their slots together: one claim for all of them.
     await nextTurn()

@@ -10,9 +10,10 @@ import { mostAtOnce } from './settler.js'
  *
  * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round trip.
  *   None has ended: none is earned.
- * - **Only by what was done.** As many jobs as have ended since the last answer in the time of two round trips: one for the
- *   claim that is on its way, one for the jobs at hand. It grows from claim to claim, since what is held lets more jobs end
- *   in the time of a round trip; a queue with little to do never has any.
+ * - **Only by a backlog.** A claim that was not full earns none: there is nothing to look ahead to, and others may be idle.
+ * - **Only by what was done.** As many jobs as handlers end in the time of two round trips while slots are taken: one for the
+ *   claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended since the last answer:
+ *   a few jobs tell little of the next ones.
  *
  * A round trip is measured here, but not as longer than twice the time that the server says it took, and a millisecond: handlers
  * that compute keep the answer waiting, and shall not earn look-ahead by that.
@@ -33,20 +34,27 @@ export interface LookAhead {
   readonly patienceMs: number
   /** A handler has ended. */
   ended(runMs: number): void
-  /** A claim was answered. `crashed`: one of its jobs has had a process die under it. */
-  answered(trip: Trip, crashed: boolean): void
+  /** A claim was answered. */
+  answered(answer: AnswerSigns): void
   /** What was held had to wait for too long. */
   lost(): void
 }
 
-export interface Trip {
-  /** From sending a claim to its answer, here. */
+export interface AnswerSigns {
+  /** From sending the claim to its answer, here. */
   readonly tripMs: number
   /** Of it, the statement on the server. */
   readonly tookMs: number
+  /** It found as many jobs as it asked for. */
+  readonly isFull: boolean
+  /** One of its jobs has had a process die under it. */
+  readonly crashed: boolean
+  /** For how long slots have been taken, one at least, since the consumer began. */
+  readonly busyMs: number
 }
 
 const patienceMs = 50
+const mostGrowth = 4
 const calmAfterCrashMs = 5_000
 
 export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () => number): LookAhead {
@@ -55,35 +63,40 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
   let ended = 0
   let endedMs = 0
   let answeredAt = now()
-  let calmFrom = Number.NEGATIVE_INFINITY
+  let busyBeforeMs = 0
+  /** null: no crash was seen for long enough. */
+  let calmUntil: number | null = null
 
   function earned(tripMs: number, sinceMs: number): number {
     const areShort = endedMs < ended * tripMs
     if (!areShort) return 0
     const perMs = ended / Math.max(sinceMs, 0.001)
-    return Math.min(Math.floor(perMs * 2 * tripMs), 2 * mostAtOnce)
+    return Math.floor(Math.min(perMs * 2 * tripMs, mostGrowth * ended, 2 * mostAtOnce))
   }
 
   return {
     get jobs() {
-      return now() < calmFrom ? 0 : jobs
+      // Asked for with each job that ends: the clock is read only if need be.
+      if (calmUntil !== null && now() >= calmUntil) calmUntil = null
+      return calmUntil === null ? jobs : 0
     },
     patienceMs: isEarned ? patienceMs : Number.POSITIVE_INFINITY,
     ended(runMs) {
       ended += 1
       endedMs += runMs
     },
-    answered(trip, crashed) {
+    answered({ tripMs: measuredMs, tookMs, isFull, crashed, busyMs }) {
       const at = now()
-      const tripMs = Math.min(trip.tripMs, 2 * trip.tookMs + 1)
-      if (crashed) calmFrom = at + calmAfterCrashMs
+      const tripMs = Math.min(measuredMs, 2 * tookMs + 1)
+      if (crashed) calmUntil = at + calmAfterCrashMs
       if (!isEarned) jobs = prefetch
       // Two claims were in flight: so soon after the other one's answer nothing can be told of the pace.
       if (at - answeredAt < tripMs / 2) return
-      if (isEarned) jobs = earned(tripMs, at - answeredAt)
+      if (isEarned) jobs = isFull ? earned(tripMs, busyMs - busyBeforeMs) : 0
       ended = 0
       endedMs = 0
       answeredAt = at
+      busyBeforeMs = busyMs
     },
     lost() {
       if (isEarned) jobs = 0

@@ -1,15 +1,16 @@
 import createDebug from 'debug'
 import { BugleError, describe, toError } from '../errors.js'
 import type { CallbackPlace, Events, FailureCause, JobEvent } from '../events.js'
-import type { Job, JobContext, JobHandler } from '../job.js'
+import type { Job, JobHandler } from '../job.js'
 import type { ConsumerOptions } from '../options.js'
 import { failure, type Outcome } from '../outcome.js'
 import type { Payloads } from '../payloads.js'
 import type { Transaction } from '../put/transaction.js'
 import type { Run } from './active-runs.js'
 import type { ClaimedJob } from './claim.js'
+import { RunContext, type Surroundings } from './context.js'
 import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
-import { runAttempt } from './runner.js'
+import { createAttempt } from './runner.js'
 import type { Settled, Settlement, Settler } from './settler.js'
 
 const log = createDebug('bugle:run')
@@ -58,12 +59,22 @@ export function createRun(parts: RunParts): RunJob {
     onBrokenStrategy: (error) => callbackError('retryStrategy', error),
   }
 
+  const attempt = createAttempt(options.middleware, options.outcome)
+  const surroundings: Surroundings = {
+    bugle: parts.bugle,
+    context: options.context,
+    ack: async (tx, claimed, result) => {
+      const text = keep === 'all' ? payloads.encode(result ?? null, 'result') : null
+      await parts.ackInTransaction(tx, claimed, text)
+    },
+  }
+
   async function runJob(run: Run): Promise<void> {
     const { claimed } = run
     // One that is aborted already is only brought to its end.
     if (run.reason === null && events.has('job:started'))
       events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
-    const ack = createAck(claimed)
+    const context = new RunContext(run, surroundings)
     const startedAt = performance.now()
     let job = claimed.job
     let decision: Decision
@@ -76,10 +87,12 @@ export function createRun(parts: RunParts): RunJob {
       if (run.reason !== null) decision = { is: 'interrupted' }
       else if (handler === undefined) decision = noHandler(job)
       else {
-        const attempted = attempt(run, handler, job, ack)
+        run.begin(claimed.timeoutMs ?? options.timeoutMs)
+        const attempted = attempt(handler, job, context)
         const outcome = attempted instanceof Promise ? await attempted : attempted
         run.end()
-        const decided = decide(decisionParts, job, ack.wasGiven() ? unlessCommitted(outcome) : outcome, run.reason)
+        const ended = RunContext.wasAcked(context) ? unlessCommitted(outcome) : outcome
+        const decided = decide(decisionParts, job, ended, run.reason)
         decision = decided instanceof Promise ? await decided : decided
       }
     } catch (error) {
@@ -96,7 +109,7 @@ export function createRun(parts: RunParts): RunJob {
       workerId: claimed.workerId,
       attempt: claimed.job.attempt,
       ending,
-      ackedInTransaction: ack.wasGiven(),
+      ackedInTransaction: RunContext.wasAcked(context),
     }
     if (ending.is === 'acked') {
       settler.ack(settlement, (settled) => {
@@ -107,33 +120,6 @@ export function createRun(parts: RunParts): RunJob {
       const settled = await settler.settle(settlement)
       parts.onSettled(run, endOf(decision, settled))
       await tell(job, decision, settled, runMs, run)
-    }
-  }
-
-  function attempt(run: Run, handler: JobHandler<Job>, job: Job, ack: Ack): Outcome | Promise<Outcome> {
-    const { claimed } = run
-    const context: JobContext = {
-      workerId: claimed.workerId,
-      get signal() {
-        return run.signal
-      },
-      bugle: parts.bugle,
-      context: options.context,
-      ack: ack.give,
-    }
-    run.begin(claimed.timeoutMs ?? options.timeoutMs)
-    return runAttempt({ handler, middleware: options.middleware, mode: options.outcome }, job, context)
-  }
-
-  function createAck(claimed: ClaimedJob): Ack {
-    let given = false
-    return {
-      wasGiven: () => given,
-      give: async (tx, result) => {
-        const text = keep === 'all' ? payloads.encode(result ?? null, 'result') : null
-        await parts.ackInTransaction(tx, claimed, text)
-        given = true
-      },
     }
   }
 
@@ -197,12 +183,6 @@ export function createRun(parts: RunParts): RunJob {
 /** What every event about the job says. */
 export function aboutJob({ job: { queue, id, kind, attempt }, workerId }: ClaimedJob): JobEvent {
   return { queue, id, kind, attempt, workerId }
-}
-
-/** The ack that a handler may give inside its own transaction. */
-interface Ack {
-  readonly give: JobContext['ack']
-  readonly wasGiven: () => boolean
 }
 
 /**

@@ -168,7 +168,7 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
       },
       push(outcome: Pending): void {
         pending.push(outcome)
-        void this.flush()
+        if (!isFlushing && !isLineHeld()) void this.flush()
       },
       async flush(): Promise<void> {
         if (isFlushing) return

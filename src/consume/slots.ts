@@ -28,6 +28,8 @@ export interface Slots<Job extends Held> {
   readonly held: number
   /** How many slots are not free. */
   readonly taken: number
+  /** For how long slots have been taken, one at least, in ms. */
+  readonly busyMs: number
   /** Resolves when no slot is taken. */
   onIdle(): Promise<void>
 }
@@ -42,6 +44,8 @@ export interface SlotsParts<Job> {
   readonly concurrency: number
   /** Never rejects. Resolves when the slot is free for the next one. */
   readonly run: (job: Job) => Promise<void>
+  /** A job has run. */
+  readonly onRan: () => void
   readonly giveBack: (jobs: readonly Job[]) => void
   /** What is held was given back, since no slot came free. */
   readonly onImpatience: () => void
@@ -64,12 +68,16 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   /** In `held`: those before it have begun. */
   let next = 0
   let sliceEndsAt = 0
+  /** null: no slot is taken. */
+  let busySince: number | null = null
+  let busyBeforeMs = 0
   let isAwaitingGate = false
   let isWatching = false
 
   async function runHeld(): Promise<void> {
     for (let job = take(); job !== undefined; job = take()) {
       await parts.run(job)
+      parts.onRan()
       if (now() < sliceEndsAt) continue
       await nextTurn()
       sliceEndsAt = now() + sliceMs
@@ -102,13 +110,25 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   }
 
   function begin(): void {
-    sliceEndsAt = now() + sliceMs
-    for (let free = Math.min(freeSlots(), heldNow()); free > 0; free -= 1) {
+    let free = Math.min(freeSlots(), heldNow())
+    if (free <= 0) return
+    const at = now()
+    sliceEndsAt = at + sliceMs
+    busySince ??= at
+    for (; free > 0; free -= 1) {
       queue
         .add(runHeld)
         .catch((error) => log('%s', toError(error).message))
-        .finally(parts.onFree)
+        .finally(freed)
     }
+  }
+
+  function freed(): void {
+    if (taken() === 0 && busySince !== null) {
+      busyBeforeMs += now() - busySince
+      busySince = null
+    }
+    parts.onFree()
   }
 
   function taken(): number {
@@ -180,6 +200,9 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     },
     get taken() {
       return taken()
+    },
+    get busyMs() {
+      return busyBeforeMs + (busySince === null ? 0 : now() - busySince)
     },
     onIdle: () => queue.onIdle(),
   }

@@ -4,23 +4,35 @@ import type { ConsumerOptions } from '../../src/options.js'
 
 function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned') {
   let at = 1_000
+  let totalBusyMs = 0
   const lookAhead = createLookAhead(prefetch, () => at)
   return {
     lookAhead,
-    /** Since the last answer: so many handlers have ended, in so many ms, each having run for `runMs`. */
+    /** Since the last answer: so many handlers have ended, in so many ms with slots taken, each having run for `runMs`. */
     answered(
       ended: number,
       {
         inMs = 10,
+        busyMs = inMs,
         runMs = 0.1,
         tripMs = 2,
         tookMs = 2,
+        isFull = true,
         crashed = false,
-      }: { inMs?: number; runMs?: number; tripMs?: number; tookMs?: number; crashed?: boolean } = {},
+      }: {
+        inMs?: number
+        busyMs?: number
+        runMs?: number
+        tripMs?: number
+        tookMs?: number
+        isFull?: boolean
+        crashed?: boolean
+      } = {},
     ): number {
       for (let n = 0; n < ended; n += 1) lookAhead.ended(runMs)
       at += inMs
-      lookAhead.answered({ tripMs, tookMs }, crashed)
+      totalBusyMs += busyMs
+      lookAhead.answered({ tripMs, tookMs, isFull, crashed, busyMs: totalBusyMs })
       return lookAhead.jobs
     },
     pass: (ms: number) => {
@@ -42,15 +54,33 @@ test('before a claim was answered, and while no handler has ended, there is no l
   expect(lookAhead.jobs).toBe(0)
 })
 
-test('as many jobs may be held as have ended in the time of two round trips', () => {
+test('as many jobs may be held as end in the time of two round trips', () => {
   const { answered } = lookAheadUnderTest()
   // 50 in 10 ms; a round trip takes 2 ms.
   expect(answered(50)).toBe(20)
   expect(answered(25)).toBe(10)
   expect(answered(50, { tripMs: 1, tookMs: 1 })).toBe(10)
   expect(answered(50, { inMs: 100 })).toBe(2)
-  // A queue with little to do never has any.
   expect(answered(1, { inMs: 100 })).toBe(0)
+})
+
+test('what slots stood empty for is no part of the pace', () => {
+  const { answered } = lookAheadUnderTest()
+  expect(answered(50, { inMs: 100, busyMs: 10 })).toBe(20)
+})
+
+test('it grows by four times what has ended at the most', () => {
+  const { answered } = lookAheadUnderTest()
+  expect(answered(24, { busyMs: 0.01 })).toBe(96)
+  expect(answered(120, { busyMs: 0.01 })).toBe(480)
+  expect(answered(1, { busyMs: 0 })).toBe(4)
+})
+
+test('a claim that was not full earns none: a queue with little to do never has any', () => {
+  const { answered } = lookAheadUnderTest()
+  expect(answered(50, { isFull: false })).toBe(0)
+  expect(answered(50)).toBe(20)
+  expect(answered(50, { isFull: false })).toBe(0)
 })
 
 test('it is earned anew with each answer', () => {

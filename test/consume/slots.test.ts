@@ -23,7 +23,7 @@ function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
   const begun: number[] = []
   const givenBack: number[] = []
   const open = new Map<number, () => void>()
-  const counts = { atOnce: 0, most: 0, impatient: 0, free: 0 }
+  const counts = { atOnce: 0, most: 0, impatient: 0, ran: 0, free: 0 }
   let news = signal()
   const tell = (): void => {
     news.resolve()
@@ -50,6 +50,9 @@ function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
     },
     gate: { isOpen: true, opened: async () => {} },
     patienceMs: Number.POSITIVE_INFINITY,
+    onRan: () => {
+      counts.ran += 1
+    },
     onFree: () => {
       counts.free += 1
       tell()

@@ -2,7 +2,7 @@
  * The tables that are inserted into, one variant a schema:
  *
  * - `ours`: the job table as the library makes it
- * - `always`: the same, with a trigger that notifies of every insert
+ * - `always`: the same, with a trigger function that notifies of every insert
  * - `none`: the same, with that trigger disabled
  * - `bare`: a plain table of the same columns, indexes and storage settings; no triggers, no checks, no domains
  */
@@ -14,10 +14,14 @@ export const variants = /** @type {const} */ (['bare', 'ours', 'always', 'none']
 /** @param {import('../server.mjs').Database} database */
 export async function createTables(database) {
   for (const schema of ['ours', 'always', 'none']) await migrate(database.url, schema)
-  await database.query('drop trigger job_wake_insert on always.job')
-  await database.query(
-    'create trigger job_wake_insert after insert on always.job for each row execute function always.wake()',
-  )
+  await database.query(`
+    create or replace function always.wake() returns trigger language plpgsql as $$
+    begin
+      perform pg_catalog.pg_notify('bugle_' || tg_relid, new.queue);
+      return null;
+    end
+    $$
+  `)
   await database.query('alter table none.job disable trigger job_wake_insert')
   await database.query('create schema bare')
   await database.query(

@@ -111,11 +111,7 @@ CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN ((new.cancel_requested_at IS NOT NULL)) EXECUTE FUNCTION bugle.tell_cancel()
 CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.key IS NOT NULL)) EXECUTE FUNCTION bugle.free_key()
 CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.run_at)::timestamp with time zone > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
-CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW WHEN (
-        CASE
-            WHEN pg_try_advisory_lock((new.tableoid)::integer, hashtext((new.queue)::text)) THEN (NOT pg_advisory_unlock((new.tableoid)::integer, hashtext((new.queue)::text)))
-            ELSE true
-        END) EXECUTE FUNCTION bugle.wake()
+CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW EXECUTE FUNCTION bugle.wake()
 CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at ON bugle.job FOR EACH ROW WHEN (((new.state)::text <> 'running'::text)) EXECUTE FUNCTION bugle.wake_again()
 CREATE TRIGGER queue_delete AFTER DELETE ON bugle.queue FOR EACH ROW WHEN ((old.paused_at IS NOT NULL)) EXECUTE FUNCTION bugle.wake_queue()
 CREATE TRIGGER queue_resume AFTER UPDATE OF paused_at ON bugle.queue FOR EACH ROW WHEN (((old.paused_at IS NOT NULL) AND (new.paused_at IS NULL))) EXECUTE FUNCTION bugle.wake_queue()
@@ -274,12 +270,16 @@ begin
   return null;
 end
 function wake() returns trigger
-language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+language plpgsql volatile parallel u
 begin
-  if new.state = 'ready'
-    or (new.state = 'scheduled' and new.run_at <= clock_timestamp() + interval '1 min')
-  then
-    perform pg_notify('bugle_' || tg_relid, new.queue);
+  if (case
+    when new.state <> 'ready'
+      and (new.state <> 'scheduled' or new.run_at > pg_catalog.clock_timestamp() + interval '1 min') then false
+    when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
+      then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
+    else true
+  end) then
+    perform pg_catalog.pg_notify('bugle_' || tg_relid, new.queue);
   end if;
   return null;
 end

@@ -90,6 +90,13 @@ async function serverAt(url, embedded, settings) {
       name,
       /** @param {string} text @param {readonly unknown[]} [params] */
       query: async (text, params = []) => (await client.query(text, [...params])).rows,
+      /** @param {string} channel @param {() => void} tell of each notification */
+      async listen(channel, tell) {
+        client.on('notification', (notification) => {
+          if (notification.channel === channel) tell()
+        })
+        await client.query(`listen ${pg.escapeIdentifier(channel)}`)
+      },
       async tidy() {
         await client.query('vacuum (analyze)')
         await client.query('checkpoint')

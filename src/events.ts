@@ -84,7 +84,7 @@ export interface BugleEvents<Queue extends string = string> {
   'job:interrupted': JobEvent<Queue> & { readonly reason: AbortCode }
   /** The run has passed its `timeoutMs`: its signal was aborted; its slot is held until the handler returns. */
   'job:timeout': JobEvent<Queue> & { readonly timeoutMs: number }
-  /** The handler goes on, long after its signal was aborted. `ageMs`: since its start. */
+  /** The handler goes on, long after its signal was aborted. `ageMs`: since its claim. */
   'job:stuck': JobEvent<Queue> & { readonly reason: AbortCode; readonly ageMs: number }
   /** An outcome came too late: the job's lease was no longer ours, and nothing was changed. */
   'job:stale': JobEvent<Queue> & { readonly lease: string }

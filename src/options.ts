@@ -311,7 +311,7 @@ export function resolveConsumerOptions(
     throw new BugleError('INVALID_OPTION', `signal must be an AbortSignal; got ${describe(given.signal)}`)
   }
   return Object.freeze({
-    // A claim takes as many rows as there are free slots; more than this in one statement gains nothing.
+    // A claim takes as many rows as there are free slots, at least; more than this in one statement gains nothing.
     concurrency: wholeNumber('concurrency', given.concurrency, { min: 1, max: 1_000 }),
     prefetch: given.prefetch === 'earned' ? 'earned' : wholeNumber('prefetch', given.prefetch, { min: 0, max: 10_000 }),
     outcome: oneOf('outcome', given.outcome, ['implicit', 'explicit']),

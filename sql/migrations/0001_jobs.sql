@@ -195,19 +195,23 @@ execute function :"schema".free_key();
 -- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The payload is
 -- the queue and nothing else, so that the rows of one transaction fold into one notification.
 -- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an insert's 66
--- (its text is read with every statement), the same test in here 2. Hence the full names.
+-- (its text is read with every statement), the same test in here 2. Hence the full names, of operators too: otherwise whoever may create
+-- one in a schema of the writer's search_path would be called here, with the writer's rights.
 create function :"schema".wake() returns trigger
 language plpgsql
 as $$
 begin
   if (case
-    when new.state <> 'ready'
-      and (new.state <> 'scheduled' or new.run_at > pg_catalog.clock_timestamp() + interval '1 min') then false
+    when new.state operator(pg_catalog.<>) 'ready'
+      and (
+        new.state operator(pg_catalog.<>) 'scheduled'
+        or new.run_at operator(pg_catalog.>) (pg_catalog.clock_timestamp() operator(pg_catalog.+) interval '1 min')
+      ) then false
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else true
   end) then
-    perform pg_catalog.pg_notify('bugle_' || tg_relid, new.queue);
+    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue);
   end if;
   return null;
 end

@@ -76,6 +76,8 @@ const stuckAfterMs = 5_000
 export class Run {
   readonly claimed: ClaimedJob
   readonly claimedAt: number
+  /** The handler has acked it in a transaction of its own, which may have been committed. */
+  wasAckedInTransaction = false
   readonly #parts: RunHooks
   #reason: AbortReason | null = null
   #controller: AbortController | null = null

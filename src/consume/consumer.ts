@@ -9,14 +9,13 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
-import { givenBack } from './decision.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
 import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
-import { createLookAhead } from './look-ahead.js'
+import { createLookAhead, roundTripMs } from './look-ahead.js'
 import type { StopReport } from './report.js'
-import { aboutJob, createRun } from './run.js'
+import { aboutJob, createRunJobs } from './run.js'
 import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
@@ -127,7 +126,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     random,
   })
 
-  const runJob = createRun({
+  const jobs = createRunJobs({
     queue,
     bugle,
     options,
@@ -146,10 +145,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const slots = createSlots<Run>({
     concurrency,
     run: (run) => {
-      if (run.claimed.workerId === worker.id) return runJob(run)
+      if (run.claimed.workerId === worker.id) return jobs.runJob(run)
       // Given up while its claim was on its way, or it was held: others may have it. The new id explains no such row.
-      giveBack([run])
-      return Promise.resolve()
+      return jobs.giveBack(run)
     },
     // Of a plain ack, the next claim may count on its slot.
     onRan: () => dispatcher.slotFreed(),
@@ -160,7 +158,11 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     gate: worker,
     patienceMs: lookAhead.patienceMs,
-    onFree: () => dispatcher.slotFreed(),
+    onFree() {
+      dispatcher.slotFreed()
+      // Unless a claim is about to be sent, which takes them along: none may be, with what was held gone.
+      settler.flush()
+    },
     now,
   })
 
@@ -216,12 +218,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const { claimed, acked, tookMs } = await claimJobs(database, choice, limit, workerId, request)
       carried?.arrived(acked)
       const { jobs } = claimed
-      const tripMs = now() - sentAt
+      const tripMs = roundTripMs(now() - sentAt, tookMs)
       if (!claimed.paused) due.claimed(claimed)
       const isFull = claimed.found === claimed.asked
       floor.answered({ from, tripMs, jobs, isFull })
       const crashed = jobs.some(({ job }) => job.crashes > 0)
-      lookAhead.answered({ tripMs, tookMs, isFull, crashed, busyMs: slots.busyMs })
+      lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       return { ...claimed, leftBehind: claimed.leftBehind || due.isPromoting, jobs: runs.add(jobs) }
     } finally {
@@ -297,23 +299,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     for (const run of runs.all()) if (isMeant(run)) run.abort(...reason)
   }
 
-  /** Claimed, and not to be run here. */
   function giveBack(given: readonly Run[]): void {
-    for (const run of given) {
-      const { job, lease, workerId } = run.claimed
-      const outcome = {
-        id: job.id,
-        lease,
-        workerId,
-        attempt: job.attempt,
-        ending: givenBack,
-        ackedInTransaction: false,
-      }
-      void settler.settle(outcome).then(({ is }) => {
-        if (is === 'durable') counts.released += 1
-        forget(run)
-      })
-    }
+    for (const run of given) void jobs.giveBack(run)
   }
 
   const runsOver = (): Promise<unknown> => Promise.all([runs.empty(), slots.onIdle()])
@@ -377,7 +364,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function quiet(orPaused?: 'orPaused'): Promise<void> {
     do {
       await dispatcher.seenEmpty(orPaused)
-      await dispatcher.settled
+      await dispatcher.besideAnswered
       await runsOver()
       if (machine.isStopping) return
       await dispatcher.seenEmpty(orPaused)

@@ -10,41 +10,41 @@ export interface Surroundings {
   readonly ack: (tx: Transaction, claimed: ClaimedJob, result: unknown) => Promise<void>
 }
 
+// Not private fields: those are out of reach for whatever inherits from a context, or stands in front of it.
+const running = Symbol('run')
+const surroundings = Symbol('surroundings')
+
 /**
  * What a handler is given beside its job.
  *
  * A class, since there is one of it a job: an object literal with a getter takes Node longer (1.4 us) than all else that is done
- * here for a short run. `signal` and `ack` can be taken out of it like its other properties.
+ * here for a short run.
  */
 export class RunContext implements JobContext {
   readonly workerId: string
   readonly bugle: unknown
   readonly context: unknown
-  readonly #run: Run
-  readonly #ack: Surroundings['ack']
-  #wasAcked = false
+  readonly [running]: Run
+  readonly [surroundings]: Surroundings
 
-  constructor(run: Run, { bugle, context, ack }: Surroundings) {
+  constructor(run: Run, around: Surroundings) {
     this.workerId = run.claimed.workerId
-    this.bugle = bugle
-    this.context = context
-    this.#run = run
-    this.#ack = ack
-  }
-
-  /** Whether the handler has acked its job in a transaction of its own. */
-  static wasAcked(context: RunContext): boolean {
-    return context.#wasAcked
+    this.bugle = around.bugle
+    this.context = around.context
+    this[running] = run
+    this[surroundings] = around
   }
 
   get signal(): AbortSignal {
-    return this.#run.signal
+    return this[running].signal
   }
 
   get ack(): JobContext['ack'] {
+    const run = this[running]
+    const { ack } = this[surroundings]
     return async (tx, result) => {
-      await this.#ack(tx, this.#run.claimed, result)
-      this.#wasAcked = true
+      await ack(tx, run.claimed, result)
+      run.wasAckedInTransaction = true
     }
   }
 }

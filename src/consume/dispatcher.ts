@@ -50,7 +50,7 @@ export interface Dispatcher {
    */
   seenEmpty(orPaused?: 'orPaused'): Promise<void>
   /** Resolves when what the claims beside the loop's have taken is known. */
-  readonly settled: Promise<void>
+  readonly besideAnswered: Promise<void>
   /** The last claim found the queue paused. */
   readonly isQueuePaused: boolean
   /** Claim no more until `resume`. Resolves when no claim is in flight, and K is given up. */
@@ -125,8 +125,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const awaitingPark: (() => void)[] = []
   let isWaiting = false
   let isClaiming = false
-  let aside: Promise<void> | null = null
-  let isAsideComing = false
+  let beside: Promise<void> | null = null
+  let isBesideComing = false
   /** The last answer, of either. */
   let wasFull = false
   let isAwaitingSlot = false
@@ -147,7 +147,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       if (!mayClaim()) {
         lock?.release()
         parts.onRest()
-        await aside
+        await beside
         for (const tell of awaitingPark.splice(0)) tell()
         await gateOpened()
         step = claimNow
@@ -208,7 +208,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       isClaiming = true
       try {
         const answering = parts.claim(asked, holds() || toTell.length > 0)
-        claimAside()
+        claimBeside()
         answer = await answering
       } catch (error) {
         awaitingEmpty.push(...toTell)
@@ -239,23 +239,25 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   /** While the loop's own claim is in flight. */
-  function claimAside(): void {
-    if (aside !== null || !isClaiming || !wasFull || stopping || !mayClaim() || !parts.overlaps()) return
+  function claimBeside(): void {
+    if (beside !== null || !isClaiming || !wasFull || stopping || !mayClaim() || !parts.overlaps()) return
     const asked = parts.wanted()
     if (asked <= 0) return
-    aside = takeAside(asked).finally(() => {
-      aside = null
+    beside = takeBeside(asked).finally(() => {
+      beside = null
+      // What it asked for and has not found is wanted again, and nobody else may come to say so.
+      wakeSlot()
     })
   }
 
-  async function takeAside(asked: number): Promise<void> {
+  async function takeBeside(asked: number): Promise<void> {
     try {
       const { jobs, found } = await parts.claim(asked, false)
       wasFull = found === asked
       begin(jobs)
     } catch (error) {
       // Whatever it is, the loop's own claims meet it as well, and tell.
-      log('a claim aside failed: %s', toError(error).message)
+      log('a claim beside failed: %s', toError(error).message)
       wasFull = false
     }
   }
@@ -369,12 +371,12 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     raise,
     slotFreed() {
       wakeSlot()
-      if (!isClaiming || isAsideComing || aside !== null || !parts.overlaps()) return
+      if (!isClaiming || isBesideComing || beside !== null || !parts.overlaps()) return
       // With whatever else ends in this turn.
-      isAsideComing = true
+      isBesideComing = true
       setImmediate(() => {
-        isAsideComing = false
-        claimAside()
+        isBesideComing = false
+        claimBeside()
       })
     },
     get isAboutToClaim() {
@@ -418,8 +420,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     get isPaused() {
       return paused
     },
-    get settled() {
-      return aside ?? Promise.resolve()
+    get besideAnswered() {
+      return beside ?? Promise.resolve()
     },
     firstClaim: first.promise,
     async stop() {
@@ -428,7 +430,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       wakeSlot()
       wakeGate()
       wake()
-      await Promise.all([running, aside])
+      await Promise.all([running, beside])
       lock?.release()
       for (const { tell } of awaitingEmpty.splice(0)) tell()
       for (const tell of awaitingPark.splice(0)) tell()

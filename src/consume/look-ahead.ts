@@ -15,9 +15,6 @@ import { mostAtOnce } from './settler.js'
  *   claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended since the last answer:
  *   a few jobs tell little of the next ones.
  *
- * A round trip is measured here, but not as longer than twice the time that the server says it took, and a millisecond: handlers
- * that compute keep the answer waiting, and shall not earn look-ahead by that.
- *
  * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to be
  * earned again.
  *
@@ -41,16 +38,22 @@ export interface LookAhead {
 }
 
 export interface AnswerSigns {
-  /** From sending the claim to its answer, here. */
+  /** As `roundTripMs` has it. */
   readonly tripMs: number
-  /** Of it, the statement on the server. */
-  readonly tookMs: number
   /** It found as many jobs as it asked for. */
   readonly isFull: boolean
   /** One of its jobs has had a process die under it. */
   readonly crashed: boolean
   /** For how long slots have been taken, one at least, since the consumer began. */
   readonly busyMs: number
+}
+
+/**
+ * A claim's round trip: from sending it to its answer, but not longer than twice the time that the server says it took, and a
+ * millisecond. Handlers that compute keep the answer waiting, and nothing shall be concluded from that.
+ */
+export function roundTripMs(measuredMs: number, tookMs: number): number {
+  return Math.min(measuredMs, 2 * tookMs + 1)
 }
 
 const patienceMs = 50
@@ -85,14 +88,14 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
       ended += 1
       endedMs += runMs
     },
-    answered({ tripMs: measuredMs, tookMs, isFull, crashed, busyMs }) {
+    answered({ tripMs, isFull, crashed, busyMs }) {
       const at = now()
-      const tripMs = Math.min(measuredMs, 2 * tookMs + 1)
       if (crashed) calmUntil = at + calmAfterCrashMs
       if (!isEarned) jobs = prefetch
+      else if (!isFull) jobs = 0
       // Two claims were in flight: so soon after the other one's answer nothing can be told of the pace.
       if (at - answeredAt < tripMs / 2) return
-      if (isEarned) jobs = isFull ? earned(tripMs, busyMs - busyBeforeMs) : 0
+      if (isEarned && isFull) jobs = earned(tripMs, busyMs - busyBeforeMs)
       ended = 0
       endedMs = 0
       answeredAt = at

@@ -8,6 +8,9 @@ export interface StopReport {
   readonly interrupted: number
   /** Jobs claimed and never started; they went back, attempt given back. (Not the outcome `release`, which no count has.) */
   readonly released: number
-  /** Jobs whose handlers had not ended by the deadline. They keep their lease until the process is gone. */
+  /**
+   * Jobs whose handlers had not ended by the deadline, or whose outcomes were not written. They keep their lease until the process
+   * is gone. `ageMs`: since their claim.
+   */
   readonly abandoned: readonly { readonly id: string; readonly ageMs: number }[]
 }

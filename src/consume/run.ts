@@ -9,9 +9,9 @@ import type { Transaction } from '../put/transaction.js'
 import type { Run } from './active-runs.js'
 import type { ClaimedJob } from './claim.js'
 import { RunContext, type Surroundings } from './context.js'
-import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
+import { type Decision, type DecisionParts, decide, endingOf, givenBack } from './decision.js'
 import { createAttempt } from './runner.js'
-import type { Settled, Settlement, Settler } from './settler.js'
+import type { Ending, Settled, Settlement, Settler } from './settler.js'
 
 const log = createDebug('bugle:run')
 
@@ -19,17 +19,23 @@ const log = createDebug('bugle:run')
  * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted (middleware,
  * handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
  *
- * Resolves when its slot is free: after all of that, hooks included; but after a plain ack, which has no hooks, already when the
- * handler has ended. That ack is written with the next claim, and the consumer counts it until then.
- *
- * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
- *
- * The common way, a handler without schema, codec and middleware that returns, makes no promise but the handler's own.
+ * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's own.
  */
-export type RunJob = (run: Run) => Promise<void>
+export interface RunJobs {
+  /**
+   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler has ended.
+   * That ack is written with the next claim, and the consumer counts it until then. (Should the database refuse it, its
+   * hook runs beside the slot.)
+   *
+   * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+   */
+  runJob(run: Run): Promise<void>
+  /** Claimed, and not to be run here: back to its queue, as if it had not been claimed. Never rejects. */
+  giveBack(run: Run): Promise<void>
+}
 
 /** How a job's run counts in the report. */
-export type RunEnd = 'completed' | 'failed' | 'interrupted' | 'other'
+export type RunEnd = 'completed' | 'failed' | 'interrupted' | 'released' | 'other'
 
 export interface RunParts {
   readonly queue: string
@@ -48,7 +54,7 @@ export interface RunParts {
   readonly events: Events
 }
 
-export function createRun(parts: RunParts): RunJob {
+export function createRunJobs(parts: RunParts): RunJobs {
   const { queue, options, payloads, settler, events } = parts
   const { keep, onFailed } = options
 
@@ -74,7 +80,6 @@ export function createRun(parts: RunParts): RunJob {
     // One that is aborted already is only brought to its end.
     if (run.reason === null && events.has('job:started'))
       events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
-    const context = new RunContext(run, surroundings)
     const startedAt = performance.now()
     let job = claimed.job
     let decision: Decision
@@ -84,14 +89,14 @@ export function createRun(parts: RunParts): RunJob {
       job = prepared instanceof Promise ? await prepared : prepared
       const handler = parts.handlerFor(job.kind)
       // Aborted while it was prepared, or waited to begin: then it does not begin.
-      if (run.reason !== null) decision = { is: 'interrupted' }
+      if (run.reason !== null) decision = interrupted
       else if (handler === undefined) decision = noHandler(job)
       else {
         run.begin(claimed.timeoutMs ?? options.timeoutMs)
-        const attempted = attempt(handler, job, context)
+        const attempted = attempt(handler, job, new RunContext(run, surroundings))
         const outcome = attempted instanceof Promise ? await attempted : attempted
         run.end()
-        const ended = RunContext.wasAcked(context) ? unlessCommitted(outcome) : outcome
+        const ended = run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome
         const decided = decide(decisionParts, job, ended, run.reason)
         decision = decided instanceof Promise ? await decided : decided
       }
@@ -103,14 +108,7 @@ export function createRun(parts: RunParts): RunJob {
     const runMs = performance.now() - startedAt
     parts.onEnded(runMs)
     const ending = endingOf(decision, claimed.job.attempt)
-    const settlement: Settlement = {
-      id: claimed.job.id,
-      lease: claimed.lease,
-      workerId: claimed.workerId,
-      attempt: claimed.job.attempt,
-      ending,
-      ackedInTransaction: RunContext.wasAcked(context),
-    }
+    const settlement = settlementOf(run, ending)
     if (ending.is === 'acked') {
       settler.ack(settlement, (settled) => {
         parts.onSettled(run, endOf(decision, settled))
@@ -121,6 +119,13 @@ export function createRun(parts: RunParts): RunJob {
       parts.onSettled(run, endOf(decision, settled))
       await tell(job, decision, settled, runMs, run)
     }
+  }
+
+  async function giveBack(run: Run): Promise<void> {
+    const settled = await settler.settle(settlementOf(run, givenBack))
+    // Nothing is told of what only goes back; but whoever has cancelled it hears of that.
+    if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, 0, run)
+    parts.onSettled(run, settled.is === 'durable' ? 'released' : endOf(interrupted, settled))
   }
 
   async function tell(job: Job, decision: Decision, settled: Settled, runMs: number, run: Run): Promise<void> {
@@ -177,7 +182,14 @@ export function createRun(parts: RunParts): RunJob {
     events.emit('callback:error', { queue, where, error: toError(thrown) })
   }
 
-  return runJob
+  return { runJob, giveBack }
+}
+
+const interrupted: Decision = { is: 'interrupted' }
+
+function settlementOf({ claimed, wasAckedInTransaction }: Run, ending: Ending): Settlement {
+  const { job, lease, workerId } = claimed
+  return { id: job.id, lease, workerId, attempt: job.attempt, ending, ackedInTransaction: wasAckedInTransaction }
 }
 
 /** What every event about the job says. */

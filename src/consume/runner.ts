@@ -19,11 +19,15 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
   const runHandler: Attempt = (handler, job, context) => {
     try {
       const returned = handler(job, context)
-      // Not awaited: an async function would make two more objects of each run.
-      return isThenable(returned) ? Promise.resolve(returned).then(outcomeOf, failure) : outcomeOf(returned)
+      return isThenable(returned) ? awaited(returned) : outcomeOf(returned)
     } catch (thrown) {
       return failure(thrown)
     }
+  }
+
+  /** As `await` does it, which asks a promise of Node's own for no `then`; an async function would make two more objects. */
+  function awaited(returned: PromiseLike<unknown>): Promise<Outcome> {
+    return Promise.prototype.then.call(Promise.resolve(returned), outcomeOf, failure) as Promise<Outcome>
   }
 
   function outcomeOf(returned: unknown): Outcome {
@@ -49,5 +53,6 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
 /** As `await` sees it. Reading `then` may throw. */
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return false
-  return 'then' in value && typeof value.then === 'function'
+  // Not asked by `in`: a proxy may have an answer to the one and not to the other.
+  return typeof (value as { then?: unknown }).then === 'function'
 }

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { BugleError, databaseFault, isTimeOut, toError } from '../errors.js'
+import { BugleError, databaseFault, isTimeOut, sqlState, toError } from '../errors.js'
 import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
 
@@ -10,12 +10,11 @@ const log = createDebug('bugle:settler')
  * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
  *
  * There are two lines, for plain acks, nearly all there are, and for all others: the statement of the former deletes by two
- * arrays. Of each line one statement is in flight at a time; outcomes that come meanwhile gather and go with the next. So
- * none waits when idle, and many share a commit when busy.
+ * arrays. Each line sends one statement at a time; outcomes that come meanwhile gather and go with the next. So
+ * none waits when idle, and many share a commit when busy. (What went wrong is sent again beside that.)
  *
- * Acks travel with claims: while a claim is in flight or about to be sent (`isHeld`), they wait for the next one, which
- * takes them along (`carry`) and saves a statement and a commit. They wait for nothing else: whoever ends the hold says so
- * (`flush`), and they go alone. After a claim that carried them has failed they go alone as well, never with another
+ * Acks travel with claims: while a claim is in flight or will be sent (`isHeld`), they wait for the next one, which
+ * takes them along (`carry`) and saves a statement and a commit. Whoever ends the hold says so (`flush`), and they go alone. After a claim that carried them has failed they go alone as well, never with another
  * claim: what is the claim's fault must not stop acks, nor theirs claims.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
@@ -268,7 +267,9 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
       })
     },
     ack(settlement, done) {
-      acks.push({ settlement, refusedBy: null, done })
+      // One that the handler has acked itself matches nothing, or waits for the handler's transaction: no claim should.
+      const line = settlement.ackedInTransaction ? others : acks
+      line.push({ settlement, refusedBy: null, done })
     },
     get waitingAcks() {
       return acks.length
@@ -290,7 +291,7 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
             false,
           )
         },
-        failed: (error) => void settleAll(batch, databaseFault(error) === 'unknown'),
+        failed: (error) => void settleAll(batch, mayHaveCommitted(error)),
       }
     },
     flush: () => void acks.flush(),
@@ -377,6 +378,12 @@ function missed({ lease, ending, ackedInTransaction }: Settlement, row: Answer, 
   const wouldRemove = ending.is === 'acked' || ending.is === 'archived'
   const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'
   return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
+}
+
+/** Also what broke here, over an answer that had come. */
+function mayHaveCommitted(error: unknown): boolean {
+  const fault = databaseFault(error)
+  return fault === 'unknown' || (fault === 'other' && sqlState(error) === null)
 }
 
 /** A row still running under the very lease that did not match: it was seen as it was before the statement. */

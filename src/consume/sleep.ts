@@ -63,7 +63,7 @@ export type Step =
 export interface ClaimSigns {
   readonly asked: number
   readonly found: number
-  /** Of a short claim; a full one (found = asked) knows none of them. */
+  /** Of a short claim that was to prove something; otherwise false, and for a full one (found = asked) xmin and target are 0. */
   readonly leftBehind: boolean
   readonly xmin: bigint
   readonly target: bigint

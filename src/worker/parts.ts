@@ -23,7 +23,7 @@ export interface WorkerConsumer extends Sweepable {
   notified(): void
   /** Whether a run of this process explains that row: claimed, and its outcome not durable yet. */
   knows(id: string, lease: string): boolean
-  /** performance.now() when the claim that is in flight was sent; null: none is. */
+  /** performance.now() when the oldest claim that is in flight was sent; null: none is. */
   readonly claimingSince: number | null
   /** The cancel of that running job was requested; called repeatedly, and for jobs that it does not run. */
   cancel(jobId: string): void

@@ -78,24 +78,28 @@ export function createRescue(options: RescueOptions): Rescue {
   /** Of the last heartbeat. */
   let others: ReadonlySet<string> = new Set()
   let closeLooks = closeLooksAtStart
+  let looksAt = Number.POSITIVE_INFINITY
   let stopped = true
 
   function schedule(): void {
     if (stopped) return
+    const inMs = rescueAfterMs * (closeLooks > 0 ? 1 : 3) * (0.8 + 0.4 * random())
+    const at = performance.now() + inMs
+    // Only sooner: where workers come and go, the next look must not be put off with each.
+    if (at >= looksAt) return
+    looksAt = at
     clearTimeout(timer)
-    timer = setTimeout(
-      () => {
-        if (!isCollecting) {
-          isCollecting = true
-          void inTurn(() => collect([])).finally(() => {
-            isCollecting = false
-          })
-        }
-        closeLooks = Math.max(0, closeLooks - 1)
-        schedule()
-      },
-      rescueAfterMs * (closeLooks > 0 ? 1 : 3) * (0.8 + 0.4 * random()),
-    )
+    timer = setTimeout(() => {
+      looksAt = Number.POSITIVE_INFINITY
+      if (!isCollecting) {
+        isCollecting = true
+        void inTurn(() => collect([])).finally(() => {
+          isCollecting = false
+        })
+      }
+      closeLooks = Math.max(0, closeLooks - 1)
+      schedule()
+    }, inMs)
   }
 
   /** One after the other; what fails is tried again with the next heartbeat, or the next collect. */
@@ -203,6 +207,7 @@ export function createRescue(options: RescueOptions): Rescue {
     async stop() {
       stopped = true
       clearTimeout(timer)
+      looksAt = Number.POSITIVE_INFINITY
       await running
     },
   }

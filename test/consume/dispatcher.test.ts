@@ -434,14 +434,14 @@ test('after a claim that has failed, the next one is still to prove what somebod
   await stop()
 })
 
-/** Full claims, and look-ahead enough for two at a time; the loop's own claim, and the one aside. */
-async function withOneAside(overrides: Partial<DispatcherParts<number>> = {}) {
+/** Full claims, and look-ahead enough for two at a time; the loop's own claim, and the one beside. */
+async function withOneBeside(overrides: Partial<DispatcherParts<number>> = {}) {
   const under = dispatcherUnderTest({ overlaps: () => true, ...overrides })
   ;(await under.claim()).answer(answer(ten(1)))
   const own = await under.claim()
   under.dispatcher.slotFreed()
-  const aside = await under.claim()
-  return { ...under, own, aside }
+  const beside = await under.claim()
+  return { ...under, own, beside }
 }
 
 function ten(from: number): number[] {
@@ -449,14 +449,14 @@ function ten(from: number): number[] {
 }
 
 test('where claims overlap and come back full, one goes beside the loop’s own: two at once, never three', async () => {
-  const { dispatcher, asked, started, own, aside } = await withOneAside()
+  const { dispatcher, asked, started, own, beside } = await withOneBeside()
   for (let i = 0; i < 10; i += 1) {
     dispatcher.slotFreed()
     dispatcher.raise()
     await settled()
   }
   expect(asked).toHaveLength(3)
-  aside.answer(answer(ten(21)))
+  beside.answer(answer(ten(21)))
   await settled()
   expect(started).toEqual([...ten(1), ...ten(21)])
   const stopped = dispatcher.stop()
@@ -483,7 +483,26 @@ for (const [why, overrides, found] of [
   })
 }
 
-test('where nothing more is wanted, or the gate is closed, no claim goes aside', async () => {
+test('what a claim beside had asked for and did not find is wanted again, though the loop waits for a slot by now', async () => {
+  for (const end of ['nothing', 'an error'] as const) {
+    let isAllAsked = false
+    const { dispatcher, own, beside, asked, claim, stop } = await withOneBeside({ wanted: () => (isAllAsked ? 0 : 10) })
+    isAllAsked = true
+    own.answer(answer(ten(11).slice(0, 9)))
+    await settled()
+    // The last jobs end.
+    dispatcher.slotFreed()
+    await settled()
+    expect(asked).toHaveLength(3)
+    isAllAsked = false
+    if (end === 'nothing') beside.answer(answer([]))
+    else beside.fail(new Error('no answer'))
+    ;(await claim()).answer(answer([]))
+    await stop()
+  }
+})
+
+test('where nothing more is wanted, or the gate is closed, no claim goes beside', async () => {
   let wanted = 10
   let isRefilled = false
   const { gate, close, open } = gateUnderTest()
@@ -515,30 +534,30 @@ test('where nothing more is wanted, or the gate is closed, no claim goes aside',
   await stopped
 })
 
-test('a claim aside is to prove nothing, and neither its emptiness nor its failure does; its failure is not told', async () => {
+test('a claim beside is to prove nothing, and neither its emptiness nor its failure does; its failure is not told', async () => {
   const errors: Error[] = []
   let isEmpty = false
-  const { dispatcher, proving, own, aside, isHeld, claim, stop } = await withOneAside({
+  const { dispatcher, proving, own, beside, isHeld, claim, stop } = await withOneBeside({
     onError: (error) => errors.push(error),
   })
   void dispatcher.seenEmpty().then(() => {
     isEmpty = true
   })
   expect(proving).toEqual([false, false, false])
-  aside.answer(answer([]))
+  beside.answer(answer([]))
   await settled()
   expect([isEmpty, isHeld(), dispatcher.isWaiting]).toEqual([false, false, false])
   own.answer(answer(ten(31)))
   let next = await claim()
-  // One more aside.
+  // One more beside.
   while (!next.proves) next = await claim()
   next.answer(answer([]))
   await settled()
   expect(isEmpty).toBe(true)
   await stop()
 
-  const failing = await withOneAside({ onError: (error) => errors.push(error) })
-  failing.aside.fail(new Error('no answer'))
+  const failing = await withOneBeside({ onError: (error) => errors.push(error) })
+  failing.beside.fail(new Error('no answer'))
   await settled()
   expect(errors).toEqual([])
   const over = failing.dispatcher.stop()
@@ -546,8 +565,8 @@ test('a claim aside is to prove nothing, and neither its emptiness nor its failu
   await over
 })
 
-test('jobs of a claim aside that was in flight when the stop came are given back; the stop waits for them', async () => {
-  const { dispatcher, started, givenBack, own, aside } = await withOneAside()
+test('jobs of a claim beside that was in flight when the stop came are given back; the stop waits for them', async () => {
+  const { dispatcher, started, givenBack, own, beside } = await withOneBeside()
   let isStopped = false
   const stopped = dispatcher.stop().then(() => {
     isStopped = true
@@ -555,25 +574,25 @@ test('jobs of a claim aside that was in flight when the stop came are given back
   own.answer(answer(ten(11)))
   await settled()
   expect(isStopped).toBe(false)
-  aside.answer(answer(ten(21)))
+  beside.answer(answer(ten(21)))
   await stopped
   expect(started).toEqual(ten(1))
   expect(givenBack).toEqual([...ten(11), ...ten(21)])
 })
 
-test('a pause waits for the claim aside; what waits to know what it has taken does too', async () => {
-  const { dispatcher, started, own, aside, asked } = await withOneAside()
+test('a pause waits for the claim beside; what waits to know what it has taken does too', async () => {
+  const { dispatcher, started, own, beside, asked } = await withOneBeside()
   const over: string[] = []
   const paused = dispatcher.pause().then(() => over.push('paused'))
-  const known = dispatcher.settled.then(() => over.push('known'))
+  const known = dispatcher.besideAnswered.then(() => over.push('known'))
   own.answer(answer(ten(11)))
   await settled()
   expect(over).toEqual([])
-  aside.answer(answer(ten(21)))
+  beside.answer(answer(ten(21)))
   await Promise.all([paused, known])
   expect(started).toEqual([...ten(1), ...ten(11), ...ten(21)])
   expect(asked).toHaveLength(3)
-  await dispatcher.settled
+  await dispatcher.besideAnswered
   await dispatcher.stop()
 })
 

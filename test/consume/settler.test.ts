@@ -321,7 +321,6 @@ test('of acks that went with a claim those that did not match go once more, alon
     batch.map(({ id }) => ({ id, lease: id === '2' ? '9' : null, state: id === '2' ? 'running' : null })),
   )
   for (const id of ['1', '2', '3']) ack(id)
-  ack('4', '5', true)
   const carried = settler.carry('5')
   carried?.arrived(['1'])
   expect(settled).toEqual({ 1: durable })
@@ -331,9 +330,30 @@ test('of acks that went with a claim those that did not match go once more, alon
     2: { is: 'stale', lease: '9' },
     // Somebody else has finished it: its claim’s answer was not lost.
     3: { is: 'stale', lease: null },
-    4: { is: 'acked-before' },
   })
-  expect(batches).toEqual([['2 of 5', '3 of 5', '4 of 5']])
+  expect(batches).toEqual([['2 of 5', '3 of 5']])
+})
+
+test('an ack that the handler has given in its own transaction goes with no claim, which would wait for that transaction', async () => {
+  const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
+    batch.map(({ id }) => ({ id, lease: null, state: null })),
+  )
+  ack('1')
+  ack('2', '5', true)
+  await turns()
+  expect(batches).toEqual([['2 of 5']])
+  expect(settled).toEqual({ 2: { is: 'acked-before' } })
+  expect(settler.carry('5')?.acks.map(({ id }) => id)).toEqual(['1'])
+})
+
+test('acks whose claim broke over its answer may have been committed: one that is gone is durable', async () => {
+  const { settler, settled, ack } = heldSettlerUnderTest((batch) =>
+    batch.map(({ id }) => ({ id, lease: null, state: null })),
+  )
+  ack('1')
+  settler.carry('5')?.failed(new TypeError('cannot read the answer'))
+  await turns()
+  expect(settled).toEqual({ 1: durable })
 })
 
 test('an ack that did not match and does when it goes once more is durable', async () => {

@@ -373,6 +373,33 @@ test('a job that has run is not kept in memory, though there are always others t
   await slots.onIdle()
 })
 
+test('time in which no slot is taken is not counted as busy; nor are two slots counted twice', async () => {
+  let at = 100
+  const { slots, end, until, begun } = slotsUnderTest({ now: () => at })
+  const nextRun = async (...ids: number[]) => {
+    const before = begun.length
+    slots.start(jobs(...ids))
+    await until(() => begun.length === before + ids.length)
+  }
+  expect(slots.busyMs).toBe(0)
+  await nextRun(1, 2)
+  at += 10
+  expect(slots.busyMs).toBe(10)
+  end(1)
+  await settled()
+  at += 5
+  end(2)
+  await slots.onIdle()
+  await settled()
+  at += 1_000
+  expect(slots.busyMs).toBe(15)
+  await nextRun(3)
+  at += 1
+  expect(slots.busyMs).toBe(16)
+  end(3)
+  await slots.onIdle()
+})
+
 /** Everything that needs no timer has happened. */
 async function settled(): Promise<void> {
   for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve))

@@ -437,3 +437,20 @@ async function inPg(client: pg.Client, put: () => Promise<unknown>, end: () => P
     throw error
   }
 }
+
+test('what a handler is given can be taken apart, inherited from and stood in front of', async ({ db }) => {
+  const bugle = db.bugle()
+  const aborted: unknown[] = []
+  const consumer = await bugle.consume('q', async ({ id }, context) => {
+    const { signal, ack, workerId } = context
+    aborted.push(signal.aborted, Object.create(context).signal === signal, new Proxy(context, {}).signal === signal)
+    expect({ ...context }.workerId).toBe(workerId)
+    await db.sql.begin((tx) => ack(tx))
+    return id
+  })
+  await bugle.put('q', 1)
+  await consumer.idle()
+  expect(aborted).toEqual([false, true, true])
+  expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0 })
+  expect(await db.jobs()).toEqual([])
+})

@@ -82,6 +82,19 @@ const ways: Record<string, (value: unknown) => unknown> = {
     throw value
   },
   rejects: (value) => Promise.reject(value),
+  'answers with a proxy that rejects, and has no answer to `in`': (value) =>
+    new Proxy(
+      {},
+      {
+        get: (_, name) =>
+          name === 'then' ? (_: unknown, refuse: (reason: unknown) => void) => refuse(value) : undefined,
+      },
+    ),
+  'answers with a promise that rejects, and has a `then` of its own': (value) =>
+    Object.assign(Promise.reject(value), {
+      // biome-ignore lint/suspicious/noThenProperty: `await` does not ask for it
+      then: () => undefined,
+    }),
   'answers with a thenable that rejects': (value) => ({
     // biome-ignore lint/suspicious/noThenProperty: a thenable is what is shown
     then: (_: unknown, refuse: (reason: unknown) => void) => refuse(value),

@@ -142,7 +142,7 @@ test('handlers that turn slow: what was held goes back within moments, its attem
 })
 
 /** Two jobs run and wait for the gate, twenty are held. */
-async function holdTwenty(db: TestDatabase, blocked: Promise<void>) {
+async function holdTwenty(db: TestDatabase, blocked: Promise<void>, options: ConsumeOptions = {}) {
   const bugle = db.bugle()
   const ids = await bugle.putMany('q', payloads.slice(0, 30))
   const runs = new Map<string, number>()
@@ -152,7 +152,7 @@ async function holdTwenty(db: TestDatabase, blocked: Promise<void>) {
       countUp(runs, id)
       await blocked
     },
-    { concurrency: 2, prefetch: 20 },
+    { concurrency: 2, prefetch: 20, ...options },
   )
   await untilRunning(db, 22)
   return { bugle, ids, runs, consumer }
@@ -412,6 +412,24 @@ test('a held job that is cancelled does not begin: failed, cause cancelled', asy
   await consumer.idle()
   expect(sorted(runs)).toEqual(onceEach(ids.filter((id) => id !== cancelled)))
   expect(await db.jobs()).toMatchObject([{ id: cancelled, state: 'failed', last_error: { failedBy: 'cancelled' } }])
+})
+
+test('a held job that is cancelled, and goes back before it has begun, is failed: told, counted, and handed to onFailed', async ({
+  db,
+  gate,
+}) => {
+  const blocked = gate()
+  const calls: string[] = []
+  const { bugle, ids, consumer } = await holdTwenty(db, blocked.promise, { onFailed: ({ id }) => void calls.push(id) })
+  const failed = db.collect(bugle, 'job:failed')
+  const cancelled = ids[10] ?? ''
+  expect(await bugle.cancel(cancelled)).toBe('requested')
+  const stopped = consumer.stop()
+  await untilRunning(db, 2)
+  blocked.resolve()
+  expect(await stopped).toEqual({ completed: 2, failed: 1, interrupted: 0, released: 19, abandoned: [] })
+  expect(failed.all).toMatchObject([{ id: cancelled, cause: 'cancelled' }])
+  expect(calls).toEqual([cancelled])
 })
 
 const prefetches: NonNullable<ConsumeOptions['prefetch']>[] = [0, 'earned', 20, 500]

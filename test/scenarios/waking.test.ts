@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { loadStatements } from '../../src/database/statements.js'
 import { signal, test } from '../support/database.js'
 import { startProxy } from '../support/proxy.js'
-import { untilAsleep, untilAwake } from '../support/sleepers.js'
+import { untilAsleep, untilAwake, untilSoundAsleep } from '../support/sleepers.js'
 import { countNotifications } from '../support/wakeups.js'
 
 // Sweeps are off in this file unless a test turns them on: only a notification, or a timer of ours, can have done it.
@@ -323,4 +323,42 @@ test('a put by a session with the sleep lock in the way is not lost: K held excl
   await stranger.end()
   // Tried again by itself once the stranger is gone.
   await untilAsleep(db, 'q')
+})
+
+test('operators that somebody has made in a schema of the writer’s search_path are not called by its inserts', async ({
+  db,
+}) => {
+  const bugle = db.bugle()
+  let ran = signal<unknown>()
+  const consumer = await bugle.consume('q', (job) => ran.resolve(job.payload))
+  await untilSoundAsleep(db, consumer)
+  const foreign = `"${db.schema}_foreign"`
+  const operands = {
+    '<>': [`${db.s}.job_state`, `${db.s}.job_state`],
+    '>': [`${db.s}.job_moment`, 'timestamptz'],
+    '+': ['timestamptz', 'interval'],
+    '||': ['oid', 'oid'],
+  }
+  await db.sql.unsafe(`create schema ${foreign}`)
+  for (const [index, [operator, [left, right]]] of Object.entries(operands).entries()) {
+    await db.sql.unsafe(`
+      create function ${foreign}.op${index}(${left}, ${right}) returns text language plpgsql as $$
+      begin
+        raise exception 'a stranger was called';
+      end
+      $$;
+      create operator ${foreign}.${operator} (function = ${foreign}.op${index}, leftarg = ${left}, rightarg = ${right})
+    `)
+  }
+  // First of all by its name, and last.
+  for (const path of [`${foreign}, pg_catalog`, foreign]) {
+    ran = signal()
+    await db.sql.begin(async (tx) => {
+      await tx.unsafe(`set local search_path = ${path}`)
+      await tx.unsafe(`insert into ${db.s}.job (queue, payload) values ('q', to_jsonb($1::text))`, [path])
+    })
+    expect(await ran.promise).toBe(path)
+    await untilSoundAsleep(db, consumer)
+  }
+  await db.sql.unsafe(`drop schema ${foreign} cascade`)
 })

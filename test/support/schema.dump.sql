@@ -273,13 +273,16 @@ function wake() returns trigger
 language plpgsql volatile parallel u
 begin
   if (case
-    when new.state <> 'ready'
-      and (new.state <> 'scheduled' or new.run_at > pg_catalog.clock_timestamp() + interval '1 min') then false
+    when new.state operator(pg_catalog.<>) 'ready'
+      and (
+        new.state operator(pg_catalog.<>) 'scheduled'
+        or new.run_at operator(pg_catalog.>) (pg_catalog.clock_timestamp() operator(pg_catalog.+) interval '1 min')
+      ) then false
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else true
   end) then
-    perform pg_catalog.pg_notify('bugle_' || tg_relid, new.queue);
+    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue);
   end if;
   return null;
 end

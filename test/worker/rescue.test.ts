@@ -81,3 +81,18 @@ test('a verdict that has waited for a collect, and for a return of ours meanwhil
   await rescue.stop()
   expect(sent).not.toContain('worker_bury')
 })
+
+test('workers that come and go do not put the look for orphans off', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { rescue, sent, collect } = underTest()
+  rescue.start()
+  for (let ms = 0; ms < 1_500; ms += 250) {
+    const others = ms % 500 === 0 ? [other] : []
+    rescue.look({ others, sentAt: ms, answeredAt: ms + 1 }, false)
+    await vi.advanceTimersByTimeAsync(250)
+  }
+  expect(sent).toContain('rescue')
+  collect()
+  await rescue.stop()
+})

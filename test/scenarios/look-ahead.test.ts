@@ -332,7 +332,8 @@ test('the row of a job that was acked is locked by somebody: others are claimed 
   await stranger.unsafe(`begin; select from ${db.s}.job where id = ${locked} for update`)
   blocked.resolve()
   for (const _ of others) await acked.next()
-  expect(acked.all.map(({ id }) => id)).toEqual(others)
+  // Those that were in one statement with it go one by one.
+  expect(new Set(acked.all.map(({ id }) => id))).toEqual(new Set(others))
   expect((await db.jobs()).map(({ id, state }) => [id, state])).toEqual([[locked, 'running']])
   await stranger.unsafe('rollback')
   expect((await acked.next()).id).toBe(locked)

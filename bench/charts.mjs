@@ -51,7 +51,8 @@ function readLines(scenario) {
   const file = new URL(`results/${scenario}.jsonl`, import.meta.url)
   if (!existsSync(file)) return new Map()
   const texts = readFileSync(file, 'utf8').split('\n').filter(Boolean)
-  return new Map(texts.map((text) => JSON.parse(text)).map((line) => [line.case, line]))
+  const lines = texts.map((text) => JSON.parse(text)).sort((one, other) => (one.at < other.at ? -1 : 1))
+  return new Map(lines.map((line) => [line.case, line]))
 }
 
 /** @param {Lines} all */
@@ -105,12 +106,12 @@ function drawInsert(all, name, title) {
 
 /** @param {Lines} all */
 function drawDepth(all) {
-  const [line] = [...all.values()].slice(-1)
+  const line = all.get('beside 1,000,000')
   if (line === undefined) return null
   const names = Object.keys(line.figures).flatMap((name) => /^(.*): empty claim, p50$/.exec(name)?.[1] ?? [])
   const claims = Object.keys(line.figures).flatMap((name) => /^empty: (.*), p50$/.exec(name)?.[1] ?? [])
   return bars({
-    title: `The time of a claim (${line.case})`,
+    title: 'The time of a claim, beside a million jobs of a state',
     unit: 'ms',
     categories: names,
     groups: claims.map((claim) => ({
@@ -130,7 +131,8 @@ function drawHeldXmin(all) {
       { title: 'jobs/s', series: { throughput: series.throughput } },
       { title: 'ms', series: { claim: series.claim } },
       { title: 'ms', series: { 'put to start, p50': series['put to start, p50'] } },
-      { title: 'rows', series: { 'dead rows': series['dead rows'], backlog: series.backlog } },
+      { title: 'jobs', series: { backlog: series.backlog } },
+      { title: 'rows', series: { 'dead rows': series['dead rows'] } },
     ],
   })
 }

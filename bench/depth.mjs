@@ -1,5 +1,6 @@
 /**
- * The time of a claim, and what else is in the table: nothing, a million ready, scheduled or failed jobs, or a million of each.
+ * The time of a claim, and what else is in the table: nothing, 100,000 or a million ready, scheduled or failed jobs, or as many of
+ * each.
  *
  * The claim statement is sent as the library sends it: prepared, by a session with its settings. Two claims are timed:
  * one that finds as many as it asks for, all put right before it, and settled after it; and one that finds nothing.
@@ -7,6 +8,7 @@
 import pg from 'pg'
 import { sessionSettings } from '../dist/database/session.js'
 import { loadStatements } from '../dist/database/statements.js'
+import { rotated } from './contenders/run.mjs'
 import { migrate } from './measure/consumers.mjs'
 import { addValue } from './measure/figures.mjs'
 import { fill } from './measure/fill.mjs'
@@ -23,7 +25,11 @@ const depths = /** @type {const} */ ({
   'each of all three': ['ready', 'scheduled', 'failed'],
 })
 /** @typedef {keyof typeof depths} Depth */
-export const cases = Object.keys(depths)
+const names = /** @type {Depth[]} */ (Object.keys(depths))
+
+const sizes = new Map([100_000, 1_000_000].map((size) => [`beside ${size.toLocaleString('en')}`, size]))
+export const cases = [...sizes.keys()]
+export const smokeCases = cases.slice(0, 1)
 
 const slots = 24
 const queue = 'depth'
@@ -34,18 +40,26 @@ const otherQueue = 'shallow'
  * @param {import('./scenarios.mjs').RunOptions} options
  * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
  */
-export async function* run({
-  tries: wanted,
-  cases: chosen,
-  isSmoke,
-  jobs = isSmoke ? 5_000 : 1_000_000,
-  tell,
-  server: serverOf,
-}) {
+export async function* run({ tries: wanted, cases: chosen, isSmoke, jobs: asked, tell, server: serverOf }) {
   const claims = isSmoke ? 20 : 300
   const server = await serverOf()
+  for (const name of chosen) {
+    const jobs = asked ?? (isSmoke ? 5_000 : (sizes.get(name) ?? 0))
+    yield {
+      case: name,
+      settings: { jobs, slots, claimsATry: claims, session: 'as the library sets it', server: server.settings },
+      figures: await measure(server, { jobs, claims, tries: wanted, tell }),
+      ratios: ratios(),
+    }
+  }
+}
+
+/**
+ * @param {import('./server.mjs').Server} server
+ * @param {{ jobs: number, claims: number, tries: number, tell: (text: string) => void }} what
+ */
+async function measure(server, { jobs, claims, tries: wanted, tell }) {
   const database = await server.freshDatabase('depth')
-  const names = /** @type {Depth[]} */ (chosen)
   /** @type {Awaited<ReturnType<typeof openTable>>[]} */
   const tables = []
   for (const name of names) tables.push(await openTable(database, name, jobs, tell))
@@ -53,9 +67,7 @@ export async function* run({
   /** @type {import('./measure/figures.mjs').Figures} */
   const figures = {}
   for (let number = 0; number < wanted; number += 1) {
-    for (let turn = 0; turn < tables.length; turn += 1) {
-      const table = tables[(number + turn) % tables.length]
-      if (table === undefined) continue
+    for (const table of rotated(tables, number)) {
       const times = await table.timeClaims(claims)
       for (const [name, values] of Object.entries(times)) {
         addValue(figures, `${table.name}: ${name}, p50`, 'ms', median(values))
@@ -66,28 +78,21 @@ export async function* run({
   }
   for (const table of tables) await table.end()
   await database.drop()
-  yield {
-    case: `claims of ${slots} beside ${jobs.toLocaleString('en')}`,
-    settings: {
-      jobs,
-      slots,
-      claimsATry: claims,
-      depths: names,
-      session: 'as the library sets it',
-      server: server.settings,
-    },
-    figures,
-    ratios: names
-      .filter((name) => name !== 'empty')
-      .flatMap((name) =>
-        [`claim of ${slots}`, 'empty claim'].map((claim) => ({
-          name: `${claim}, ${name} to empty`,
-          of: `${name}: ${claim}, p50`,
-          to: `empty: ${claim}, p50`,
-          wanted: '<= 2',
-        })),
-      ),
-  }
+  return figures
+}
+
+/** @returns {import('./scenarios.mjs').Ratio[]} */
+function ratios() {
+  return names
+    .filter((name) => name !== 'empty')
+    .flatMap((name) =>
+      [`claim of ${slots}`, 'empty claim'].map((claim) => ({
+        name: `${claim}, ${name} to empty`,
+        of: `${name}: ${claim}, p50`,
+        to: `empty: ${claim}, p50`,
+        wanted: '<= 2',
+      })),
+    )
 }
 
 /**

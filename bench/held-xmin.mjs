@@ -3,12 +3,12 @@
  * meets it. Throughput, backlog, dead rows and the time of a claim as time goes by; and before it, the same without.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { migrate, runsOf, startConsumer, stopAll } from './measure/consumers.mjs'
 import { demandOnce, untilDone } from './measure/once.mjs'
+import { putAtPace, startProducer } from './measure/producers.mjs'
 import { untilAsleep } from './measure/sleepers.mjs'
 import { between, claimsOf, startCountingServer, statementCounts } from './measure/statements.mjs'
-import { spawnChild } from './processes.mjs'
+import { openTransaction } from './measure/transaction.mjs'
 import { median, quantile } from './statistics.mjs'
 
 export const tries = 1
@@ -20,14 +20,15 @@ const queue = 'held'
  * @typedef {object} Sample
  * @property {number} atS since the start of the phase
  * @property {number} runs in all
- * @property {number} put in all
+ * @property {number} sent in all: a put that waits for the server counts as well
  * @property {number} runsPerSecond since the sample before
  * @property {number} backlog
- * @property {number} claimMs the mean of the claims since the sample before, in the server
+ * @property {number} claimMs the mean of the claims since the sample before, in the server; NaN: there was none
  * @property {number} deadRows
  * @property {number} tableMb with its indexes
  *
- * @typedef {{ samples: Sample[], p50: number[], p99: number[] }} Phase the quantiles of the latency for each sample
+ * @typedef {{ samples: Sample[], p50: number[], p99: number[], behindMs: number }} Phase the quantiles of the
+ *   latency for each sample; and how late the producer was at most
  * @typedef {{ without: Phase, held: Phase, backlogGoneS: number }} Measured
  */
 
@@ -57,11 +58,11 @@ export async function* run({ tries: wanted, isSmoke, seconds = isSmoke ? 3 : 180
       secondsBefore: baselineSeconds,
       handler: 'no-op',
       bugle: 'defaults (10 slots), one process',
-      postgresql: { version: server.version, ...server.settings },
+      server: server.settings,
     },
     figures: figuresOf(all, perSecond),
     ratios: [
-      { name: 'throughput to puts', of: 'throughput, held', to: 'puts', wanted: '>= 0.99' },
+      { name: 'throughput to what is put', of: 'throughput, held', to: 'puts', wanted: '>= 0.99' },
       { name: 'backlog to allowed', of: 'backlog at the end', to: 'backlog allowed', wanted: '< 1' },
       { name: 'claim at the end to without', of: 'claim, at the end', to: 'claim, without' },
     ],
@@ -77,23 +78,16 @@ async function runOnce(server, { perSecond, baselineSeconds, seconds, sampleMs, 
   const database = await server.freshDatabase('held')
   await migrate(database.url)
   const consumer = await startConsumer({ url: database.url, queues: [queue] })
-  const producer = spawnChild(new URL('./children/producer.mjs', import.meta.url), {
-    url: database.url,
-    queue,
-    poolSize: 20,
-  })
+  const producer = startProducer(database.url, queue)
   await untilAsleep(database, 1)
   const parts = { server, database, consumer, producer, perSecond, sampleMs, tell }
-  const { put: warmUp } = await producer.ask('pace', { perSecond, seconds: 1 })
+  const { put: warmUp } = await putAtPace(producer, { perSecond, seconds: 1 })
   await untilDone(database, { consumers: [consumer], expected: warmUp })
   const without = await measurePhase(parts, baselineSeconds)
   await untilDone(database, { consumers: [consumer], expected: await producer.ask('count') })
   // Or what died before would be held as well.
   await database.tidy()
-  const other = new pg.Client({ connectionString: database.url, application_name: 'bugle bench' })
-  await other.connect()
-  await other.query('begin')
-  await other.query('select pg_current_xact_id()')
+  const other = await openTransaction(database.url)
   const held = await measurePhase(parts, seconds)
   await other.end()
   const put = await producer.ask('count')
@@ -118,11 +112,14 @@ async function measurePhase({ server, database, consumer, producer, perSecond, s
   /** @type {Sample[]} */
   const samples = []
   const firstRun = (await count()).runs
-  const putting = producer.ask('pace', { perSecond, seconds })
+  const putting = putAtPace(producer, { perSecond, seconds })
+  // Whoever throws first below: this one is told of at the end.
+  putting.catch(() => {})
   let counts = await statementCounts(server, database)
   let before = await count()
   let beforeAt = from
-  while (performance.now() < from + seconds * 1_000) {
+  // None reaches beyond the last put.
+  while (performance.now() + sampleMs <= from + seconds * 1_000) {
     await sleep(sampleMs)
     const now = await count()
     const at = performance.now()
@@ -137,7 +134,7 @@ async function measurePhase({ server, database, consumer, producer, perSecond, s
       ...now,
       atS: (at - from) / 1_000,
       runsPerSecond: ((now.runs - before.runs) * 1_000) / (at - beforeAt),
-      backlog: Math.max(0, now.put - now.runs),
+      backlog: Math.max(0, now.sent - now.runs),
       claimMs: claims.ms / claims.calls,
       deadRows: row.dead,
       tableMb: row.mb,
@@ -149,16 +146,16 @@ async function measurePhase({ server, database, consumer, producer, perSecond, s
       tell(`held-xmin ${((at - from) / 1_000).toFixed(0)} s: claim ${samples.at(-1)?.claimMs.toFixed(2)} ms`)
     }
   }
-  await putting
+  const { behindMs } = await putting
   const { waitsMs } = await runsOf(consumer)
   const waits = samples.map(({ runs: until }, index) =>
     Array.from(waitsMs.subarray(samples[index - 1]?.runs ?? firstRun, until)),
   )
-  return { samples, p50: waits.map((one) => median(one)), p99: waits.map((one) => quantile(one, 0.99)) }
+  return { samples, p50: waits.map((one) => median(one)), p99: waits.map((one) => quantile(one, 0.99)), behindMs }
 
   async function count() {
-    const [{ runs }, put] = await Promise.all([consumer.ask('count'), producer.ask('count')])
-    return { runs, put }
+    const [{ runs }, sent] = await Promise.all([consumer.ask('count'), producer.ask('count')])
+    return { runs, sent }
   }
 }
 
@@ -173,12 +170,13 @@ function figuresOf(all, perSecond) {
     values: all.map(value),
   })
   return {
-    puts: of('jobs/s', ({ held }) => pace(held.samples, 'put')),
-    'throughput, without': of('jobs/s', ({ without }) => pace(without.samples, 'runs')),
-    'throughput, held': of('jobs/s', ({ held }) => pace(held.samples, 'runs')),
-    'claim, without': of('ms', ({ without }) => median(without.samples.map(({ claimMs }) => claimMs))),
-    'claim, at the start': of('ms', ({ held }) => median(tenth(held.samples, 'first').map(({ claimMs }) => claimMs))),
-    'claim, at the end': of('ms', ({ held }) => median(tenth(held.samples, 'last').map(({ claimMs }) => claimMs))),
+    puts: { unit: 'jobs/s', values: [perSecond] },
+    'producer behind, at most': of('ms', ({ held }) => held.behindMs),
+    'throughput, without': of('jobs/s', ({ without }) => pace(without.samples)),
+    'throughput, held': of('jobs/s', ({ held }) => pace(held.samples)),
+    'claim, without': of('ms', ({ without }) => medianClaim(without.samples)),
+    'claim, at the start': of('ms', ({ held }) => medianClaim(tenth(held.samples, 'first'))),
+    'claim, at the end': of('ms', ({ held }) => medianClaim(tenth(held.samples, 'last'))),
     'put to start, p50, without': of('ms', ({ without }) => median(without.p50)),
     'put to start, p50, at the end': of('ms', ({ held }) => median(tenth(held.p50, 'last'))),
     'put to start, p99, without': of('ms', ({ without }) => median(without.p99)),
@@ -192,11 +190,16 @@ function figuresOf(all, perSecond) {
   }
 }
 
-/** @param {readonly Sample[]} samples @param {'put' | 'runs'} what */
-function pace(samples, what) {
+/** @param {readonly Sample[]} samples */
+function pace(samples) {
   const [first, last] = [samples[0], samples.at(-1)]
   if (first === undefined || last === undefined) return Number.NaN
-  return (last[what] - first[what]) / (last.atS - first.atS)
+  return (last.runs - first.runs) / (last.atS - first.atS)
+}
+
+/** @param {readonly Sample[]} samples */
+function medianClaim(samples) {
+  return median(samples.map(({ claimMs }) => claimMs).filter(Number.isFinite))
 }
 
 /**

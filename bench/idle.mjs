@@ -1,19 +1,22 @@
 /**
  * What a process asks of the database, and what it costs, while there is nothing to do: with 1, 10 and 100 queues, and with
- * a transaction open in another database of the server all along. Such a one holds back what snapshots can prove, so falling
- * asleep takes another way; it must not keep anybody awake.
+ * two transactions open all along: one that has written to another table of the same database, and one in another database of
+ * the server. Such ones hold back what snapshots can prove, so falling asleep takes another way; they must not keep anybody awake.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { migrate, startConsumer, stopAll } from './measure/consumers.mjs'
 import { backendCpu, cpuBetween } from './measure/cpu.mjs'
+import { counted } from './measure/figures.mjs'
 import { untilAsleep } from './measure/sleepers.mjs'
 import { allCalls, between, startCountingServer, statementCounts } from './measure/statements.mjs'
+import { openTransaction } from './measure/transaction.mjs'
 
 export const tries = 2
 const queueCounts = [1, 10, 100]
-const withTransaction = ', a transaction open'
-export const cases = ['', withTransaction].flatMap((suffix) => queueCounts.map((count) => `${titleOf(count)}${suffix}`))
+const withTransactions = ', transactions open'
+export const cases = ['', withTransactions].flatMap((suffix) =>
+  queueCounts.map((count) => `${titleOf(count)}${suffix}`),
+)
 
 export const smokeCases = cases.filter((name) => name.startsWith('10 '))
 
@@ -29,20 +32,17 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = is
   const server = await startCountingServer()
   try {
     for (let number = 0; number < wanted; number += 1) {
-      for (const suffix of ['', withTransaction]) {
+      for (const suffix of ['', withTransactions]) {
         const now = queueCounts.filter((count) => measured.has(`${titleOf(count)}${suffix}`))
         if (now.length === 0) continue
-        const open = suffix === '' ? null : await openTransaction(server)
-        try {
-          const figures = await measure(server, now, { seconds, isSmoke })
-          for (const [index, count] of now.entries()) {
-            const figure = figures[index]
-            if (figure) measured.get(`${titleOf(count)}${suffix}`)?.push(figure)
-            tell(`idle ${number + 1}: ${titleOf(count)}${suffix}: ${figure?.statements.toFixed(2)} statements/s`)
-          }
-        } finally {
-          await open?.end()
+        const elsewhere = suffix === '' ? null : await openTransaction(server.url)
+        const figures = await measure(server, now, { seconds, isSmoke, hasTransaction: elsewhere !== null })
+        for (const [index, count] of now.entries()) {
+          const figure = figures[index]
+          if (figure) measured.get(`${titleOf(count)}${suffix}`)?.push(figure)
+          tell(`idle ${number + 1}: ${titleOf(count)}${suffix}: ${figure?.statements.toFixed(2)} statements/s`)
         }
+        await elsewhere?.end()
       }
     }
   } finally {
@@ -54,7 +54,7 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = is
       settings: {
         seconds,
         bugle: 'defaults, one process',
-        postgresql: { version: server.version, ...server.settings },
+        server: server.settings,
       },
       figures: {
         'all statements': { unit: 'statements/s', values: all.map(({ statements }) => statements) },
@@ -79,11 +79,11 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = is
  *
  * @param {import('./server.mjs').Server} server
  * @param {readonly number[]} counts of queues
- * @param {{ seconds: number, isSmoke: boolean }} options
+ * @param {{ seconds: number, isSmoke: boolean, hasTransaction: boolean }} options
  */
-async function measure(server, counts, { seconds, isSmoke }) {
+async function measure(server, counts, { seconds, isSmoke, hasTransaction }) {
   const sleepers = []
-  for (const count of counts) sleepers.push(await fallAsleep(server, count))
+  for (const count of counts) sleepers.push(await fallAsleep(server, count, hasTransaction))
   // What falling asleep costs is over then, also where it takes looks at other people's transactions.
   await sleep(isSmoke ? 500 : 8_000)
   const before = []
@@ -94,21 +94,23 @@ async function measure(server, counts, { seconds, isSmoke }) {
     const first = before[index]
     if (first) measured.push(difference(first, await look(server, sleeper)))
   }
-  for (const { consumer, database } of sleepers) {
+  for (const { consumer, database, transaction } of sleepers) {
     await stopAll([consumer])
+    await transaction?.end()
     await database.drop()
   }
   return measured
 }
 
-/** @param {import('./server.mjs').Server} server @param {number} queueCount */
-async function fallAsleep(server, queueCount) {
+/** @param {import('./server.mjs').Server} server @param {number} queueCount @param {boolean} hasTransaction */
+async function fallAsleep(server, queueCount, hasTransaction) {
   const database = await server.freshDatabase('idle')
   await migrate(database.url)
+  const transaction = hasTransaction ? await openTransaction(database.url) : undefined
   const queues = Array.from({ length: queueCount }, (_, number) => `queue ${number + 1}`)
   const consumer = await startConsumer({ url: database.url, queues })
   await untilAsleep(database, queueCount)
-  return { database, consumer }
+  return { database, consumer, transaction }
 }
 
 /** @param {import('./server.mjs').Server} server @param {Awaited<ReturnType<typeof fallAsleep>>} sleeper */
@@ -137,16 +139,7 @@ function difference(before, after) {
   }
 }
 
-/** One with an id, as somebody's long transaction has. @param {import('./server.mjs').Server} server */
-async function openTransaction(server) {
-  const client = new pg.Client({ connectionString: server.url, application_name: 'bugle bench' })
-  await client.connect()
-  await client.query('begin')
-  await client.query('select pg_current_xact_id()')
-  return client
-}
-
 /** @param {number} queueCount */
 function titleOf(queueCount) {
-  return queueCount === 1 ? '1 queue' : `${queueCount} queues`
+  return counted(queueCount, 'queue', 'queues')
 }

@@ -1,19 +1,32 @@
 /** Child processes with messages of a type each; and what a child uses for its side. */
 import { fork } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * @typedef {object} Child
  * @property {number} pid
  * @property {(type: string, data?: unknown) => void} send
- * @property {(type: string) => Promise<any>} next the data of the next message of this type, also of one that came already;
- *   rejects when the child ends first
- * @property {(type: string, data?: unknown, answer?: string) => Promise<any>} ask send, and await the next message of the
- *   same type, or of `answer`
+ * @property {(type: string, withinMs?: number) => Promise<any>} next the data of the next message of this type, also of one that
+ *   came already; rejects when the child ends first, or when it is late
+ * @property {(type: string, data?: unknown) => Promise<any>} ask send, and await the next message of the same type
  * @property {(type: string, listener: (data: any) => void) => void} on call for every message of this type from now on; none of
  *   them is kept for `next`
  * @property {Promise<number | null>} exited
+ * @property {(type: string) => Promise<void>} end tell it, by that message, to end; kill it if it takes too long
  * @property {() => Promise<void>} kill at once, and without a word; resolves once it is gone
  */
+
+/** More than anything that is asked of a child takes: nothing waits for ever. */
+const patienceMs = 15 * 60_000
+const endingMs = 30_000
+
+/** @type {Set<Child>} */
+const living = new Set()
+
+/** Whoever is left of a run that failed. */
+export async function killChildren() {
+  await Promise.all([...living].map((child) => child.kill()))
+}
 
 /**
  * Start a script as a process of its own. What it prints goes to our stderr, since our stdout carries the results.
@@ -50,6 +63,7 @@ export function spawnChild(path, args = {}) {
   const exited = new Promise((resolve) => {
     child.on('exit', (code, signal) => {
       hasExited = true
+      living.delete(self)
       const error = new Error(`${path} ended by itself: ${code ?? signal}`)
       for (const waiting of awaited.values()) for (const { reject } of waiting) reject(error)
       awaited.clear()
@@ -60,11 +74,17 @@ export function spawnChild(path, args = {}) {
   })
 
   /** @param {string} type */
-  function next(type) {
+  async function next(type, withinMs = patienceMs) {
     const first = came.get(type)
-    if (first !== undefined && first.length > 0) return Promise.resolve(first.shift())
-    if (hasExited) return Promise.reject(new Error(`${path} has ended`))
-    return new Promise((resolve, reject) => listOf(awaited, type).push({ resolve, reject }))
+    if (first !== undefined && first.length > 0) return first.shift()
+    if (hasExited) throw new Error(`${path} has ended`)
+    /** @type {NodeJS.Timeout | undefined} */
+    let watch
+    const said = new Promise((resolve, reject) => {
+      listOf(awaited, type).push({ resolve, reject })
+      watch = setTimeout(() => reject(new Error(`${path} has not said '${type}' for ${withinMs / 1_000} s`)), withinMs)
+    })
+    return said.finally(() => clearTimeout(watch))
   }
 
   /** @param {string} type @param {unknown} [data] */
@@ -73,22 +93,31 @@ export function spawnChild(path, args = {}) {
     if (!hasExited) child.send({ type, data }, () => {})
   }
 
-  return {
+  async function kill() {
+    wasKilled = true
+    if (!hasExited) child.kill('SIGKILL')
+    await exited
+  }
+
+  /** @type {Child} */
+  const self = {
     pid: child.pid ?? 0,
     send,
     next,
-    ask(type, data, answer = type) {
+    ask(type, data) {
       send(type, data)
-      return next(answer)
+      return next(type)
     },
     on: (type, listener) => void listeners.set(type, listener),
     exited,
-    async kill() {
-      wasKilled = true
-      if (!hasExited) child.kill('SIGKILL')
-      await exited
+    async end(type) {
+      send(type)
+      await Promise.race([exited, sleep(endingMs, undefined, { ref: false }).then(kill)])
     },
+    kill,
   }
+  living.add(self)
+  return self
 }
 
 /**

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { startEmbedded } from '../dist/embedded/index.js'
 import { createBugle } from '../dist/index.js'
 import { now, startWorker } from './recovery-process.mjs'
+import { settingsOf } from './server.mjs'
 
 /**
  * How long until everything runs again, with default options, each worker in a process of its own.
@@ -49,10 +50,11 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, tell }) {
     try {
       await admin.connect()
       await bugle.migrate()
+      const settings = { bugle: 'defaults', server: await settingsOf(admin) }
       const ms = await runCase(name, { server, bugle, admin, tries: wanted, isSmoke, tell })
       yield {
         case: name,
-        settings: { bugle: 'defaults', postgresql: server.version, durability: 'on' },
+        settings,
         figures: Object.fromEntries(Object.entries(ms).map(([figure, values]) => [figure, { unit: 'ms', values }])),
         ...(name === 'worker-killed' && { notes: documented }),
       }

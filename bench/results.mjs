@@ -1,10 +1,10 @@
 /** A scenario's result, with medians and ratios: as an object for the JSON line, and as a table for people. */
-import { rounded, summary } from './statistics.mjs'
+import { median, rounded, summary } from './statistics.mjs'
 
 /**
  * @typedef {import('./scenarios.mjs').Result} Result
  * @typedef {{ unit: string, median: number, min: number, max: number, values: number[] }} Figure
- * @typedef {{ name: string, of: string, to: string, value: number, wanted?: string, isMet?: boolean }} Measured
+ * @typedef {{ name: string, of: string, to: string, value: number | null, wanted?: string, isMet?: boolean }} Measured
  */
 
 /** @param {Result} result */
@@ -14,10 +14,10 @@ export function summarized({ figures, ratios = [], ...rest }) {
   for (const [name, { unit, values }] of Object.entries(figures)) {
     // A figure of every second try, say, in a run of one.
     if (values.length === 0) continue
-    const { median, min, max } = summary(values)
+    const { median: middle, min, max } = summary(values)
     summaries[name] = {
       unit,
-      median: rounded(median),
+      median: rounded(middle),
       min: rounded(min),
       max: rounded(max),
       values: values.map(rounded),
@@ -29,13 +29,11 @@ export function summarized({ figures, ratios = [], ...rest }) {
 /**
  * @param {import('./scenarios.mjs').Ratio} ratio
  * @param {Result['figures']} figures
- * @returns {Measured[]} none when one of the two was not measured
+ * @returns {Measured[]} with null when one of the two was not measured; none, if nothing was wanted of it either
  */
 function measured({ name, of, to, wanted }, figures) {
-  const [above, below] = [figures[of], figures[to]]
-  if (above === undefined || below === undefined) return []
-  const value = summary(above.values).median / summary(below.values).median
-  if (!Number.isFinite(value)) return []
+  const value = median(figures[of]?.values ?? []) / median(figures[to]?.values ?? [])
+  if (!Number.isFinite(value)) return wanted === undefined ? [] : [{ name, of, to, value: null, wanted, isMet: false }]
   return [{ name, of, to, value: rounded(value), ...(wanted !== undefined && { wanted, isMet: isMet(value, wanted) }) }]
 }
 
@@ -72,9 +70,9 @@ export function table(title, { figures, ratios, notes = [] }) {
     lines.push(`  ${name.padEnd(width)}  ${shown(median).padStart(9)} ${unit}${spread}`)
   }
   for (const { name, value, wanted, isMet: met } of ratios) {
-    lines.push(
-      `  ${name.padEnd(width)}  ${shown(value).padStart(9)} x${wanted ? `   wanted ${wanted}: ${met ? 'met' : 'MISSED'}` : ''}`,
-    )
+    const ratio = value === null ? 'not measured' : `${shown(value).padStart(9)} x`
+    const verdict = wanted && `   wanted ${wanted}${value === null ? '' : met ? ': met' : ': MISSED'}`
+    lines.push(`  ${name.padEnd(width)}  ${ratio}${verdict ?? ''}`)
   }
   lines.push(...notes.map((note) => `  ${note}`))
   return lines.join('\n')

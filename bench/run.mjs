@@ -4,6 +4,7 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { environment } from './environment.mjs'
 import { isPeer, missingPeers } from './peers.mjs'
+import { killChildren } from './processes.mjs'
 import { summarized, table } from './results.mjs'
 import { loadScenario, scenarioNames } from './scenarios.mjs'
 import { startServer } from './server.mjs'
@@ -26,13 +27,18 @@ class Refusal extends Error {}
 
 /** @type {Promise<import('./server.mjs').Server> | undefined} */
 let shared
+// Before anything is measured: what is changed meanwhile is not what was.
+const where = environment()
 try {
   await main(positionals[0] ?? '')
 } catch (error) {
   tell(error instanceof Refusal ? error.message : String(error instanceof Error ? error.stack : error))
   process.exitCode = 1
 } finally {
+  await killChildren()
   await (await shared?.catch(() => undefined))?.stop()
+  // Whatever a failure has left open.
+  process.exit()
 }
 
 /** @param {string} wanted */
@@ -42,6 +48,7 @@ async function main(wanted) {
     return (await import(charts)).drawCharts({ tell })
   }
   const names = wanted === 'all' ? scenarioNames : scenarioNames.filter((name) => name === wanted)
+  if (values.smoke && values.save) refuse('--save is not for --smoke: its figures say nothing')
   if (names.length === 0) refuse(`a scenario is one of ${scenarioNames.join(', ')}, all, charts; got '${wanted}'`)
   for (const name of names) await runScenario(name)
 }
@@ -68,16 +75,18 @@ async function runScenario(name) {
     },
   }
   for await (const result of scenario.run(options)) {
-    const { figures, ratios, ...rest } = summarized(result)
+    const { figures, ratios, versions, ...rest } = summarized(result)
     tell(table(`${name}, ${result.case}, ${tries} ${tries === 1 ? 'try' : 'tries'}`, { figures, ratios, ...rest }))
     const line = JSON.stringify({
       scenario: name,
       ...rest,
+      isSmoke: values.smoke,
       tries,
       figures,
       ratios,
-      postgresql: (await shared)?.version,
-      ...environment(),
+      at: new Date().toISOString(),
+      ...where,
+      versions: { ...where.versions, ...versions },
     })
     process.stdout.write(`${line}\n`)
     if (values.save) save(name, line)

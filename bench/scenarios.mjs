@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs'
  * @property {Readonly<Record<string, string>>} [versions]
  * @property {readonly string[]} [notes]
  *
- * @typedef {object} Ratio of one figure's median to another's; left out when either was not measured
+ * @typedef {object} Ratio of one figure's median to another's; missed when something is wanted and either was not measured
  * @property {string} name
  * @property {string} of
  * @property {string} to

@@ -7,14 +7,15 @@ import { startEmbedded } from '../dist/embedded/index.js'
  * @property {string} url
  * @property {string} name
  * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows, by a connection of our own
+ * @property {(channel: string, tell: () => void) => Promise<void>} listen calls it for each notification there, by the same
+ *   connection: what was committed before a query is told by its answer
  * @property {() => Promise<void>} tidy vacuum, analyze and checkpoint: what was loaded costs the run that follows nothing
  * @property {() => Promise<void>} drop
  *
  * @typedef {object} Server
  * @property {string} url of a superuser or at least somebody who may create databases
- * @property {string} version as 18.4
  * @property {boolean} isOurs false: that of DATABASE_URL
- * @property {Readonly<Record<string, string | number | boolean>>} settings what differs from PostgreSQL's own
+ * @property {Readonly<Record<string, string>>} settings those that matter, and the version, as the server itself has them
  * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows
  * @property {(name: string) => Promise<Database>} freshDatabase an empty one
  * @property {(settings: Readonly<Record<string, string | number | null>>) => Promise<void>} alter for all sessions, old ones
@@ -40,7 +41,7 @@ export async function startServer({ settings = {} } = {}) {
   const embedded = given ? null : await startEmbedded({ durability: 'on', settings: all })
   const url = embedded?.connectionString ?? given ?? ''
   try {
-    return await serverAt(url, embedded, all)
+    return await serverAt(url, embedded, Object.keys(all))
   } catch (error) {
     await embedded?.stop()
     throw error
@@ -50,12 +51,11 @@ export async function startServer({ settings = {} } = {}) {
 /**
  * @param {string} url
  * @param {import('../dist/embedded/index.js').EmbeddedPostgres | null} embedded
- * @param {Readonly<Record<string, string | number | boolean>>} settings
+ * @param {readonly string[]} alsoTold names of settings
  * @returns {Promise<Server>}
  */
-async function serverAt(url, embedded, settings) {
+async function serverAt(url, embedded, alsoTold) {
   const admin = await connect(url)
-  const [row] = (await admin.query('show server_version')).rows
   /** @type {Set<() => Promise<void>>} */
   const drops = new Set()
   /** @type {Set<pg.Client>} */
@@ -85,16 +85,17 @@ async function serverAt(url, embedded, settings) {
       await admin.query(`drop database ${name} with (force)`)
     }
     drops.add(drop)
+    /** @type {Map<string, () => void>} */
+    const listeners = new Map()
+    client.on('notification', ({ channel }) => listeners.get(channel)?.())
     return {
       url: databaseUrl.href,
       name,
       /** @param {string} text @param {readonly unknown[]} [params] */
       query: async (text, params = []) => (await client.query(text, [...params])).rows,
-      /** @param {string} channel @param {() => void} tell of each notification */
+      /** @param {string} channel @param {() => void} tell */
       async listen(channel, tell) {
-        client.on('notification', (notification) => {
-          if (notification.channel === channel) tell()
-        })
+        listeners.set(channel, tell)
         await client.query(`listen ${pg.escapeIdentifier(channel)}`)
       },
       async tidy() {
@@ -120,9 +121,8 @@ async function serverAt(url, embedded, settings) {
 
   return {
     url,
-    version: String(row?.server_version).split(' ')[0] ?? 'unknown',
     isOurs: embedded !== null,
-    settings: embedded === null ? {} : settings,
+    settings: await settingsOf(admin, alsoTold),
     query,
     freshDatabase,
     alter,
@@ -138,6 +138,22 @@ async function serverAt(url, embedded, settings) {
       }
     },
   }
+}
+
+/**
+ * What decides how fast a server can be, as it has it.
+ *
+ * @param {pg.Client} client
+ * @param {readonly string[]} [alsoTold]
+ * @returns {Promise<Readonly<Record<string, string>>>}
+ */
+export async function settingsOf(client, alsoTold = []) {
+  const names = ['server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', ...alsoTold]
+  const { rows } = await client.query(
+    'select name, current_setting(name) as value from pg_settings where name = any($1)',
+    [names],
+  )
+  return Object.fromEntries(rows.map(({ name, value }) => [name, value]))
 }
 
 /**

@@ -1,6 +1,7 @@
 import { contender } from './contenders/index.mjs'
 import { peers, unlessAsked } from './contenders/names.mjs'
 import { openRun, rotated } from './contenders/run.mjs'
+import { counted, processesName } from './measure/figures.mjs'
 import { versionsOf } from './peers.mjs'
 import { nowMs } from './processes.mjs'
 
@@ -8,13 +9,13 @@ import { nowMs } from './processes.mjs'
  * The drain of a backlog.
  *
  * Everything that is the same for all of them happens before the clock starts: tables, a warm-up of 2,000 jobs (a fifth of all, if
- * that is less) in the very
- * processes and connections of the run, after which the consumer is stopped and its instance (pool, listener) stays; then all
- * jobs are loaded, vacuumed and checkpointed. The clock starts with the word to consume, so it includes what a contender does to
- * begin. It stops when the last completion is in the database.
+ * that is less) in the very processes of the run, after which the consumer is stopped and stays connected, as far as its API lets
+ * it (BullMQ's worker is closed for good, so the clock sees another one, connected already); then all jobs are loaded, vacuumed
+ * and checkpointed. The clock starts with the word to consume, so it includes what a contender does to begin. It stops when the
+ * last completion is in the database.
  */
 export const tries = 5
-export const contenders = ['bugle', 'bugle-prefetch-0', 'engine', 'engine-128', 'engine-500', ...peers]
+export const contenders = ['bugle', 'bugle-prefetch-0', 'engine', 'engine-128', 'engine-500', 'engine-2x500', ...peers]
 export const defaultContenders = unlessAsked(contenders)
 
 /** @type {Map<string, { slots: number, handlerMs: number, processes: number }>} */
@@ -22,7 +23,7 @@ const shapes = new Map()
 for (const processes of [1, 2]) {
   for (const handlerMs of [0, 1]) {
     for (const slots of [24, 1, 10, 100]) {
-      const name = `${slots} ${slots === 1 ? 'slot' : 'slots'}, ${handlerMs === 0 ? 'no-op' : `${handlerMs} ms`}, ${processes} ${processes === 1 ? 'process' : 'processes'}`
+      const name = `${counted(slots, 'slot', 'slots')}, ${handlerMs === 0 ? 'no-op' : `${handlerMs} ms`}, ${processesName(processes)}`
       shapes.set(name, { slots, handlerMs, processes })
     }
   }
@@ -62,7 +63,7 @@ export async function* run({ tries: wanted, cases: chosen, contenders: names, is
         const { ms, cpuMs } = await drain(await server(), one, {
           ...shape,
           jobs: count,
-          warmUpJobs: isSmoke ? 100 : Math.min(2_000, count / 5),
+          warmUpJobs: isSmoke ? 100 : Math.min(2_000, Math.floor(count / 5)),
         })
         const perSecond = (count * 1_000) / ms
         figures[one]?.values.push(perSecond)
@@ -78,7 +79,7 @@ export async function* run({ tries: wanted, cases: chosen, contenders: names, is
         contenders: Object.fromEntries(names.map((one) => [one, contender(one).settings(shape.slots)])),
       },
       figures,
-      ratios: ratios(name === mainCase),
+      ratios: ratios(names, name === mainCase),
       versions: versionsOf(names),
     }
   }
@@ -106,8 +107,11 @@ async function drain(server, name, shape) {
   }
 }
 
-/** @param {boolean} isMain the targets are those of the main case */
-function ratios(isMain) {
+/**
+ * @param {readonly string[]} names of the contenders
+ * @param {boolean} isMain the targets are those of the main case
+ */
+function ratios(names, isMain) {
   /** @type {[of: string, to: string, wanted: string][]} */
   const pairs = [
     ['bugle', 'graphile-record', '>= 2.5'],
@@ -117,13 +121,16 @@ function ratios(isMain) {
     ['bugle', 'graphile-0.17-default', '>= 15'],
     ['bugle', 'bullmq-pg', '>= 20'],
     ['bugle', 'pg-boss', '>= 8'],
-    ['bugle', 'engine', '>= 0.75'],
+    // The same size of a batch: that of the largest claims that look-ahead earns.
+    ['bugle', 'engine-500', '>= 0.75'],
+    ['bugle', 'engine', ''],
     ['bugle', 'engine-128', ''],
-    ['bugle', 'engine-500', ''],
+    ['bugle', 'engine-2x500', ''],
     ['bugle-prefetch-0', 'graphile-record', '>= 1'],
     ['bugle-prefetch-0', 'graphile-0.17-record', '>= 1'],
   ]
-  return pairs.map(([of, to, wanted]) => ({
+  const asked = pairs.filter(([, to]) => names.includes(to) || unlessAsked([to]).length > 0)
+  return asked.map(([of, to, wanted]) => ({
     name: `${of} / ${to}`,
     of,
     to,

@@ -19,7 +19,8 @@ export function bugle(options) {
       await instance.close()
     },
     async openProducer(url, { connections }) {
-      const instance = createBugle({ connectionString: url, poolSize: connections })
+      // Half of a pool is for puts.
+      const instance = createBugle({ connectionString: url, poolSize: 2 * connections })
       return {
         addOne: (payload) => instance.put(queue, payload),
         addMany: (payloads) => instance.putMany(queue, payloads),

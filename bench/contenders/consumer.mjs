@@ -1,14 +1,15 @@
 // A process that consumes by one of the contenders. Started by spawnChild with { contender, url, slots, handlerMs, jobs,
-// tellsStarts, tellEvery }, where `jobs` is how many there will be at most, numbered from 0.
+// tellEvery }, where `jobs` is how many there will be at most, numbered from 0.
 //
-// Says `open` once it is connected. Asked: start round, stop, end; report: what has run since the last start.
-// Says `ran` with the number of ended handlers of this round, every few milliseconds and at once after each `tellEvery` of them; with
-// tellsStarts also `started` for each job.
+// Says `open` once it is connected. Asked: start round, stop, end; report: what has run since the last start; tellStarts: whether
+// `started` is said of each job.
+// Says `ran` with the number of ended handlers of this round, every few milliseconds and at once after each `tellEvery` of them.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { childArgs, nowMs, onMessage, say } from '../processes.mjs'
 import { contender } from './index.mjs'
 
-const { contender: name, url, slots, handlerMs, jobs, tellsStarts, tellEvery } = childArgs()
+const { contender: name, url, slots, handlerMs, jobs, tellEvery } = childArgs()
+let tellsStarts = false
 /** How often each job was started. */
 let starts = new Uint8Array(jobs)
 /** When each job was started last. */
@@ -51,6 +52,10 @@ onMessage({
   },
   async stop() {
     await consumer.stop()
+    return true
+  },
+  tellStarts(does) {
+    tellsStarts = does
     return true
   },
   report() {

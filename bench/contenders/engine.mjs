@@ -5,26 +5,29 @@ import { bugle } from './bugle.mjs'
 
 const sql = loadStatements('bugle')
 
+const lowestId = '-9223372036854775808'
+
 /**
- * The yardstick: our own statements in a bare loop on one connection, with the sessions' settings of the library and nothing of
+ * The yardstick: our own statements in bare loops, one a connection, with the sessions' settings of the library and nothing of
  * it around them: settle one batch and claim the next, in one statement, and call the handler for each job.
  *
- * @param {{ batch?: number }} options jobs a statement; by default as many as there are slots
+ * @param {{ batch?: number, connections?: number }} options `batch`: jobs a statement; by default as many as there are slots
  * @returns {import('./index.mjs').Contender}
  */
-export function engine({ batch }) {
+export function engine({ batch, connections = 1 }) {
   return {
     ...bugle({}),
     async openConsumer(url, { slots, handler }) {
       const size = batch ?? slots
-      const client = await connect(url)
-      const workerId = '1'
-      await client.query(sql.worker_insert, [workerId, 'engine', 'bench', process.pid, '0', 3_600_000, 3_600_000])
+      const clients = await Promise.all(Array.from({ length: connections }, () => connect(url)))
+      const workerId = String(process.pid)
+      await clients[0]?.query(sql.worker_insert, [workerId, 'engine', 'bench', process.pid, '0', 3_600_000, 3_600_000])
       let isStopping = false
-      /** @type {Promise<void> | undefined} */
+      /** @type {Promise<unknown> | undefined} */
       let running
 
-      async function loop() {
+      /** @param {pg.Client} client */
+      async function loop(client) {
         /** @type {Job[]} */
         let done = []
         while (!isStopping) {
@@ -38,20 +41,20 @@ export function engine({ batch }) {
       return {
         async start() {
           isStopping = false
-          running = loop()
+          running = Promise.all(clients.map(loop))
         },
         async stop() {
           isStopping = true
           await running
         },
-        end: () => client.end(),
+        end: async () => void (await Promise.all(clients.map((client) => client.end()))),
       }
     },
-    settings: (slots) => ({ batch: batch ?? slots, connections: 1, statements: 'settle and claim in one' }),
+    settings: (slots) => ({ batch: batch ?? slots, connections, statements: 'settle and claim in one' }),
   }
 }
 
-/** @typedef {{ id: string, lease: string, payload: any }} Job */
+/** @typedef {{ id: string, lease: string, priority: number, payload: any }} Job */
 
 /**
  * @param {pg.Client} client
@@ -62,10 +65,21 @@ export function engine({ batch }) {
  */
 async function settleAndClaim(client, workerId, done, limit) {
   const acked = done.length > 0 ? arrays(done) : [null, null]
-  const values = ['bench', limit, workerId, null, ...acked, '-9223372036854775808', 'false']
+  const values = ['bench', limit, workerId, null, ...acked, floorAfter(done, limit), 'false']
   const { rows } = await client.query({ name: 'claim', text: sql.claim, values })
   // The last row is about the queue.
   return rows.slice(0, -1)
+}
+
+/**
+ * As the library has it: in a backlog, claims of one priority come by id, so the next one need not walk over what died before.
+ *
+ * @param {readonly Job[]} claimed the last time
+ * @param {number} limit of that claim
+ */
+function floorAfter(claimed, limit) {
+  const [first, last] = [claimed[0], claimed.at(-1)]
+  return last !== undefined && claimed.length === limit && first?.priority === last.priority ? last.id : lowestId
 }
 
 /**

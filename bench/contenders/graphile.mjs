@@ -79,7 +79,8 @@ function poolSize(slots) {
 /** @param {string} url @param {number} max */
 async function openPool(url, max) {
   const { default: pg } = await loadPeer('pg')
-  const pool = new pg.Pool({ connectionString: url, max })
+  // What the warm-up has opened is still open when the clock starts, however long the loading takes.
+  const pool = new pg.Pool({ connectionString: url, max, idleTimeoutMillis: 0 })
   // It asks for both handlers, with a warning.
   pool.on('error', () => {})
   pool.on('connect', (/** @type {import('pg').PoolClient} */ client) => client.on('error', () => {}))

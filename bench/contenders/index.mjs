@@ -40,6 +40,7 @@ const contenders = {
   engine: engine({}),
   'engine-128': engine({ batch: 128 }),
   'engine-500': engine({ batch: 500 }),
+  'engine-2x500': engine({ batch: 500, connections: 2 }),
   'graphile-default': graphile('default', 'graphile-worker'),
   'graphile-recommended': graphile('recommended', 'graphile-worker'),
   'graphile-record': graphile('record', 'graphile-worker'),

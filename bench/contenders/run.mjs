@@ -9,7 +9,6 @@ import { contender } from './index.mjs'
  * @property {number} slots a process
  * @property {number} [processes]
  * @property {number} [handlerMs]
- * @property {boolean} [tellsStarts]
  * @property {number} [tellEvery] after how many handlers a consumer tells at once, and not only now and then; by default when all
  *   have run in it
  * @property {number} [connections] of the producer
@@ -27,16 +26,7 @@ const stuckMs = 30_000
  * @param {Shape} shape
  */
 export async function openRun(server, name, shape) {
-  const {
-    jobs,
-    slots,
-    processes = 1,
-    handlerMs = 0,
-    tellsStarts = false,
-    tellEvery = jobs,
-    connections = 16,
-    warmUpJobs = 2_000,
-  } = shape
+  const { jobs, slots, processes = 1, handlerMs = 0, tellEvery = jobs, connections = 16, warmUpJobs = 2_000 } = shape
   const one = contender(name)
   const database = await server.freshDatabase(name)
   await one.prepare(database.url)
@@ -51,7 +41,6 @@ export async function openRun(server, name, shape) {
       url: database.url,
       slots,
       handlerMs,
-      tellsStarts,
       tellEvery,
       jobs: Math.max(jobs, warmUpJobs),
     }),
@@ -138,13 +127,7 @@ export async function openRun(server, name, shape) {
   }
 
   async function end() {
-    await Promise.all(
-      [producer, ...consumers].map(async (child) => {
-        child.send('end')
-        const late = sleep(10_000, undefined, { ref: false }).then(() => child.kill())
-        await Promise.race([child.exited, late])
-      }),
-    )
+    await Promise.all([producer, ...consumers].map((child) => child.end('end')))
     await database.drop()
   }
 

@@ -1,20 +1,21 @@
 /**
  * Single-row inserts a second, by 1, 8 and 32 clients: into our table, into the same one with other triggers, and into a
  * bare one (tables.mjs); with consumers absent, busy or asleep (surroundings.mjs); and with 0 to 16 processes that have spare
- * slots. All of it again with 1 ms for a flush of the WAL, as on a disk that is slower than this one.
+ * slots, and how many of the inserts notify then. All of it again with 1 ms for a flush of the WAL, as on a disk that is slower than this one.
  *
  * What is measured is what a queue costs those who write to it. A notification takes a lock from before the commit to after
  * it, so that commits which notify cannot share a flush.
  */
 import { migrate, runsOf, startConsumers, stopAll } from '../measure/consumers.mjs'
-import { addValue } from '../measure/figures.mjs'
+import { addValue, processesName } from '../measure/figures.mjs'
+import { countNotifications } from '../measure/notifications.mjs'
 import { demandOnce, untilDone } from '../measure/once.mjs'
 import { untilAsleep } from '../measure/sleepers.mjs'
 import { surround } from './surroundings.mjs'
 import { createTables, emptyTable, readyJobs, variants } from './tables.mjs'
 import { createWriters } from './writers.mjs'
 
-export const tries = 3
+export const tries = 4
 const flushes = /** @type {const} */ ({
   '': { commit_delay: 0, commit_siblings: 5 },
   // Without siblings every commit waits so long before it flushes, and takes along who comes meanwhile.
@@ -28,6 +29,8 @@ export const smokeCases = ['absent', 'processes']
 
 const queue = 'insert'
 const handlerMs = 5
+/** So many that one process alone could run more than is inserted, 40,000 a second: all of them have spare slots all along. */
+const slots = 200
 
 /**
  * @typedef {object} Bench
@@ -37,21 +40,14 @@ const handlerMs = 5
  * @property {readonly Flush[]} chosenFlushes
  * @property {number} seconds
  * @property {boolean} isSmoke
- * @property {(flush: Flush, name: string, value: number) => void} add
+ * @property {(flush: Flush, name: string, unit: string, value: number) => void} add
  */
 
 /**
  * @param {import('../scenarios.mjs').RunOptions} options
  * @returns {AsyncIterable<import('../scenarios.mjs').Result>}
  */
-export async function* run({
-  tries: wanted,
-  cases: chosen,
-  isSmoke,
-  seconds = isSmoke ? 1 : 2,
-  tell,
-  server: serverOf,
-}) {
+export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = 1, tell, server: serverOf }) {
   const server = await serverOf()
   const writers = createWriters()
   try {
@@ -64,9 +60,9 @@ export async function* run({
         ),
       )
       /** @type {Bench['add']} */
-      const add = (flush, name, value) => {
+      const add = (flush, name, unit, value) => {
         const figures = all.get(flush)
-        if (figures) addValue(figures, name, 'rows/s', value)
+        if (figures) addValue(figures, name, unit, value)
       }
       const database = await server.freshDatabase('insert')
       const bench = { server, database, writers, chosenFlushes, seconds, isSmoke, add }
@@ -82,12 +78,13 @@ export async function* run({
           case: `${kind}${flush}`,
           settings: {
             seconds,
+            secondsBefore: writers.secondsBefore,
             writers: writers.name,
             server: { ...server.settings, ...flushes[flush] },
             ...(kind === 'processes' && {
               handlerMs,
               clients: clientCounts(isSmoke).at(-1),
-              bugle: 'defaults (10 slots)',
+              bugle: `defaults, ${slots} slots a process`,
             }),
           },
           figures,
@@ -113,7 +110,7 @@ async function tryVariants({ server, database, writers, chosenFlushes, seconds, 
     const surrounding = await surround(kind, { database, schema: variant, queue })
     for (const flush of chosenFlushes) {
       await server.alter(flushes[flush])
-      for (const clients of kind === 'asleep' ? clientCounts(isSmoke).slice(-1) : clientCounts(isSmoke)) {
+      for (const clients of clientCounts(isSmoke)) {
         await emptyTable(database, variant)
         const { inserted, perSecond } = await writers.write({
           url: database.url,
@@ -124,7 +121,7 @@ async function tryVariants({ server, database, writers, chosenFlushes, seconds, 
         })
         const there = await readyJobs(database, variant)
         if (there !== inserted) throw new Error(`${inserted} rows were inserted into ${variant}; there are ${there}`)
-        add(flush, `${variant}, ${clients} clients`, perSecond)
+        add(flush, `${variant}, ${clients} clients`, 'rows/s', perSecond)
       }
     }
     await surrounding.end()
@@ -141,7 +138,14 @@ async function tryProcesses({ server, database, writers, chosenFlushes, seconds,
     // A schema of its own for each turn: ids are compared.
     const schema = `turn_${number}_${turn}`
     await migrate(database.url, schema)
-    const consumers = await startConsumers(processes, { url: database.url, schema, queues: [queue], handlerMs })
+    const consumers = await startConsumers(processes, {
+      url: database.url,
+      schema,
+      queues: [queue],
+      concurrency: slots,
+      handlerMs,
+    })
+    const notified = await countNotifications(database, schema)
     let inserted = 0
     for (const flush of chosenFlushes) {
       await server.alter(flushes[flush])
@@ -149,8 +153,9 @@ async function tryProcesses({ server, database, writers, chosenFlushes, seconds,
       await untilAsleep(database, processes, schema)
       const written = await writers.write({ url: database.url, schema, queue, clients, seconds })
       inserted += written.inserted
-      add(flush, nameOf(processes), written.perSecond)
+      add(flush, processesName(processes), 'rows/s', written.perSecond)
       if (processes > 0) await untilDone(database, { schema, consumers, expected: inserted, withinMs: 120_000 })
+      add(flush, `notified, ${processesName(processes)}`, 'per row', (await notified()) / written.inserted)
     }
     if (processes > 0)
       await demandOnce(database, { schema, expected: inserted, runs: await Promise.all(consumers.map(runsOf)) })
@@ -171,11 +176,6 @@ function clientCounts(isSmoke) {
 /** @param {boolean} isSmoke */
 function processCounts(isSmoke) {
   return isSmoke ? [0, 2] : [0, 1, 2, 8, 16]
-}
-
-/** @param {number} processes */
-function nameOf(processes) {
-  return processes === 1 ? '1 process' : `${processes} processes`
 }
 
 /**
@@ -207,9 +207,9 @@ function ratiosOfVariants(kind, flush) {
 /** @returns {import('../scenarios.mjs').Ratio[]} */
 function ratiosOfProcesses() {
   return [1, 2, 8, 16].map((processes) => ({
-    name: `${nameOf(processes)} to none`,
-    of: nameOf(processes),
-    to: nameOf(0),
+    name: `${processesName(processes)} to none`,
+    of: processesName(processes),
+    to: processesName(0),
     wanted: '>= 0.5',
   }))
 }

@@ -3,7 +3,7 @@
  *
  * - `ours`: the job table as the library makes it
  * - `always`: the same, with a trigger function that notifies of every insert
- * - `none`: the same, with that trigger disabled
+ * - `none`: the same, with all its triggers disabled
  * - `bare`: a plain table of the same columns, indexes and storage settings; no triggers, no checks, no domains
  */
 import { migrate } from '../measure/consumers.mjs'
@@ -22,7 +22,7 @@ export async function createTables(database) {
     end
     $$
   `)
-  await database.query('alter table none.job disable trigger job_wake_insert')
+  await database.query('alter table none.job disable trigger user')
   await database.query('create schema bare')
   await database.query(
     `create table bare.job (

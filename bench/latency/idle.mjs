@@ -7,6 +7,8 @@ import { quantiles } from '../statistics.mjs'
 const pauseMs = { least: 8, most: 16 }
 /** The first ones open connections and warm up what a warm-up by a drain has not. */
 const before = 20
+/** From a put to its start: more is a job that nobody runs. */
+const lostMs = 60_000
 
 /**
  * @typedef {[figure: string, unit: string, value: number]} Measured
@@ -49,7 +51,7 @@ export function quantileFigures(name, values) {
  * @param {{ samples: number, slots: number, warmUpJobs: number }} options
  */
 async function alone(server, name, { samples, slots, warmUpJobs }) {
-  const run = await openRun(server, name, { jobs: before + samples, slots, warmUpJobs, tellsStarts: true })
+  const run = await openRun(server, name, { jobs: before + samples, slots, warmUpJobs })
   try {
     await run.database.tidy()
     run.start()
@@ -64,26 +66,24 @@ async function alone(server, name, { samples, slots, warmUpJobs }) {
 }
 
 /**
- * @param {Awaited<ReturnType<typeof openRun>>} run whose one consumer tells of each start
+ * The one consumer tells of each start meanwhile, and only then: under load the messages would be a good part of what is measured.
+ *
+ * @param {Awaited<ReturnType<typeof openRun>>} run
  * @param {number} from
  * @param {number} to
  */
 export async function oneByOne({ producer, consumers: [consumer] }, from, to) {
   if (consumer === undefined) throw new Error('there is no consumer')
   const values = []
-  let startedOf = (/** @type {{ n: number, at: number }} */ _told) => {}
-  consumer.on('started', (told) => startedOf(told))
+  await consumer.ask('tellStarts', true)
   for (let n = from; n < to; n += 1) {
     await sleep(pauseMs.least + Math.random() * (pauseMs.most - pauseMs.least))
-    /** @type {Promise<number>} */
-    const started = new Promise((resolve) => {
-      startedOf = (told) => {
-        if (told.n === n) resolve(told.at)
-      }
-    })
     const { at } = await producer.ask('one', n)
-    values.push((await started) - at)
+    const started = await consumer.next('started', lostMs)
+    if (started.n !== n) throw new Error(`job ${started.n} started, not ${n}`)
+    values.push(started.at - at)
   }
+  await consumer.ask('tellStarts', false)
   return values
 }
 
@@ -104,8 +104,7 @@ async function bareInserts(server, samples) {
     const { at, doneAt } = await producer.ask('one', n)
     values.push(doneAt - at)
   }
-  producer.send('end')
-  await producer.exited
+  await producer.end('end')
   await database.drop()
   return values.slice(before)
 }

@@ -1,5 +1,6 @@
 import { contender } from '../contenders/index.mjs'
 import { peers, unlessAsked } from '../contenders/names.mjs'
+import { addValue } from '../measure/figures.mjs'
 import { versionsOf } from '../peers.mjs'
 import { measureIdle } from './idle.mjs'
 import { measureLoaded, shares } from './loaded.mjs'
@@ -31,15 +32,11 @@ export async function* run({ tries: wanted, cases: chosen, contenders: all, isSm
         : { seconds: seconds ?? (isSmoke ? 1 : 5), shares, idleSamples: isSmoke ? 20 : 300 }
     const options = { slots, warmUpJobs: isSmoke ? 100 : 2_000, ...sizes }
     const measure = name === 'idle' ? measureIdle : measureLoaded
-    /** @type {Record<string, { unit: string, values: number[] }>} */
+    /** @type {import('../measure/figures.mjs').Figures} */
     const figures = {}
     for (let repeat = 0; repeat < wanted; repeat += 1) {
       const measured = await measure(await server(), names, repeat, /** @type {any} */ (options), tell)
-      for (const [figure, unit, value] of measured) {
-        const known = figures[figure] ?? { unit, values: [] }
-        figures[figure] = known
-        known.values.push(value)
-      }
+      for (const [figure, unit, value] of measured) addValue(figures, figure, unit, value)
     }
     yield {
       case: name,

@@ -10,8 +10,8 @@ export const shares = [0.25, 0.5, 0.75]
 const connections = 16
 /** A flood's first part: the consumers are not at full speed yet. */
 const rampMs = 1_000
-/** More than any flood and all loads have together. */
-const mostJobs = 400_000
+/** More than anybody puts and runs here: a flood stops at it. */
+const mostPerSecond = 25_000
 
 /**
  * @param {import('../server.mjs').Server} server
@@ -34,7 +34,10 @@ export async function measureLoaded(server, names, repeat, options, tell) {
  * @param {(text: string) => void} tell
  */
 async function loaded(server, name, { seconds, idleSamples, slots, warmUpJobs }, tell) {
-  const shape = { jobs: mostJobs, slots, warmUpJobs, connections, tellsStarts: true }
+  const mostOfFlood = mostPerSecond * (seconds + 1)
+  // The loads, a second more than they last: arrivals are random.
+  const mostOfLoads = shares.reduce((sum, share) => sum + share * mostPerSecond * (seconds + 1), 0)
+  const shape = { jobs: idleSamples + mostOfFlood + Math.ceil(mostOfLoads), slots, warmUpJobs, connections }
   const run = await openRun(server, name, shape)
   const { producer, database } = run
   /** @type {import('./idle.mjs').Measured[]} */
@@ -58,8 +61,12 @@ async function loaded(server, name, { seconds, idleSamples, slots, warmUpJobs },
     await settled(idleSamples)
 
     const floodedAt = nowMs()
-    const most = mostJobs / 2
-    const added = await producer.ask('flood', { from: next, most, seconds: seconds + 1, outstanding: connections })
+    const added = await producer.ask('flood', {
+      from: next,
+      most: mostOfFlood,
+      seconds: seconds + 1,
+      outstanding: connections,
+    })
     const endedAt = nowMs()
     const fromAt = floodedAt + Math.min(rampMs, (endedAt - floodedAt) / 2)
     const starts = (await settled(added)).filter((at) => at >= fromAt && at < endedAt).length

@@ -28,6 +28,7 @@ function besideTheBest(figures, quantile, wanted) {
     .filter(([name]) => name.endsWith(` ${quantile}`) && isPeer(name.slice(0, -quantile.length - 1)))
     .sort(([, { values: one }], [, { values: other }]) => median(one) - median(other))
   const [best] = peers[0] ?? []
-  if (best === undefined) return []
-  return [{ name: `bugle ${quantile} / best peer's (${best})`, of: `bugle ${quantile}`, to: best, wanted }]
+  return [
+    { name: `bugle ${quantile} / best peer's (${best ?? 'none'})`, of: `bugle ${quantile}`, to: best ?? '', wanted },
+  ]
 }

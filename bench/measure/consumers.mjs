@@ -41,8 +41,7 @@ export function runsOf(consumer) {
  * @param {readonly import('../processes.mjs').Child[]} children
  */
 export async function stopAll(children) {
-  for (const child of children) child.send('stop')
-  await Promise.all(children.map((child) => child.exited))
+  await Promise.all(children.map((child) => child.end('stop')))
 }
 
 /**

@@ -13,3 +13,18 @@ export function addValue(figures, name, unit, value) {
   figure.values.push(value)
   figures[name] = figure
 }
+
+/**
+ * @param {number} number
+ * @param {string} one
+ * @param {string} many
+ * @returns {string} as '1 process' or '2 processes'
+ */
+export function counted(number, one, many) {
+  return `${number} ${number === 1 ? one : many}`
+}
+
+/** @param {number} processes */
+export function processesName(processes) {
+  return counted(processes, 'process', 'processes')
+}

@@ -69,7 +69,7 @@ export function allCalls(counts) {
 }
 
 /**
- * Claims, alone or together with something else in one statement.
+ * Claims, alone or together with something else in one statement. There may have been none.
  *
  * @param {Counts} counts
  */
@@ -81,7 +81,6 @@ export function claimsOf(counts) {
     calls += count.calls
     ms += count.ms
   }
-  if (calls === 0) throw new Error(`no claim among the statements: ${[...counts.keys()].join(', ')}`)
   return { calls, ms }
 }
 

@@ -254,3 +254,15 @@ test('a socket is opened at once where the last ones have served, and later and 
   const never = await Promise.race([sockets.open(), new Promise((resolve) => setTimeout(() => resolve('never'), 50))])
   expect(never).toBe('never')
 })
+
+test('a pool that opens many connections at once makes Node print no warning', async () => {
+  const warnings: Error[] = []
+  const note = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', note)
+  onTestFinished(() => void process.off('warning', note))
+  const { pool } = await poolUnderTest({ poolSize: 24 })
+  await Promise.all(Array.from({ length: 24 }, () => pool.query('select pg_sleep(0.05)', [], 5_000, 'a test')))
+  // A warning is told in the next turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(warnings).toEqual([])
+})

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from './connection.js'
@@ -26,6 +27,8 @@ export function createSockets({ host, port }: Host, random: () => number): Socke
   // Looked through, and not listened to: postgres.js removes the listeners of a socket that it puts TLS on.
   let opened: { readonly socket: Socket; hasServed: boolean }[] = []
   const ending = new AbortController()
+  // Each connection that is being opened waits by it, and a pool may open hundreds at once.
+  setMaxListeners(0, ending.signal)
   let failures = 0
 
   /** How long to wait before the next: not at all where those before have served. */

@@ -29,7 +29,8 @@ for (const concurrency of [1, 8]) {
       },
       { concurrency },
     )
-    expect(report).toEqual({ ...nothing, completed: 54, failed: 6 })
+    // What short handlers earn as look-ahead goes back where the machine stands still for a moment, and comes again.
+    expect(report).toEqual({ ...nothing, completed: 54, failed: 6, released: expect.any(Number) })
     expect(most).toBeLessThanOrEqual(concurrency)
     if (concurrency === 1) expect(most).toBe(1)
     const left = await db.jobs()

@@ -46,18 +46,20 @@ async function writeByPgbench({ url, schema, queue, clients, seconds }) {
       .replace('$4', 'null')
     writeFileSync(script, `${text};\n`)
     const variables = { queue, payload, priority: 0 }
-    const writeFor = async (/** @type {number} */ time) => {
-      const output = await outputOf('pgbench', [
-        ...['--no-vacuum', '--protocol=prepared', `--file=${script}`, `--client=${clients}`, `--time=${time}`],
-        ...Object.entries(variables).map(([name, value]) => `--define=${name}=${value}`),
-        url,
-      ])
-      return {
-        inserted: found(output, /transactions actually processed: (\d+)/),
-        perSecond: found(output, /tps = ([\d.]+)/),
-      }
+    // In one run: between two of them consumers would fall asleep.
+    const output = await outputOf('pgbench', [
+      ...['--no-vacuum', '--protocol=prepared', `--file=${script}`, `--client=${clients}`],
+      ...[`--time=${secondsBefore + seconds}`, '--progress=1'],
+      ...Object.entries(variables).map(([name, value]) => `--define=${name}=${value}`),
+      url,
+    ])
+    const rates = [...output.matchAll(/^progress: [\d.]+ s, ([\d.]+) tps/gm)].map(([, rate]) => Number(rate))
+    const timed = rates.slice(secondsBefore)
+    if (timed.length === 0) throw new Error(`no progress in the output of pgbench: ${output}`)
+    return {
+      inserted: found(output, /transactions actually processed: (\d+)/),
+      perSecond: timed.reduce((sum, rate) => sum + rate, 0) / timed.length,
     }
-    return both(await writeFor(secondsBefore), await writeFor(seconds))
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -82,7 +84,7 @@ function outputOf(program, args) {
     })
     child.on('error', reject)
     child.on('close', (code) => {
-      if (code === 0) resolve(output)
+      if (code === 0) resolve(output + errors)
       else reject(new Error(`${program} ended with ${code}: ${errors}`))
     })
   })

@@ -36,8 +36,8 @@
  * **Linger.** Where wake-ups come fast, K is given up and not taken again at once: the consumer stays awake without K
  * until some time after its last found job, claiming on a short jittered timer. Otherwise somebody of a fleet would
  * always hold K, and every insert would notify. The timer widens while claims find nothing and narrows while they find
- * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and no process needs to know
- * their number.
+ * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and no
+ * process needs to know their number. Where the server answers slowly, claims come more seldom still.
  *
  * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
  * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
@@ -74,8 +74,11 @@ export interface SleepProtocol {
   notified(): void
   /** K was just taken. */
   taken(): void
-  /** @param held - whether K is held now, the control session's word */
-  claimed(signs: ClaimSigns, held: boolean): Step
+  /**
+   * @param held - whether K is held now, the control session's word
+   * @param tripMs - from sending the claim to its answer
+   */
+  claimed(signs: ClaimSigns, held: boolean, tripMs: number): Step
   /** @param writing - whether a transaction with an id holds ROW EXCLUSIVE on the job table */
   looked(writing: boolean): Step
 }
@@ -94,6 +97,13 @@ const lingerInVain = 10
 const lingerTimerMs = { least: 1, most: 30 } as const
 /** By which a claim in vain lengthens the timer, and one that finds jobs shortens it. */
 const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
+/**
+ * A server that answers more slowly than this has too much to do, writers' inserts too: then claims come the more seldom, and each
+ * takes more. (32 writers and 16 processes on two cores: without this the writers kept 37 % of their pace alone:
+ * `npm run bench -- insert --case processes`.)
+ */
+const quickTripMs = 3
+const waitForSlowTrip = 3
 const emptyWakesBeforeNap = 4
 const napMs = { least: 50, most: 500 } as const
 
@@ -114,7 +124,7 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   let wokenBy: 'notification' | 'other' = 'other'
   let emptyWakes = 0
 
-  function linger(found: number): Step | null {
+  function linger(found: number, tripMs: number): Step | null {
     if (found > 0) hasFound = true
     if (lingering === null) {
       if (!hasFound || pace() < fastPerSecond) return null
@@ -133,7 +143,8 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       }
       lingering.timerMs = Math.min(lingerTimerMs.most, lingering.timerMs * lingerFactor.widen)
     }
-    return { do: 'linger', inMs: lingering.timerMs * (0.5 + random()) }
+    const inMs = Math.max(lingering.timerMs, (tripMs - quickTripMs) * waitForSlowTrip)
+    return { do: 'linger', inMs: inMs * (0.5 + random()) }
   }
 
   function stayAwake(awake: NonNullable<typeof lingering>): void {
@@ -167,7 +178,7 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
       lingering = null
     },
-    claimed(signs, held) {
+    claimed(signs, held, tripMs) {
       const { asked, found, leftBehind } = signs
       const wasNotified = wokenBy === 'notification'
       wokenBy = 'other'
@@ -184,7 +195,7 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
         return claimNow
       }
 
-      const lingerStep = linger(found)
+      const lingerStep = linger(found, tripMs)
       if (lingerStep !== null) return lingerStep
       if (!held) return take
 

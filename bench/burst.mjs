@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { contender } from './contenders/index.mjs'
 import { peers, unlessAsked } from './contenders/names.mjs'
 import { openRun, rotated } from './contenders/run.mjs'
+import { addValue } from './measure/figures.mjs'
 import { versionsOf } from './peers.mjs'
 
 /**
@@ -25,13 +26,12 @@ const pauseMs = { least: 300, most: 600 }
 export async function* run({ tries: wanted, cases: chosen, contenders: names, isSmoke, tell, server }) {
   const bursts = isSmoke ? 2 : 10
   for (const name of chosen) {
-    /** @type {Record<string, { unit: string, values: number[] }>} */
+    /** @type {import('./measure/figures.mjs').Figures} */
     const figures = {}
-    for (const one of names) for (const figure of parts) figures[`${one} ${figure}`] = { unit: 'ms', values: [] }
     for (let repeat = 0; repeat < wanted; repeat += 1) {
       for (const one of rotated(names, repeat)) {
         for (const times of await measure(await server(), one, bursts, isSmoke ? 100 : 2_000)) {
-          for (const part of parts) figures[`${one} ${part}`]?.values.push(times[part])
+          for (const part of parts) addValue(figures, `${one} ${part}`, 'ms', times[part])
         }
         tell(
           `${one}: ${parts.map((part) => `${part} ${figures[`${one} ${part}`]?.values.at(-1)?.toFixed(1)} ms`).join(', ')}`,

@@ -5,13 +5,13 @@
  * The claim statement is sent as the library sends it: prepared, by a session with its settings. Two claims are timed:
  * one that finds as many as it asks for, all put right before it, and settled after it; and one that finds nothing.
  */
-import pg from 'pg'
-import { sessionSettings } from '../dist/database/session.js'
+import { lowestId } from '../dist/consume/claim.js'
 import { loadStatements } from '../dist/database/statements.js'
 import { rotated } from './contenders/run.mjs'
 import { migrate } from './measure/consumers.mjs'
 import { addValue } from './measure/figures.mjs'
 import { fill } from './measure/fill.mjs'
+import { openSession } from './measure/session.mjs'
 import { median, quantile } from './statistics.mjs'
 
 export const tries = 5
@@ -113,7 +113,7 @@ async function openTable(database, name, jobs, tell) {
   const workerId = '1'
   await client.query(statements.worker_insert, [workerId, 'bench', 'here', process.pid, '0', 60_000, 300_000])
   // No flags, no acks; all ids; and with the look for what was left behind.
-  const rest = [null, null, null, '-9223372036854775808', 'true']
+  const rest = [null, null, null, lowestId, 'true']
   const isDeep = depths[name].some((state) => state === 'ready')
 
   /** @param {string} from @param {number} expected */
@@ -151,19 +151,8 @@ async function openTable(database, name, jobs, tell) {
   }
 }
 
-/** @param {string} url */
-async function openSession(url) {
-  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
-  client.on('error', () => {})
-  await client.connect()
-  const { rows } = await client.query('show server_version_num')
-  const settings = sessionSettings(Number(rows[0].server_version_num), 10_000)
-  await client.query('select set_config(key, value, false) from json_each_text($1)', [JSON.stringify(settings)])
-  return client
-}
-
 /**
- * @param {pg.Client} client
+ * @param {import('pg').Client} client
  * @param {string} name
  * @param {string} text
  * @param {readonly unknown[]} values

@@ -1,11 +1,9 @@
-import pg from 'pg'
-import { sessionSettings } from '../../dist/database/session.js'
+import { lowestId } from '../../dist/consume/claim.js'
 import { loadStatements } from '../../dist/database/statements.js'
+import { openSession } from '../measure/session.mjs'
 import { bugle } from './bugle.mjs'
 
 const sql = loadStatements('bugle')
-
-const lowestId = '-9223372036854775808'
 
 /**
  * The yardstick: our own statements in bare loops, one a connection, with the sessions' settings of the library and nothing of
@@ -19,14 +17,14 @@ export function engine({ batch, connections = 1 }) {
     ...bugle({}),
     async openConsumer(url, { slots, handler }) {
       const size = batch ?? slots
-      const clients = await Promise.all(Array.from({ length: connections }, () => connect(url)))
+      const clients = await Promise.all(Array.from({ length: connections }, () => openSession(url)))
       const workerId = String(process.pid)
       await clients[0]?.query(sql.worker_insert, [workerId, 'engine', 'bench', process.pid, '0', 3_600_000, 3_600_000])
       let isStopping = false
       /** @type {Promise<unknown> | undefined} */
       let running
 
-      /** @param {pg.Client} client */
+      /** @param {import('pg').Client} client */
       async function loop(client) {
         /** @type {Job[]} */
         let done = []
@@ -57,7 +55,7 @@ export function engine({ batch, connections = 1 }) {
 /** @typedef {{ id: string, lease: string, priority: number, payload: any }} Job */
 
 /**
- * @param {pg.Client} client
+ * @param {import('pg').Client} client
  * @param {string} workerId
  * @param {readonly Job[]} done
  * @param {number} limit
@@ -83,7 +81,7 @@ function floorAfter(claimed, limit) {
 }
 
 /**
- * @param {pg.Client} client
+ * @param {import('pg').Client} client
  * @param {string} workerId
  * @param {readonly Job[]} done
  */
@@ -94,15 +92,4 @@ async function settle(client, workerId, done) {
 /** @param {readonly Job[]} jobs */
 function arrays(jobs) {
   return [`{${jobs.map(({ id }) => id).join()}}`, `{${jobs.map(({ lease }) => lease).join()}}`]
-}
-
-/** @param {string} url */
-async function connect(url) {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  const { rows } = await client.query('show server_version_num')
-  for (const [name, value] of Object.entries(sessionSettings(Number(rows[0].server_version_num), 60_000))) {
-    await client.query('select set_config($1, $2, false)', [name, value])
-  }
-  return client
 }

@@ -72,9 +72,11 @@ export interface ClaimRequest {
   readonly proves: boolean
 }
 
-const lowestId = '-9223372036854775808'
+/** Below every id: a claim from here on looks at all jobs. */
+export const lowestId = '-9223372036854775808'
 
-export type Claimed = ClaimAnswer<ClaimedJob> & ClaimOfDue
+/** What the database tells; how long that took, whoever sends it knows. */
+export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
 
 /**
  * Claim up to `limit` ready jobs of one queue; and settle acks in the same statement.

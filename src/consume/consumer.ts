@@ -126,7 +126,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     random,
   })
 
-  const jobs = createRunJobs({
+  const { runJob, giveBack: giveBackOne } = createRunJobs({
     queue,
     bugle,
     options,
@@ -145,9 +145,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const slots = createSlots<Run>({
     concurrency,
     run: (run) => {
-      if (run.claimed.workerId === worker.id) return jobs.runJob(run)
+      if (run.claimed.workerId === worker.id) return runJob(run)
       // Given up while its claim was on its way, or it was held: others may have it. The new id explains no such row.
-      return jobs.giveBack(run)
+      return giveBackOne(run)
     },
     // Of a plain ack, the next claim may count on its slot.
     onRan: () => dispatcher.slotFreed(),
@@ -218,14 +218,16 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const { claimed, acked, tookMs } = await claimJobs(database, choice, limit, workerId, request)
       carried?.arrived(acked)
       const { jobs } = claimed
-      const tripMs = roundTripMs(now() - sentAt, tookMs)
+      const measuredMs = now() - sentAt
+      const tripMs = roundTripMs(measuredMs, tookMs)
       if (!claimed.paused) due.claimed(claimed)
       const isFull = claimed.found === claimed.asked
       floor.answered({ from, tripMs, jobs, isFull })
       const crashed = jobs.some(({ job }) => job.crashes > 0)
       lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
-      return { ...claimed, leftBehind: claimed.leftBehind || due.isPromoting, jobs: runs.add(jobs) }
+      const leftBehind = claimed.leftBehind || due.isPromoting
+      return { ...claimed, leftBehind, jobs: runs.add(jobs), tripMs: measuredMs }
     } finally {
       asking -= limit
       claimsSentAt.splice(claimsSentAt.indexOf(sentAt), 1)
@@ -300,7 +302,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   }
 
   function giveBack(given: readonly Run[]): void {
-    for (const run of given) void jobs.giveBack(run)
+    for (const run of given) void giveBackOne(run)
   }
 
   const runsOver = (): Promise<unknown> => Promise.all([runs.empty(), slots.onIdle()])

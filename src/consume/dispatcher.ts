@@ -205,7 +205,6 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       const toTell = awaitingEmpty
       awaitingEmpty = []
       let answer: ClaimAnswer<Job>
-      const sentAt = now()
       isClaiming = true
       try {
         const answering = parts.claim(asked, holds() || toTell.length > 0)
@@ -227,7 +226,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         else awaitingEmpty.push(awaiting)
       }
       wasFull = answer.found === answer.asked
-      const step = answer.paused ? null : protocol.claimed(answer, holds(), now() - sentAt)
+      const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()
       return step ?? waitForResume()

@@ -67,6 +67,8 @@ export interface ClaimSigns {
   readonly leftBehind: boolean
   readonly xmin: bigint
   readonly target: bigint
+  /** From sending the claim to its answer. */
+  readonly tripMs: number
 }
 
 export interface SleepProtocol {
@@ -74,11 +76,8 @@ export interface SleepProtocol {
   notified(): void
   /** K was just taken. */
   taken(): void
-  /**
-   * @param held - whether K is held now, the control session's word
-   * @param tripMs - from sending the claim to its answer
-   */
-  claimed(signs: ClaimSigns, held: boolean, tripMs: number): Step
+  /** @param held - whether K is held now, the control session's word */
+  claimed(signs: ClaimSigns, held: boolean): Step
   /** @param writing - whether a transaction with an id holds ROW EXCLUSIVE on the job table */
   looked(writing: boolean): Step
 }
@@ -178,8 +177,8 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
       lingering = null
     },
-    claimed(signs, held, tripMs) {
-      const { asked, found, leftBehind } = signs
+    claimed(signs, held) {
+      const { asked, found, leftBehind, tripMs } = signs
       const wasNotified = wokenBy === 'notification'
       wokenBy = 'other'
       if (found > 0) {

@@ -78,7 +78,17 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
 }
 
 function answer(jobs: number[], extra: Partial<Answer> = {}): Answer {
-  return { asked: 10, found: jobs.length, jobs, leftBehind: false, paused: false, xmin: 100n, target: 100n, ...extra }
+  return {
+    asked: 10,
+    found: jobs.length,
+    jobs,
+    leftBehind: false,
+    paused: false,
+    xmin: 100n,
+    target: 100n,
+    tripMs: 1,
+    ...extra,
+  }
 }
 
 test('an empty queue is claimed once, then under the lock once more, and then slept on', async () => {

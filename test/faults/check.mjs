@@ -26,6 +26,8 @@ const deadly = ['kill', 'hang', 'stop', 'freeze', 'cut']
 const deadlySlackMs = 5_000
 /** The same for an answer that was lost: a statement's deadline, and two heartbeats. */
 const lostAnswerSlackMs = 20_000
+/** How long a job that has not begun is held, at least, before it is given back: src/consume/look-ahead.ts. */
+const patienceMs = 50
 
 /**
  * Hold every step of every job against what was put, what ran and what was done to the processes.
@@ -47,6 +49,7 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
     runs: runs.length,
     rescued: 0,
     givenBack: 0,
+    heldTooLong: 0,
     lostConnections: 0,
     mistold: 0,
     rescueMs: /** @type {number[]} */ ([]),
@@ -103,6 +106,7 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
     let state = null
     let crashes = 0
     let archived = 0
+    let claimedAt = 0
     /** @type {Map<string, number>} */
     const claims = new Map()
     /** @type {(workerId: string | null, attempt: number | null) => number} */
@@ -150,6 +154,7 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
       figures.claims += 1
       const key = `${step.workerId} ${step.attemptTo}`
       claims.set(key, (claims.get(key) ?? 0) + 1)
+      claimedAt = step.at
       if (BigInt(step.leaseTo ?? 0) <= BigInt(step.leaseFrom ?? 0)) violation('claimed, and its lease has not grown')
       const owner = lifeOf.get(step.workerId ?? '')
       if (owner?.name !== authorOf(step)) violation(`claimed for ${owner?.name} by ${step.by}`)
@@ -203,7 +208,13 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
     function checkGivenBack(step, owner) {
       figures.givenBack += 1
       if (step.attemptTo !== (step.attemptFrom ?? 0) - 1) violation('its attempts have jumped')
-      if (mode === 'release' && runsUnder(step.workerId, step.attemptFrom) > 0) return
+      const hasRun = runsUnder(step.workerId, step.attemptFrom) > 0
+      if (mode === 'release' && hasRun) return
+      // Look-ahead that no slot came free for.
+      if (!hasRun && step.at - claimedAt >= patienceMs) {
+        figures.heldTooLong += 1
+        return
+      }
       if (!isExplained(owner, step.at, null, lostAnswerSlackMs)) violation(`${step.by} has given it back for no reason`)
     }
   }

@@ -208,6 +208,7 @@ function summary({
   runs,
   rescued,
   givenBack,
+  heldTooLong,
   lostConnections,
   mistold,
   rescueMs,
@@ -223,7 +224,7 @@ function summary({
       `${fates.unknown ?? 0} unknown (${unknownThere} there)`,
     `${faults} faults (${list(done)})`,
     `${claims} claims, ${runs} runs, ${rescued} rescued, ${givenBack} given back, ` +
-      `${lostConnections} lost their connection, ${mistold} told twice`,
+      `${heldTooLong} of them held for too long, ${lostConnections} lost their connection, ${mistold} told twice`,
     `SIGKILL to last rescue ${medianAndWorst(rescueMs)} (${rescueMs.length})`,
     `drained ${(drainedMs / 1_000).toFixed(1)} s after the last fault`,
     `${stops.length} stops ${medianAndWorst(stops.map(({ ms }) => ms))}, ${abandoned} abandoned`,

@@ -2,10 +2,10 @@
  * The demo's command: `node dist/demo/index.js [folder]`.
  */
 import { constants } from 'node:os'
+import { openScreen } from '../terminal/screen.js'
 import { Interrupted } from './ending.js'
 import { type Options, parseOptions, UsageError, usage } from './options.js'
 import { run } from './run.js'
-import { openScreen } from './screen.js'
 
 process.exitCode = await main()
 

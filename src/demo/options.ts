@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { resolveConnection } from '../database/connection.js'
-import { shown } from './paths.js'
+import { shown } from '../terminal/text.js'
 import { isSystemError, reasonOf } from './reading.js'
 
 export const usage = `Usage: npm run demo [folder]

@@ -1,9 +1,8 @@
 /** What the demo says, as text. */
+import { bytesText, count, plural, shown } from '../terminal/text.js'
 import type { About, Verdict } from './check.js'
 import type { Found } from './files.js'
 import { type Latencies, percentile } from './latency.js'
-import { shown } from './paths.js'
-import { count } from './screen.js'
 
 /** So many of a kind are named, the rest counted. */
 const mostNamed = 20
@@ -99,22 +98,6 @@ function named(list: readonly About[]): string[] {
   return lines
 }
 
-function plural(number: number, one: string, many = `${one}s`): string {
-  return `${count(number)} ${number === 1 ? one : many}`
-}
-
 function msText(ms: number): string {
   return `${ms.toFixed(2)} ms`
-}
-
-/** Decimal: `312.4 MB`. */
-function bytesText(bytes: number): string {
-  const units = ['bytes', 'kB', 'MB', 'GB', 'TB']
-  let value = bytes
-  let unit = 0
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000
-    unit += 1
-  }
-  return unit === 0 ? plural(bytes, 'byte') : `${value.toFixed(1)} ${units[unit]}`
 }

@@ -1,11 +1,18 @@
 import cliProgress from 'cli-progress'
+import { count } from './text.js'
 
-/** Where the demo speaks. */
+/** A stream that people read: lines, and beneath them how far something is. */
 export interface Screen {
   /** A line, or several; above a bar that is going on. */
   say(text: string): void
-  /** Show how far something is, until its `end`: a bar in a terminal, else a line now and then. One at a time. */
-  progress(what: string, total: number, unit: string): Progress
+  /** Write to a stream that may be the same terminal. */
+  aside(speak: () => void): void
+  /**
+   * Show how far something is, until its `end`: a bar in a terminal, else a line now and then. One at a time.
+   *
+   * @param total - null: nobody knows
+   */
+  progress(what: string, total: number | null, unit: string): Progress
   /** End what is going on, and leave the terminal as it was. */
   end(): void
 }
@@ -31,11 +38,14 @@ export function openScreen(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv, n
     current = null
   }
 
+  function aside(speak: () => void): void {
+    if (current === null) speak()
+    else current.aside(speak)
+  }
+
   return {
-    say(text) {
-      if (current === null) write(text)
-      else current.aside(() => write(text))
-    },
+    say: (text) => aside(() => write(text)),
+    aside,
     progress(what, total, unit) {
       end()
       // A bar of nothing would be at NaN per cent.
@@ -63,7 +73,7 @@ interface Shown extends Progress {
 
 type Rate = (done: number) => string
 
-function bar(stream: NodeJS.WriteStream, what: string, total: number, unit: string, rate: Rate): Shown {
+function bar(stream: NodeJS.WriteStream, what: string, total: number | null, unit: string, rate: Rate): Shown {
   let done = 0
   let shown = draw()
 
@@ -71,16 +81,19 @@ function bar(stream: NodeJS.WriteStream, what: string, total: number, unit: stri
     const drawn = new cliProgress.SingleBar(
       {
         stream,
-        format: `{what} {bar} {percentage} %  {value} of {total} ${unit}, {rate}`,
+        format:
+          total === null
+            ? `{what} {value} ${unit}, {rate}`
+            : `{what} {bar} {percentage} %  {value} of {total} ${unit}, {rate}`,
         formatValue: (value, _, type) => (type === 'value' || type === 'total' ? count(value) : String(value)),
         barsize: 24,
         fps: framesPerSecond,
-        // Ctrl-C is the demo's own business.
+        // Ctrl-C is the caller's own business.
         gracefulExit: false,
       },
       cliProgress.Presets.shades_classic,
     )
-    drawn.start(total, done, { what, rate: rate(done) })
+    drawn.start(total ?? 1, done, { what, rate: rate(done) })
     return drawn
   }
 
@@ -101,7 +114,7 @@ function bar(stream: NodeJS.WriteStream, what: string, total: number, unit: stri
 function lines(
   write: (text: string) => void,
   what: string,
-  total: number,
+  total: number | null,
   unit: string,
   rate: Rate,
   now: () => number,
@@ -112,7 +125,7 @@ function lines(
   function tell(done: number): void {
     toldAt = now()
     toldDone = done
-    write(`${what}: ${count(done)} of ${count(total)} ${unit}, ${rate(done)}`)
+    write(`${what}: ${count(done)}${total === null ? '' : ` of ${count(total)}`} ${unit}, ${rate(done)}`)
   }
 
   let done = 0
@@ -134,9 +147,4 @@ function createRate(now: () => number): Rate {
     const seconds = (now() - from) / 1000
     return `${count(seconds > 0 ? Math.round(done / seconds) : 0)} a second`
   }
-}
-
-/** `12,345` */
-export function count(value: number): string {
-  return value.toLocaleString('en-US')
 }

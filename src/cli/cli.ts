@@ -1,0 +1,91 @@
+import { type Bugle, createBugle } from '../bugle.js'
+import type { BugleOptions } from '../options.js'
+import { type Output, openOutput } from './output.js'
+
+/** What every command is given. It is disposed of when the command has ended. */
+export interface Cli extends AsyncDisposable {
+  readonly env: NodeJS.ProcessEnv
+  readonly out: Output
+  readonly schema: string
+  /**
+   * An instance that ends with the command. It handles no signals, and prints nothing by itself.
+   *
+   * @throws BugleError `INVALID_OPTION`
+   */
+  bugle(options?: BugleOptions<Bugle>): Bugle
+  /**
+   * Aborted by Ctrl-C, SIGTERM or SIGHUP, or when whoever read our output has left; the reason is an `Interrupted`. From this call on
+   * such a signal does not end the process by itself: for commands that have something to tidy up, or to report.
+   */
+  interruptible(): AbortSignal
+}
+
+/** Exit codes, as README lists them. */
+export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
+
+/** A command: what it is given, and the arguments and options as they were parsed. Resolves with the exit code. */
+export type RunCommand<Args extends unknown[]> = (cli: Cli, ...args: Args) => Promise<number>
+
+/** The command was not understood. The message is one line. */
+export class UsageError extends Error {
+  override name = 'UsageError'
+}
+
+/** The command could not be carried out, for a reason that needs no stack. The message is one line. */
+export class Refusal extends Error {
+  override name = 'Refusal'
+}
+
+export class Interrupted extends Error {
+  override name = 'Interrupted'
+  readonly signal: NodeJS.Signals
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`)
+    this.signal = signal
+  }
+}
+
+export interface CliOptions {
+  readonly json: boolean
+  /** undefined: the library's default. */
+  readonly schema?: string
+}
+
+export function openCli({ json, schema }: CliOptions, { env, stdout, stderr }: NodeJS.Process): Cli {
+  const out = openOutput({ stdout, stderr, isJson: json })
+  const opened: Bugle[] = []
+  let interrupting: AbortController | null = null
+
+  function interruptible(): AbortSignal {
+    if (interrupting !== null) return interrupting.signal
+    const controller = new AbortController()
+    interrupting = controller
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      // They stay for good: a second Ctrl-C must not cut the tidying short.
+      process.on(name, () => controller.abort(new Interrupted(name)))
+    }
+    stdout.on('error', () => controller.abort(new Interrupted('SIGPIPE')))
+    return controller.signal
+  }
+
+  return {
+    env,
+    out,
+    schema: schema ?? 'bugle',
+    bugle(options = {}) {
+      const bugle = createBugle({
+        name: 'bugle command',
+        poolSize: 2,
+        ...options,
+        ...(schema !== undefined && { schema }),
+      })
+      opened.push(bugle)
+      return bugle
+    },
+    interruptible,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(opened.map((bugle) => bugle.close()))
+      out.end()
+    },
+  }
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+/**
+ * The command: `bugle <command>`, or `node dist/cli/index.js`.
+ */
+import { constants } from 'node:os'
+import { CommanderError } from 'commander'
+import { BugleError, toError } from '../errors.js'
+import { type CliOptions, exitCodes, Interrupted, openCli, Refusal, UsageError } from './cli.js'
+import { parseCommand } from './program.js'
+
+// Whoever read our output has left (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+process.exitCode = await main(process.argv.slice(2))
+
+/** @returns the exit code */
+async function main(args: readonly string[]): Promise<number> {
+  let code: number = exitCodes.ok
+  const isJson = args.includes('--json')
+  try {
+    await parseCommand(args, async (options, command) => {
+      code = await carryOut(options, command)
+    })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok
+    return tell(error, isJson)
+  }
+}
+
+async function carryOut(
+  options: CliOptions,
+  command: (cli: ReturnType<typeof openCli>) => Promise<number>,
+): Promise<number> {
+  const cli = openCli(options, process)
+  try {
+    return await command(cli)
+  } finally {
+    await cli[Symbol.asyncDispose]()
+  }
+}
+
+/** One line on standard error. @returns the exit code */
+function tell(thrown: unknown, isJson: boolean): number {
+  const error = toError(thrown)
+  const code = exitCodeOf(error)
+  const message = error.message.replaceAll(/\s*\n\s*/g, ' ')
+  const isExpected =
+    error instanceof UsageError ||
+    error instanceof Refusal ||
+    error instanceof BugleError ||
+    error instanceof Interrupted
+  if (isJson) {
+    const kind = error instanceof BugleError ? error.code : error instanceof UsageError ? 'USAGE' : 'FAILED'
+    console.error(JSON.stringify({ error: { code: kind, message } }))
+  } else if (code === exitCodes.usage) console.error(`bugle: ${message} (--help shows the usage)`)
+  // A failure of ours, or of the user's module: where it was thrown may say more.
+  else console.error(`bugle: ${isExpected || 'severity' in error ? message : (error.stack ?? message)}`)
+  return code
+}
+
+function exitCodeOf(error: Error): number {
+  if (error instanceof UsageError) return exitCodes.usage
+  if (error instanceof BugleError && (error.code === 'INVALID_OPTION' || error.code === 'INVALID_QUEUE'))
+    return exitCodes.usage
+  if (error instanceof Interrupted) return 128 + constants.signals[error.signal]
+  return exitCodes.trouble
+}

@@ -1,0 +1,84 @@
+import { Command, CommanderError } from 'commander'
+import { version } from '../version.js'
+import { type Cli, type CliOptions, type RunCommand, UsageError } from './cli.js'
+
+/**
+ * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is called: so the help
+ * is there at once, and a command loads only what it needs.
+ *
+ * @param run - called with the command that was asked for
+ * @throws CommanderError - for help and version, exit code 0; UsageError
+ */
+export async function parseCommand(
+  args: readonly string[],
+  run: (options: CliOptions, command: (cli: Cli) => Promise<number>) => Promise<void>,
+): Promise<void> {
+  const program = new Command('bugle')
+    .description('Look after the jobs of a PostgreSQL database, and run them. The database is the one of DATABASE_URL.')
+    .version(version)
+    .helpCommand(false)
+    .showHelpAfterError(false)
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
+    .option('--schema <name>', "the schema of Bugle's tables (default: bugle)")
+    .option('--json', 'print JSON, and nothing else, on standard output')
+    .addHelpText('after', exitCodesText)
+  inheritSettings(program)
+
+  /** An action: load the command's function, and call it with what was parsed. */
+  function does<Args extends unknown[]>(load: () => Promise<RunCommand<Args>>): (...args: unknown[]) => Promise<void> {
+    return async (...given) => {
+      // Commander's last argument is the command itself.
+      const args = given.slice(0, -1) as Args
+      const { json = false, schema } = program.opts<{ json?: boolean; schema?: string }>()
+      await run({ json, ...(schema !== undefined && { schema }) }, async (cli) => (await load())(cli, ...args))
+    }
+  }
+
+  // migrate, put, work
+
+  // stats, workers
+
+  // jobs, show, requeue, cancel
+
+  program
+    .command('pause')
+    .description('let no process claim from these queues any more, until they are resumed; jobs that run go on')
+    .argument('<queue...>')
+    .action(does(async () => (await import('./commands/pause.js')).pause))
+  program
+    .command('resume')
+    .description('let paused queues be claimed from again')
+    .argument('<queue...>')
+    .action(does(async () => (await import('./commands/pause.js')).resume))
+
+  // collect
+
+  // grants
+
+  // doctor
+
+  // demo
+
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError) || error.exitCode === 0) throw error
+    throw new UsageError(error.code === 'commander.help' ? 'a command is missing' : oneLine(error.message))
+  }
+}
+
+const exitCodesText = `
+Exit codes: 0 done, 1 not done or trouble found, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).`
+
+/** Subcommands take these over when they are made. */
+function inheritSettings(program: Command): void {
+  program.exitOverride().configureOutput({ writeErr: () => {} })
+}
+
+/** Commander's message without its first word, its advice in the same line. */
+function oneLine(message: string): string {
+  return message
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')
+    .trim()
+}

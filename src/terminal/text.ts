@@ -1,0 +1,32 @@
+/** Words and figures for a terminal. */
+
+/** Text of foreign origin for one line of a terminal: it can neither move the cursor nor turn the writing around. */
+export function shown(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, hex)
+}
+
+function hex(character: string): string {
+  const code = character.codePointAt(0) ?? 0
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`
+}
+
+/** `12,345` */
+export function count(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+export function plural(number: number, one: string, many = `${one}s`): string {
+  return `${count(number)} ${number === 1 ? one : many}`
+}
+
+/** Decimal: `312.4 MB`. */
+export function bytesText(bytes: number): string {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB']
+  let value = bytes
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit += 1
+  }
+  return unit === 0 ? plural(bytes, 'byte') : `${value.toFixed(1)} ${units[unit]}`
+}

@@ -25,7 +25,6 @@ import {
   type ConsumeOptions,
   type DrainOptions,
   noTimes,
-  type PutOptions,
   resolveBugleOptions,
   resolveConsumerOptions,
   resolveDrainOptions,
@@ -33,6 +32,7 @@ import {
   type StopTimes,
 } from './options.js'
 import { createPayloads } from './payloads.js'
+import type { PutOptions } from './put/options.js'
 import { put, putMany } from './put/put.js'
 import type {
   HandlersOf,

@@ -4,6 +4,9 @@
  */
 import { BugleError, describe } from './errors.js'
 
+/** Node fires a timer of more than 2^31 - 1 ms at once. */
+export const longestTimerMs = 2_147_483_647
+
 /**
  * A whole number within bounds, both included.
  *
@@ -35,6 +38,29 @@ export function milliseconds(name: string, value: unknown, rules: { allowInfinit
     if (value === Number.POSITIVE_INFINITY && allowInfinity) return value
   }
   throw invalidOption(name, `must be milliseconds from 0 up${allowInfinity ? ', or Infinity' : ''}`, value)
+}
+
+/**
+ * Milliseconds that fit on one of Node's timers.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function timerMs(name: string, value: unknown): number {
+  const ms = milliseconds(name, value)
+  if (ms <= longestTimerMs) return ms
+  throw new BugleError(
+    'INVALID_OPTION',
+    `${name} must be at most ${longestTimerMs} ms (24 days); got ${describe(value)}`,
+  )
+}
+
+/**
+ * A run's `timeoutMs`: on one of Node's timers, and in an int column.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function runTimeMs(value: unknown): number {
+  return wholeNumber('timeoutMs', value, { min: 1, max: longestTimerMs })
 }
 
 /** A hundred years: what is due later than that is a slip, and timestamps end somewhere. */
@@ -69,6 +95,18 @@ export function moment(name: string, value: unknown, now = Date.now()): Date {
 export function label(name: string, value: unknown, maxChars: number): string {
   if (typeof value === 'string' && isStorable(value) && value.length >= 1 && codePoints(value) <= maxChars) return value
   throw invalidOption(name, `must be a string of 1 to ${maxChars} characters without NUL or lone surrogates`, value)
+}
+
+/**
+ * Names of flags, each once.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function flagNames(name: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length > 100) {
+    throw new BugleError('INVALID_OPTION', `${name} must be an array of at most 100 flags; got ${describe(value)}`)
+  }
+  return [...new Set(Array.from(value, (flag, index) => label(`${name}[${index}]`, flag, 128)))]
 }
 
 /**

@@ -27,7 +27,7 @@ export type {
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
 export type { Logger } from './logging.js'
-export type { BugleOptions, ConsumeOptions, DrainOptions, PutOptions, StopTimes } from './options.js'
+export type { BugleOptions, ConsumeOptions, DrainOptions, StopTimes } from './options.js'
 export {
   type AckOutcome,
   ack,
@@ -53,6 +53,7 @@ export {
   type KyselyTransaction,
   type PrismaTransaction,
 } from './put/adapters.js'
+export type { PutOptions } from './put/options.js'
 export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
 export type { Checked, HandlersOf, JobOf, Kinds, PutOptionsOf, QueueMap, QueueSchemas, QueuesOf } from './queues.js'
 export {

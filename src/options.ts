@@ -1,13 +1,14 @@
 import {
   delay,
+  flagNames,
   functionOf,
   isPlainObject,
   knownKeys,
-  label,
   milliseconds,
-  moment,
   oneOf,
+  runTimeMs,
   schemaName,
+  timerMs,
   wholeNumber,
 } from './checks.js'
 import { type Codec, codecOption } from './codec.js'
@@ -15,7 +16,6 @@ import { type Connection, type ConnectionFields, resolveConnection } from './dat
 import { BugleError, describe } from './errors.js'
 import type { Job, Middleware } from './job.js'
 import { type Logger, loggerOption } from './logging.js'
-import type { Transaction } from './put/transaction.js'
 import type { QueueSchemas } from './queues.js'
 import { type ConstantDecision, defaultRetryStrategy, type RetryStrategy, retryStrategyOption } from './retry.js'
 import { type SchemasByQueue, schemasOption } from './schema.js'
@@ -324,7 +324,7 @@ export function resolveConsumerOptions(
     withoutFlags: flagNames('withoutFlags', given.withoutFlags),
     keep: oneOf('keep', given.keep, ['failed', 'all']),
     middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
-    timeoutMs: given.timeoutMs === undefined ? null : timeout(given.timeoutMs),
+    timeoutMs: given.timeoutMs === undefined ? null : runTimeMs(given.timeoutMs),
     ...stopTimes({ graceMs: given.graceMs ?? instance.graceMs, abortMs: given.abortMs ?? instance.abortMs }),
     context: 'context' in given ? given.context : instance.context,
     signal: given.signal,
@@ -356,115 +356,6 @@ function middlewareOption(value: unknown): readonly Middleware[] {
   return Array.from(value, (one, index) => functionOf(`middleware[${index}]`, one))
 }
 
-function flagNames(name: string, value: unknown): readonly string[] {
-  if (!Array.isArray(value) || value.length > 100) {
-    throw new BugleError('INVALID_OPTION', `${name} must be an array of at most 100 flags; got ${describe(value)}`)
-  }
-  return [...new Set(Array.from(value, (flag, index) => label(`${name}[${index}]`, flag, 128)))]
-}
-
-/** What `put` takes. */
-export interface PutOptions {
-  /** Higher first; -32768 to 32767. @defaultValue 0 */
-  readonly priority?: number
-  /** Picks the handler where a consumer has one for each kind: 1 to 128 characters. */
-  readonly kind?: string
-  /** Not before that moment, by the database's clock. */
-  readonly runAt?: Date
-  /** Not before so many milliseconds from now, by the database's clock; at most a hundred years. */
-  readonly delayMs?: number
-  /** At most one waiting job a queue and key: 1 to 255 characters. A job that runs does not wait any more. */
-  readonly key?: string
-  /**
-   * What a put does if a job waits under its key. 'replace': it becomes that job, with all its attempts, under its id;
-   * 'keep': the waiting one stays as it is; 'reject': KEY_TAKEN. @defaultValue 'replace'
-   */
-  readonly keyMode?: 'replace' | 'keep' | 'reject'
-  /** For consumers that take no jobs with certain flags: at most 100, of 1 to 128 characters. @defaultValue [] */
-  readonly flags?: readonly string[]
-  /** No retry after so many runs, and before them whatever the consumer's retry strategy allows, unless it says `false`; partial runs count. */
-  readonly maxAttempts?: number
-  /** How long a run may take, in milliseconds; overrides the consumer's `timeoutMs`. */
-  readonly timeoutMs?: number
-  /** The caller's transaction: the job commits or rolls back with it. */
-  readonly tx?: Transaction
-}
-
-export const putDefaults = { priority: 0, keyMode: 'replace', flags: [] } as const satisfies Partial<PutOptions>
-
-export interface ResolvedPutOptions {
-  readonly priority: number
-  readonly kind: string | null
-  /** In ms since 1970. */
-  readonly runAt: number | null
-  readonly delayMs: number | null
-  readonly key: string | null
-  readonly keyMode: 'replace' | 'keep' | 'reject'
-  readonly flags: readonly string[]
-  readonly maxAttempts: number | null
-  readonly timeoutMs: number | null
-  readonly tx: Transaction | undefined
-}
-
-const plainPut: ResolvedPutOptions = Object.freeze({
-  ...putDefaults,
-  kind: null,
-  runAt: null,
-  delayMs: null,
-  key: null,
-  maxAttempts: null,
-  timeoutMs: null,
-  tx: undefined,
-})
-
-const putOptionNames = [
-  ...Object.keys(putDefaults),
-  'kind',
-  'runAt',
-  'delayMs',
-  'key',
-  'maxAttempts',
-  'timeoutMs',
-  'tx',
-]
-
-/** @throws BugleError `INVALID_OPTION` */
-export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutOptions {
-  if (options === undefined) return plainPut
-  knownKeys('put options', options, putOptionNames)
-  const {
-    priority = putDefaults.priority,
-    kind,
-    runAt,
-    delayMs,
-    key,
-    keyMode,
-    flags,
-    maxAttempts,
-    timeoutMs,
-    tx,
-  } = options
-  if (runAt !== undefined && delayMs !== undefined) {
-    throw new BugleError('INVALID_OPTION', 'put options: give runAt or delayMs, not both')
-  }
-  if (keyMode !== undefined && key === undefined) {
-    throw new BugleError('INVALID_OPTION', 'put options: keyMode says what to do about a key; give the key as well')
-  }
-  return {
-    priority: wholeNumber('priority', priority, { min: -32_768, max: 32_767 }),
-    kind: kind === undefined ? null : label('kind', kind, 128),
-    // What was due before 1970 is due.
-    runAt: runAt === undefined ? null : Math.max(0, moment('runAt', runAt).getTime()),
-    delayMs: delayMs === undefined ? null : delay('delayMs', delayMs),
-    key: key === undefined ? null : label('key', key, 255),
-    keyMode: oneOf('keyMode', keyMode ?? putDefaults.keyMode, ['replace', 'keep', 'reject']),
-    flags: flags === undefined ? putDefaults.flags : flagNames('flags', flags),
-    maxAttempts: maxAttempts === undefined ? null : wholeNumber('maxAttempts', maxAttempts, { min: 1, max: 1e9 }),
-    timeoutMs: timeoutMs === undefined ? null : timeout(timeoutMs),
-    tx,
-  }
-}
-
 function withoutUndefined<T extends object>(options: T): T {
   if (!isPlainObject(options)) return options
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
@@ -476,21 +367,9 @@ function shortText(name: string, value: unknown): string {
   throw new BugleError('INVALID_OPTION', `${name} must be 1 to 50 printable ASCII characters; got ${describe(value)}`)
 }
 
-/** A run's time, on one of Node's timers and in an int column. */
-function timeout(value: unknown): number {
-  return wholeNumber('timeoutMs', value, { min: 1, max: 2_147_483_647 })
-}
-
 function hungAfter(value: unknown, rescueAfterMs: number): number {
   if (value === undefined) return Math.max(bugleDefaults.hungAfterMs, rescueAfterMs)
   const ms = wholeNumber('hungAfterMs', value, { min: 1, max: 86_400_000 })
   if (ms >= rescueAfterMs) return ms
   throw new BugleError('INVALID_OPTION', `hungAfterMs must be at least rescueAfterMs, ${rescueAfterMs}; got ${ms}`)
-}
-
-/** Node fires a timer of more than 2^31 - 1 ms at once. */
-function timerMs(name: string, value: unknown): number {
-  const ms = milliseconds(name, value)
-  if (ms <= 2_147_483_647) return ms
-  throw new BugleError('INVALID_OPTION', `${name} must be at most 2147483647 ms (24 days); got ${describe(value)}`)
 }

@@ -1,6 +1,6 @@
 /** Types only: which payloads the queues of an instance have, for those who put and for those who handle. */
 import type { Job, JobHandler } from './job.js'
-import type { PutOptions } from './options.js'
+import type { PutOptions } from './put/options.js'
 import type { InputOf, OutputOf, StandardSchema } from './schema.js'
 
 /** Queue names and the payloads of their jobs: `createBugle<{ emails: { to: string } }>()`. */

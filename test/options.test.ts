@@ -4,13 +4,12 @@ import { type BugleOptions, type ConsumeOptions, createBugle } from '../src/inde
 import {
   bugleDefaults,
   consumerDefaults,
-  putDefaults,
   resolveBugleOptions,
   resolveConsumerOptions,
   resolveDrainOptions,
-  resolvePutOptions,
   resolveStopTimes,
 } from '../src/options.js'
+import { putDefaults, resolvePutOptions } from '../src/put/options.js'
 import { defaultRetryStrategy } from '../src/retry.js'
 import { refusal } from './support/refusal.js'
 

@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { longestTimerMs } from '../checks.js'
 import { toError } from '../errors.js'
 
 const log = createDebug('bugle:due')
@@ -59,8 +60,6 @@ export interface DueTimerParts {
 const promotedAtOnce = 1_000
 const busyLookMs = 1_000
 const overdueMs = { least: 5, most: 1_000 } as const
-/** Node fires a longer timer at once. */
-const longestTimerMs = 2_147_483_647
 
 export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTimerParts): DueTimer {
   let dueAt = Number.POSITIVE_INFINITY

@@ -1,3 +1,4 @@
+import { longestTimerMs } from '../checks.js'
 import type { StopTimes } from '../options.js'
 
 /**
@@ -62,9 +63,6 @@ export const closeMs = 500
 export function tidyUpBy(deadlineAt: number, now: number, afterMs: number): number {
   return Math.max(Math.min(deadlineAt, now + 15_000) + afterMs, now + 50)
 }
-
-/** Node fires a longer timer at once. */
-const longestTimerMs = 2_147_483_647
 
 export function createStop(parts: StopParts): Stop {
   const { now } = parts

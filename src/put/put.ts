@@ -4,10 +4,10 @@ import { callError, despiteDeadlocks } from '../database/fault.js'
 import type { Parameter } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
-import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import type { PutOptionsOf } from '../queues.js'
 import { type KeyedJob, resolveKeys } from './keys.js'
+import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from './options.js'
 import { inTransaction } from './transaction.js'
 
 export interface PutParts {

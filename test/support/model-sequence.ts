@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { PutOptions } from '../../src/options.js'
+import type { PutOptions } from '../../src/put/options.js'
 import { assertSame, type Claim, createModel, emptySnapshot, type Model, rowsIn, type Snapshot } from './model.js'
 import {
   applyCancel,

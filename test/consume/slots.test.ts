@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createSlots, type SlotsParts } from '../../src/consume/slots.js'
 import { signal } from '../support/signal.js'
 
@@ -260,19 +260,27 @@ test('what was held for too long is given back, all of it, and whoever gave it i
 })
 
 test('nothing is given back that has not been held for so long, however long others were before it', async () => {
-  const { slots, begun, givenBack, counts, end, until } = slotsUnderTest({ concurrency: 1, patienceMs: 100 })
-  slots.start(jobs(1, 2))
-  await until(() => begun.length === 1)
-  await elapsed(70)
-  end(1)
-  await until(() => begun.length === 2)
-  const claimedAt = performance.now()
-  slots.start([{ id: 3, claimedAt, crashes: 0 }])
-  await until(() => givenBack.length > 0)
-  expect(performance.now() - claimedAt).toBeGreaterThanOrEqual(100)
-  expect(counts.impatient).toBe(1)
-  end(2)
-  await slots.onIdle()
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  try {
+    const { slots, begun, givenBack, counts, end, until } = slotsUnderTest({ concurrency: 1, patienceMs: 100 })
+    slots.start(jobs(1, 2))
+    await until(() => begun.length === 1)
+    await settled()
+    vi.advanceTimersByTime(70)
+    end(1)
+    await until(() => begun.length === 2)
+    slots.start(jobs(3))
+    await settled()
+    vi.advanceTimersByTime(99)
+    expect(givenBack).toEqual([])
+    vi.advanceTimersByTime(1)
+    expect(givenBack).toEqual([3])
+    expect(counts.impatient).toBe(1)
+    end(2)
+    await slots.onIdle()
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('who waits for the gate is not given back, however long; nor who is held without an end to patience', async () => {
@@ -403,11 +411,4 @@ test('time in which no slot is taken is not counted as busy; nor are two slots c
 /** Everything that needs no timer has happened. */
 async function settled(): Promise<void> {
   for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve))
-}
-
-/** By the clock that the slots have. */
-async function elapsed(ms: number): Promise<void> {
-  for (const until = performance.now() + ms; performance.now() < until; ) {
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }

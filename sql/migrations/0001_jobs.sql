@@ -302,3 +302,120 @@ as $$
   values (put.queue, coalesce(put.payload, 'null'), put.priority, put.kind, coalesce(put.run_at, now()))
   returning id
 $$;
+
+-- Keyed puts of the modes 'keep' and 'replace' (statements/put_keep.sql, put_replace.sql): the only functions with their owner's rights
+-- (SECURITY DEFINER). As plain statements both would ask for UPDATE and SELECT on columns of job, and whoever may only put could change
+-- and read jobs that are not its own. Their text is fixed, so is their search_path, in which nobody but the schema's owner may
+-- create anything; and they do no more than a put does.
+-- jobs: as statements/put_options.sql has them, no key twice.
+
+-- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run before
+-- what is written with it is committed, so it sees that. `do nothing` would neither lock it nor return its id.
+create function :"schema".put_keep(queue text, jobs json) returns table (id bigint, key text)
+language plpgsql
+security definer
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_keep.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_keep.queue,
+    -- A JSON null arrives as an SQL null.
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
+  set key = waiting.key
+  returning waiting.id, waiting.key::text;
+end
+$$;
+
+-- A job whose key waits already takes the place of that job, under its id. The waiting job is locked until the transaction's end.
+create function :"schema".put_replace(queue text, jobs json) returns table (id bigint, key text)
+language plpgsql
+security definer
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_replace.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_replace.queue,
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
+  set payload = excluded.payload,
+    priority = excluded.priority,
+    kind = excluded.kind,
+    -- Ready or scheduled: what the insert's trigger has made of it.
+    state = excluded.state,
+    run_at = excluded.run_at,
+    flags = excluded.flags,
+    max_attempts = excluded.max_attempts,
+    timeout_ms = excluded.timeout_ms,
+    -- It is another job now, and has all its attempts.
+    attempt = 0,
+    claimed_at = null,
+    crashes = 0,
+    progress = null,
+    last_error = null
+  returning waiting.id, waiting.key::text;
+end
+$$;
+
+-- PostgreSQL lets everybody call a new function. Who may call these: sql/grants.
+revoke all on function
+  :"schema".put(text, jsonb, int, text, timestamptz),
+  :"schema".put_keep(text, json),
+  :"schema".put_replace(text, json)
+from public;

@@ -155,3 +155,12 @@ as $$
   )
   select exists (select from resumed)
 $$;
+
+-- As in 0001: who may call these says sql/grants.
+revoke all on function
+  :"schema".requeue_many(bigint[]),
+  :"schema".requeue(bigint),
+  :"schema".cancel(bigint),
+  :"schema".pause(text),
+  :"schema".resume(text)
+from public;

@@ -1,9 +1,10 @@
 -- put_options: insert jobs of one queue with whatever options a put has
 -- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or "delay_ms",
 --   "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
--- rows: id, ascending, which is the order of the jobs given; and key
+-- rows: id, ascending, which is the order of the jobs given
+-- Nothing but the id is read, as in put.sql: a role that may only put is granted no more than that (sql/grants/producer.sql).
 -- A key that waits already is a unique violation: nothing is written. With a key mode other statements do it otherwise: what
---   put_replace, put_keep and put_reject hold stands between the two marks.
+--   put_reject holds stands between the two marks; put_replace and put_keep call functions.
 with given as (
   select *
   from rows from (
@@ -21,7 +22,7 @@ with given as (
   ) with ordinality
 ),
 inserted as (
-  insert into :"schema".job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  insert into :"schema".job (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
   select
     $1::text,
     -- A JSON null arrives as an SQL null.
@@ -37,8 +38,8 @@ inserted as (
   order by ordinality
   -- begin conflict
   -- end conflict
-  returning id, key
+  returning id
 )
-select id::text as id, key
+select id::text as id, null as key
 from inserted
 order by inserted.id

@@ -53,11 +53,27 @@ export async function parseCommand(
 
   // collect
 
-  // grants
+  program
+    .command('grants')
+    .description('print the SQL that gives roles no more than they need, for psql; nothing is executed')
+    .addHelpText('after', '\nEach may be given several times: bugle grants --producer web --consumer worker | psql')
+    .option('--producer <role>', 'may put, and nothing else', oneMore)
+    .option('--consumer <role>', 'may do all but migrate', oneMore)
+    .option('--observer <role>', 'may read', oneMore)
+    .option('--no-payloads', 'observers see no payloads, results, progress and errors')
+    .action(does(async () => (await import('./commands/grants.js')).grants))
 
   // doctor
 
-  // demo
+  program
+    .command('demo')
+    .description('two worker processes hash every file of a folder, in a database of your own or an embedded one')
+    .argument('[folder]', 'default: the current directory')
+    .option(
+      '--roles',
+      'let each process do its part by a role of its own, with the privileges that `bugle grants` prints',
+    )
+    .action(does(async () => (await import('./commands/demo.js')).demo))
 
   try {
     await program.parseAsync([...args], { from: 'user' })
@@ -65,6 +81,11 @@ export async function parseCommand(
     if (!(error instanceof CommanderError) || error.exitCode === 0) throw error
     throw new UsageError(error.code === 'commander.help' ? 'a command is missing' : oneLine(error.message))
   }
+}
+
+/** An option that may be given several times. */
+function oneMore(value: string, others: readonly string[] = []): readonly string[] {
+  return [...others, value]
 }
 
 const exitCodesText = `

@@ -58,9 +58,7 @@ export type Statements = Readonly<Record<StatementName, string>>
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
-  put_keep: ['put_options', 'conflict'],
   put_reject: ['put_options', 'conflict'],
-  put_replace: ['put_options', 'conflict'],
   requeue_archived: ['requeue_failed', 'source'],
 }
 
@@ -87,13 +85,13 @@ export const newestMigration = migrationFiles.at(-1)?.number ?? 0
 /** Every statement, ready to send. The name goes along as a comment, for those who read pg_stat_activity. */
 export function loadStatements(schema: string): Statements {
   const loaded = {} as Record<StatementName, string>
-  for (const [name, text] of statementFiles) loaded[name] = fillIn(`/* bugle ${name} */ ${text}`, schema)
+  for (const [name, text] of statementFiles) loaded[name] = fillIn(`/* bugle ${name} */ ${text}`, { schema })
   return loaded
 }
 
 /** Every migration, in order, ready to run. */
 export function loadMigrations(schema: string): readonly Migration[] {
-  return migrationFiles.map((migration) => ({ ...migration, text: fillIn(migration.text, schema) }))
+  return migrationFiles.map((migration) => ({ ...migration, text: fillIn(migration.text, { schema }) }))
 }
 
 export function quoteIdentifier(name: string): string {
@@ -106,12 +104,14 @@ function quoteLiteral(text: string): string {
   return text.includes('\\') ? ` E${quoted}` : quoted
 }
 
-// The tokens of psql: :"schema" as an identifier, :'schema' as a literal.
-function fillIn(text: string, schema: string): string {
-  const identifier = quoteIdentifier(schema)
-  const literal = quoteLiteral(schema)
-  // In one pass: the name itself may look like a token.
-  return text.replaceAll(/:"schema"|:'schema'/g, (token) => (token === ':"schema"' ? identifier : literal))
+/** The tokens of psql: `:"schema"` as an identifier, `:'schema'` as a literal. One that is not given stays. */
+export function fillIn(text: string, tokens: Readonly<Record<string, string>>): string {
+  // In one pass: a name itself may look like a token.
+  return text.replaceAll(/:(["'])(\w+)\1/g, (token, quote: string, name: string) => {
+    const value = tokens[name]
+    if (value === undefined) return token
+    return quote === '"' ? quoteIdentifier(value) : quoteLiteral(value)
+  })
 }
 
 /** A file's text; or that of the statement it varies, with what it holds between that one's marks. */
@@ -124,7 +124,7 @@ function statementText(name: StatementName): string {
 }
 
 // A comment may hold a token, and a schema's name a line end.
-function withoutComments(text: string): string {
+export function withoutComments(text: string): string {
   return text
     .split('\n')
     .filter((line) => !/^\s*--/.test(line))

@@ -1,56 +1,100 @@
-import { randomBytes } from 'node:crypto'
 import { toError } from '../errors.js'
 import { type Bugle, createBugle } from '../index.js'
 import type { Screen } from '../terminal/screen.js'
 import type { Queues } from './protocol.js'
 import { field } from './report.js'
+import { type Access, newRoles, roleAccess, sameAccess } from './roles.js'
 import type { Server } from './server.js'
-import type { SchemaNames } from './statements.js'
+import type { DemoNames } from './statements.js'
 import { connectionOf, openTables, type Tables } from './tables.js'
 
-/** The database of a run, seen from the main process. */
+/** The database of a run, seen from the main process. Disposing drops what was made. */
 export interface DemoDatabase extends AsyncDisposable {
-  readonly tables: Tables
+  readonly access: Access
+  /** The producer's. */
   readonly bugle: Bugle<Queues>
-  create(): Promise<void>
+  /** The producer's. */
+  readonly insertPlain: Tables['insertPlain']
+  /** The observer's. */
+  readonly results: Tables['results']
+  readonly jobsLeft: Tables['jobsLeft']
 }
 
-/** The tables of a run, and the main process's Bugle beside them. Disposing drops what `create` has made. */
-export function openDatabase({ connectionString, kind }: Server, schemas: SchemaNames, screen: Screen): DemoDatabase {
-  const name = 'bugle-demo'
-  const tables = openTables(connectionOf(connectionString), schemas, name, 1)
-  const bugle = createBugle<Queues>({ connectionString, schema: schemas.jobs, name, poolSize: 1 })
-  let isToDrop = false
+export interface DatabaseParts {
+  readonly server: Server
+  /** With roles, each process does its part by its own, with the privileges that `bugle grants` prints. */
+  readonly names: DemoNames
+  readonly screen: Screen
+}
 
-  return {
-    tables,
-    bugle,
-    async create() {
-      const { version, database } = await tables.server()
-      const what =
-        kind === 'given' ? `${database}, from DATABASE_URL` : 'embedded, as DATABASE_URL is not set; no fsync'
-      screen.say(field('database', `PostgreSQL ${version}, ${what}`))
-      screen.say(field('schemas', `${schemas.own} and ${schemas.jobs}, dropped at the end`))
-      isToDrop = true
-      await tables.create()
-      await bugle.migrate()
-    },
-    async [Symbol.asyncDispose]() {
-      // A bar that is still there belongs to a run that has failed, and what is said from here on comes below it.
-      screen.end()
-      await bugle.close()
-      try {
-        if (isToDrop) await tables.drop()
-      } catch (error) {
-        screen.say(`could not drop the schemas ${schemas.own} and ${schemas.jobs}: ${toError(error).message}`)
-      }
-      await tables.end()
-    },
+const application = 'bugle-demo'
+
+/**
+ * Make the schemas and roles of a run, and open what the main process needs.
+ *
+ * @throws Error with the place that was tried, where the server cannot be reached; what was made until then is dropped
+ */
+export async function openDatabase(parts: DatabaseParts): Promise<DemoDatabase> {
+  const endings: (() => Promise<void>)[] = []
+  const end = async () => {
+    for (const ending of endings.toReversed()) await ending()
+  }
+  try {
+    return { ...(await make(parts, (ending) => endings.push(ending))), [Symbol.asyncDispose]: end }
+  } catch (error) {
+    await end()
+    throw error
   }
 }
 
-/** Names that no other run has, nor anybody's own schema: two demos may share a database. */
-export function ownSchemas(): SchemaNames {
-  const own = `bugle_demo_${randomBytes(4).toString('hex')}`
-  return { own, jobs: `${own}_jobs` }
+/** @param atEnd - called with what is to be done at the end, the last first */
+async function make(
+  { server, names, screen }: DatabaseParts,
+  atEnd: (ending: () => Promise<void>) => void,
+): Promise<Omit<DemoDatabase, typeof Symbol.asyncDispose>> {
+  const { connectionString, kind } = server
+  const open = (url: string): Tables => {
+    const tables = openTables(connectionOf(url), names, application, 1)
+    atEnd(tables.end)
+    return tables
+  }
+
+  const owner = open(connectionString)
+  const { version, database } = await owner.server()
+  const what = kind === 'given' ? `${database}, from DATABASE_URL` : 'embedded, as DATABASE_URL is not set; no fsync'
+  screen.say(field('database', `PostgreSQL ${version}, ${what}`))
+  screen.say(field('schemas', `${names.own} and ${names.jobs}, dropped at the end`))
+  atEnd(async () => {
+    // A bar that is still there belongs to a run that has failed, and what is said from here on comes below it.
+    screen.end()
+    await owner.drop().catch((error) => {
+      const which = `the schemas ${names.own} and ${names.jobs}${names.roles === null ? '' : ', or their roles'}`
+      screen.say(`could not drop ${which}: ${toError(error).message}`)
+    })
+  })
+  await owner.create()
+  await migrate(connectionString, names.jobs)
+
+  let access = sameAccess(connectionString)
+  if (names.roles !== null) {
+    const roles = newRoles(names.roles)
+    await owner.createRoles(roles)
+    access = roleAccess(connectionString, database, roles)
+    screen.say(field('roles', `${names.own}_producer, _consumer, _observer, by what \`bugle grants\` prints`))
+  }
+  const producer = names.roles === null ? owner : open(access.producer)
+  const observer = names.roles === null ? owner : open(access.observer)
+  const bugle = createBugle<Queues>({
+    connectionString: access.producer,
+    schema: names.jobs,
+    name: application,
+    poolSize: 1,
+  })
+  atEnd(() => bugle.close())
+  return { access, bugle, insertPlain: producer.insertPlain, results: observer.results, jobsLeft: observer.jobsLeft }
+}
+
+async function migrate(connectionString: string, schema: string): Promise<void> {
+  await using bugle = createBugle({ connectionString, schema, name: application })
+  await bugle.migrate()
 }

@@ -1,5 +1,6 @@
 /**
- * The demo's command: `node dist/demo/index.js [folder]`.
+ * The demo as the checkout's own command: `npm run demo`, or `node dist/demo/index.js [folder]`. `bugle demo` does the same
+ * (src/cli/commands/demo.ts).
  */
 import { constants } from 'node:os'
 import { openScreen } from '../terminal/screen.js'
@@ -23,30 +24,24 @@ async function main(): Promise<number> {
     console.log(usage)
     return 0
   }
-  return demo(options.folder)
+  return demo(options)
 }
 
-async function demo(folder: string): Promise<number> {
+async function demo(options: Options & { do: 'run' }): Promise<number> {
   const { stdout, env } = process
   const screen = openScreen(stdout, env, () => performance.now())
-  const ending = new AbortController()
+  const interrupting = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     // They stay for good: a second Ctrl-C must not cut the tidying short.
-    process.on(name, () => ending.abort(new Interrupted(name)))
+    process.on(name, () => interrupting.abort(new Interrupted(name)))
   }
-  ending.signal.addEventListener('abort', screen.end)
   // Whoever read our output has left (`| head`): nobody to work for.
-  stdout.on('error', () => ending.abort(new Interrupted('SIGPIPE')))
+  stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
   try {
-    return (await run({ folder, env, screen, ending })) === 'ok' ? 0 : 1
+    const { verdict } = await run({ ...options, env, screen, signal: interrupting.signal })
+    return verdict.differences.length === 0 ? 0 : 1
   } catch (error) {
-    // What was thrown may be a mere consequence of the abort.
-    const reason: unknown = ending.signal.aborted ? ending.signal.reason : error
-    if (reason instanceof Interrupted) {
-      console.error(`demo: ${reason.message}`)
-      return 128 + constants.signals[reason.signal]
-    }
-    console.error(`demo: ${reason instanceof Error ? reason.message : reason}`)
-    return 1
+    console.error(`demo: ${error instanceof Error ? error.message : error}`)
+    return error instanceof Interrupted ? 128 + constants.signals[error.signal] : 1
   }
 }

@@ -6,18 +6,22 @@ import { resolveConnection } from '../database/connection.js'
 import { shown } from '../terminal/text.js'
 import { isSystemError, reasonOf } from './reading.js'
 
-export const usage = `Usage: npm run demo [folder]
+export const usage = `Usage: npm run demo -- [--roles] [folder]
 
 Puts one job for every file below the folder (default: this checkout, with its node_modules); two worker processes
 hash and gzip them. Then measures how soon single jobs start, and checks every hash and that every job ran once.
 
   DATABASE_URL   the database to use, in two schemas of the demo's own that are dropped at the end;
                  without it an embedded PostgreSQL is started, and removed at the end
+  --roles        let each process do its part by a role of its own, with the privileges that \`bugle grants\` prints: for that
+                 the user must be allowed to create roles; always so with the embedded PostgreSQL
   -h, --help     show this
 
 Exit code: 0 all is well, 1 it is not, 2 wrong usage, 130 stopped by Ctrl-C.`
 
-export type Options = { readonly do: 'help' } | { readonly do: 'run'; readonly folder: string }
+export type Options =
+  | { readonly do: 'help' }
+  | { readonly do: 'run'; readonly folder: string; readonly withRoles: boolean }
 
 /** The command was not understood. The message is one line. */
 export class UsageError extends Error {
@@ -31,15 +35,26 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): O
   const { values, positionals } = parse(args)
   if (values.help) return { do: 'help' }
   if (positionals.length > 1) throw new UsageError(`one folder at most; got ${positionals.length}`)
-  const folder = resolve(positionals[0] ?? checkout)
+  return { do: 'run', folder: resolveFolder(positionals[0] ?? checkout, env), withRoles: values.roles === true }
+}
+
+/**
+ * The folder, absolute; and a look at `DATABASE_URL`, before anything is begun.
+ *
+ * @throws UsageError
+ */
+export function resolveFolder(given: string, env: NodeJS.ProcessEnv): string {
+  const folder = resolve(given)
   demandFolder(folder)
   if (env.DATABASE_URL) demandUrl(env)
-  return { do: 'run', folder }
+  return folder
 }
+
+const options = { help: { type: 'boolean', short: 'h' }, roles: { type: 'boolean' } } as const
 
 function parse(args: readonly string[]) {
   try {
-    return parseArgs({ args: [...args], options: { help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
+    return parseArgs({ args: [...args], options, allowPositionals: true })
   } catch (error) {
     // Its advice on how to write a file's name with a dash goes without saying.
     throw new UsageError(oneLine(error).replace(/\. To specify a positional.*$/s, ''))

@@ -2,7 +2,7 @@
  * What the processes of the demo say to each other: in jobs, and over the channel between parent and child.
  */
 import type { PathInJob } from './paths.js'
-import type { SchemaNames } from './statements.js'
+import type { DemoNames } from './statements.js'
 
 /** The one queue of the demo. */
 export const queue = 'demo'
@@ -29,7 +29,9 @@ export type Order =
       readonly do: 'start'
       readonly number: number
       readonly connectionString: string
-      readonly schemas: SchemaNames
+      /** Of whoever may drop what the run has made: for a worker that is left alone. */
+      readonly ownerConnectionString: string
+      readonly names: DemoNames
       readonly folder: string
     }
   /** Answer `idle` when nothing runs and the queue was seen empty. */

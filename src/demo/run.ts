@@ -2,12 +2,13 @@ import type { Bugle } from '../index.js'
 import type { Progress, Screen } from '../terminal/screen.js'
 import { shown } from '../terminal/text.js'
 import { check } from './check.js'
-import { openDatabase, ownSchemas } from './database.js'
+import { openDatabase } from './database.js'
 import { until } from './ending.js'
 import { type FoundFile, findFiles } from './files.js'
 import { createLatencySeries, rounds } from './latency.js'
 import { type FileJob, type Queues, queue } from './protocol.js'
-import { checkText, field, foundText, resultText } from './report.js'
+import { checkText, type Figures, field, foundText, resultText } from './report.js'
+import { ownNames } from './roles.js'
 import { openServer } from './server.js'
 import { forkWorkers } from './workers.js'
 
@@ -16,8 +17,16 @@ export interface RunParts {
   readonly folder: string
   readonly env: NodeJS.ProcessEnv
   readonly screen: Screen
-  /** Aborted by whatever must end the run early, with that as its reason. */
-  readonly ending: AbortController
+  /** Each process does its part by a role of its own, with the privileges that `bugle grants` prints. Always so with a server of our own. */
+  readonly withRoles: boolean
+  /** Aborted from outside, to end the run early. */
+  readonly signal: AbortSignal
+}
+
+/** What a run has found out. */
+export interface Summary extends Figures {
+  /** Files and single puts together. */
+  readonly jobsPut: number
 }
 
 /** Jobs of one statement. */
@@ -27,23 +36,41 @@ const workerCount = 2
 /**
  * The whole demo, from an empty database to an empty database.
  *
- * Whatever happens, the workers, the schemas and the server of its own are gone when this has returned or thrown.
+ * Whatever happens, the workers, the schemas, the roles and the server of its own are gone when this has returned or thrown.
  *
- * @returns whether all was as it should be
- * @throws the ending's reason; or what went wrong
+ * @returns what it has measured, and whether all was as it should be: no `verdict.differences`
+ * @throws the signal's reason; or what went wrong
  */
-export async function run({ folder, env, screen, ending }: RunParts): Promise<'ok' | 'different'> {
+export async function run({ signal: outer, ...parts }: RunParts): Promise<Summary> {
+  // What must end the run early, from outside or inside, with that as its reason.
+  const ending = new AbortController()
+  const stop = (): void => ending.abort(outer.reason)
+  outer.addEventListener('abort', stop)
+  ending.signal.addEventListener('abort', parts.screen.end)
+  try {
+    if (outer.aborted) stop()
+    return await runUntil(ending, parts)
+  } catch (error) {
+    // What was thrown may be a mere consequence of the abort.
+    throw ending.signal.aborted ? ending.signal.reason : error
+  } finally {
+    outer.removeEventListener('abort', stop)
+  }
+}
+
+async function runUntil(
+  ending: AbortController,
+  { folder, env, screen, withRoles }: Omit<RunParts, 'signal'>,
+): Promise<Summary> {
   const { signal } = ending
   screen.say('Bugle demo: two worker processes hash and gzip every file of a folder\n')
   screen.say(field('folder', shown(folder)))
 
   await using server = await openServer(env)
   signal.throwIfAborted()
-  const { connectionString } = server
-  const schemas = ownSchemas()
-  await using database = openDatabase(server, schemas, screen)
-  const { tables, bugle } = database
-  await database.create()
+  const names = ownNames(withRoles || server.kind === 'embedded')
+  await using database = await openDatabase({ server, names, screen })
+  const { access, bugle, insertPlain } = database
 
   const found = await findFiles(folder, signal)
   screen.say(foundText(found))
@@ -51,7 +78,7 @@ export async function run({ folder, env, screen, ending }: RunParts): Promise<'o
   let working: Progress | null = null
   const settled = new Map<number, number>()
   let lastAtNs = 0n
-  const series = createLatencySeries({ bugle, insertPlain: tables.insertPlain, random: Math.random, signal })
+  const series = createLatencySeries({ bugle, insertPlain, random: Math.random, signal })
   await using workers = forkWorkers({
     count: workerCount,
     signal,
@@ -64,7 +91,7 @@ export async function run({ folder, env, screen, ending }: RunParts): Promise<'o
       working?.update([...settled.values()].reduce((sum, jobs) => sum + jobs, 0))
     },
   })
-  await workers.start({ connectionString, schemas, folder })
+  await workers.start({ connectionString: access.consumer, ownerConnectionString: access.owner, names, folder })
   screen.say(`${field('workers', `processes ${workers.pids.join(' and ')}`)}\n`)
 
   working = screen.progress('working', found.files.length, 'files')
@@ -79,13 +106,20 @@ export async function run({ folder, env, screen, ending }: RunParts): Promise<'o
   await workers.idle()
 
   const checking = screen.progress('checking', files.size, 'files')
-  const evidence = { folder, files, starts: series.starts(), results: tables.results(), jobsLeft: tables.jobsLeft() }
+  const evidence = {
+    folder,
+    files,
+    starts: series.starts(),
+    results: database.results(),
+    jobsLeft: database.jobsLeft(),
+  }
   const verdict = await until(signal, check(evidence, signal, checking.update))
   checking.end()
 
-  screen.say(`\n${resultText({ jobs: files.size, tookMs, latencies, verdict })}`)
-  screen.say(`\n${checkText(verdict, files.size + evidence.starts.size)}`)
-  return verdict.differences.length === 0 ? 'ok' : 'different'
+  const summary = { jobs: files.size, tookMs, latencies, verdict, jobsPut: files.size + evidence.starts.size }
+  screen.say(`\n${resultText(summary)}`)
+  screen.say(`\n${checkText(verdict, summary.jobsPut)}`)
+  return summary
 }
 
 /** @returns the file of each job, by the job's id, in the order of putting */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { quoteIdentifier } from '../database/statements.js'
+import { grantsFor, revokesFromPublic } from '../database/grants.js'
+import { fillIn, withoutComments } from '../database/statements.js'
 
 /**
  * The SQL of `sql/demo/`, one statement a file. The path is the same from `src/` and `dist/`.
@@ -13,6 +14,7 @@ const names = [
   'result_create',
   'result_insert',
   'results',
+  'roles_drop',
   'schema_create',
   'schema_drop',
   'server',
@@ -21,21 +23,54 @@ const names = [
 export type DemoStatementName = (typeof names)[number]
 export type DemoStatements = Readonly<Record<DemoStatementName, string>>
 
-/** The two schemas of a run. */
-export interface SchemaNames {
-  /** The demo's own tables. */
-  readonly own: string
-  /** Bugle's tables. */
-  readonly jobs: string
+/** What the roles of a run are called: all of its own. */
+export interface RoleNames {
+  readonly producer: string
+  readonly consumer: string
+  readonly observer: string
 }
 
-/** Read every statement, with `:"schema"` and `:"jobs"` filled in. */
-export function loadDemoStatements(schemas: SchemaNames): DemoStatements {
+/** What is made for a run. */
+export interface DemoNames {
+  /** The schema of the demo's own tables. */
+  readonly own: string
+  /** That of Bugle's. */
+  readonly jobs: string
+  /** null: the owner does everything. */
+  readonly roles: RoleNames | null
+}
+
+/** Read every statement, with the names filled in. */
+export function loadDemoStatements(demo: DemoNames): DemoStatements {
   const loaded = {} as Record<DemoStatementName, string>
-  for (const name of names) {
-    loaded[name] = readFileSync(new URL(`${name}.sql`, directory), 'utf8')
-      .replaceAll(':"schema"', () => quoteIdentifier(schemas.own))
-      .replaceAll(':"jobs"', () => quoteIdentifier(schemas.jobs))
-  }
+  for (const name of names) loaded[name] = fillIn(read(name), tokens(demo))
   return loaded
+}
+
+export function roleCreateText(role: string, password: string): string {
+  return fillIn(read('role_create'), { role, password })
+}
+
+/** Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it uses. */
+export function grantTexts(demo: DemoNames, roles: RoleNames): readonly string[] {
+  const { jobs } = demo
+  const parts = [
+    revokesFromPublic(jobs),
+    grantsFor('producer', roles.producer, jobs),
+    grantsFor('consumer', roles.consumer, jobs),
+    grantsFor('observer', roles.observer, jobs),
+  ]
+  const own = withoutComments(read('grants')).split(/;(?:\n|$)/)
+  return [
+    ...parts.flatMap(({ statements }) => statements),
+    ...own.filter((text) => text !== '').map((text) => fillIn(text, tokens(demo))),
+  ]
+}
+
+function tokens({ own, jobs, roles }: DemoNames): Record<string, string> {
+  return { schema: own, jobs, ...roles }
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(`${name}.sql`, directory), 'utf8')
 }

@@ -2,7 +2,8 @@ import { type Connection, describeConnection, type Host, resolveConnection } fro
 import { createPool } from '../database/pool.js'
 import { toError } from '../errors.js'
 import type { Digest } from './digest.js'
-import { type DemoStatementName, loadDemoStatements, type SchemaNames } from './statements.js'
+import type { NewRoles } from './roles.js'
+import { type DemoNames, type DemoStatementName, grantTexts, loadDemoStatements, roleCreateText } from './statements.js'
 
 /** A file's result, as a worker wrote it. */
 export interface Result extends Digest {
@@ -27,12 +28,14 @@ export interface Tables {
   /** @throws Error with the place that was tried, where the server cannot be reached */
   server(): Promise<{ readonly version: string; readonly database: string }>
   create(): Promise<void>
+  /** The roles of the run, when Bugle's schema is migrated: with what they need there, and of these tables. */
+  createRoles(roles: NewRoles): Promise<void>
   addResult(result: Result): Promise<void>
   /** The insert with which a put is compared. */
   insertPlain(queue: string, payload: string): Promise<void>
   results(): AsyncGenerator<Result>
   jobsLeft(): AsyncGenerator<JobLeft>
-  /** Both schemas, whatever is in them. */
+  /** Both schemas, whatever is in them, and the roles, if there are any. */
   drop(): Promise<void>
   end(): Promise<void>
 }
@@ -48,8 +51,8 @@ const pageRows = 5_000
  *
  * @param poolSize - most connections
  */
-export function openTables(connection: Connection, schemas: SchemaNames, name: string, poolSize: number): Tables {
-  const statements = loadDemoStatements(schemas)
+export function openTables(connection: Connection, names: DemoNames, name: string, poolSize: number): Tables {
+  const statements = loadDemoStatements(names)
   const pool = createPool({
     connection,
     name,
@@ -93,6 +96,11 @@ export function openTables(connection: Connection, schemas: SchemaNames, name: s
       await query('result_create')
       await query('plain_create')
     },
+    async createRoles({ producer, consumer, observer }) {
+      const created = [producer, consumer, observer].map(({ name, password }) => roleCreateText(name, password))
+      const granted = grantTexts(names, { producer: producer.name, consumer: consumer.name, observer: observer.name })
+      for (const text of [...created, ...granted]) await pool.query(text, [], deadlineMs, 'grants')
+    },
     async addResult({ jobId, path, bytes, sha256, gzipBytes, worker, attempt }) {
       await query('result_insert', [jobId, path, bytes, sha256, gzipBytes, worker, attempt])
     },
@@ -103,6 +111,7 @@ export function openTables(connection: Connection, schemas: SchemaNames, name: s
     jobsLeft: () => pages<JobLeft>('jobs_left', (row) => row.id),
     async drop() {
       await query('schema_drop')
+      if (names.roles !== null) await query('roles_drop')
     },
     end: () => pool.end(),
   }

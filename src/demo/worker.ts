@@ -4,7 +4,7 @@
 import { type Consumer, createBugle } from '../index.js'
 import { createHandler } from './handler.js'
 import { type Answer, type Order, type Queues, queue } from './protocol.js'
-import { connectionOf, openTables, type Tables } from './tables.js'
+import { connectionOf, openTables } from './tables.js'
 
 /** Handlers at once. The hashing is the processor's work, so more than a few only wait for each other. */
 const concurrency = 8
@@ -43,15 +43,17 @@ async function obey(order: Order): Promise<void> {
 
 interface Work {
   readonly consumer: Consumer
-  readonly tables: Tables
   tellCount(): void
+  /** Drop what the run has made. */
+  tidyUp(): Promise<void>
   end(): Promise<void>
 }
 
-async function start({ number, connectionString, schemas, folder }: Order & { do: 'start' }): Promise<Work> {
+async function start(order: Order & { do: 'start' }): Promise<Work> {
+  const { number, connectionString, names, folder } = order
   const name = `bugle-demo-${number}`
-  const bugle = createBugle<Queues>({ connectionString, schema: schemas.jobs, name, poolSize: 4 })
-  const tables = openTables(connectionOf(connectionString), schemas, name, 2)
+  const bugle = createBugle<Queues>({ connectionString, schema: names.jobs, name, poolSize: 4 })
+  const tables = openTables(connectionOf(connectionString), names, name, 2)
   const counts = countSettled()
   bugle.on('job:acked', counts.settled)
   bugle.on('job:failed', counts.settled)
@@ -67,8 +69,11 @@ async function start({ number, connectionString, schemas, folder }: Order & { do
   const consumer = await bugle.consume(queue, handler, { concurrency, signal: giveUp.signal })
   return {
     consumer,
-    tables,
     tellCount: counts.tell,
+    async tidyUp() {
+      const owner = openTables(connectionOf(order.ownerConnectionString), names, name, 1)
+      await owner.drop().finally(owner.end)
+    },
     async end() {
       counts.end()
       await bugle.close()
@@ -108,7 +113,7 @@ async function orphaned(): Promise<void> {
   giveUp.abort()
   await work?.consumer.stop()
   // Both workers do it, and a server of the demo's own may be gone already: a failure here is nobody's concern.
-  await work?.tables.drop().catch(() => {})
+  await work?.tidyUp().catch(() => {})
   await work?.end().catch(() => {})
   process.exit(1)
 }

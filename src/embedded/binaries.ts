@@ -41,7 +41,7 @@ export function refuseWindows(): void {
  * @throws BugleError `INVALID_OPTION` that says what to install
  */
 export async function bundledPrograms(name: string): Promise<Programs> {
-  const wrapper = resolveFrom(import.meta.url, name) ?? resolveFrom(join(process.cwd(), 'package.json'), name)
+  const wrapper = find(name)
   if (wrapper === undefined) {
     throw new BugleError(
       'INVALID_OPTION',
@@ -71,6 +71,11 @@ export async function bundledPrograms(name: string): Promise<Programs> {
   return programs
 }
 
+/** Whether `bundledPrograms` would find the package; not, whether it is complete. */
+export function isPackageInstalled(name: string): boolean {
+  return find(name) !== undefined
+}
+
 /** The programs of an installed PostgreSQL. */
 export async function installedPrograms(binDir: string): Promise<Programs> {
   await requirePrograms(binDir, 'binDir must be a directory with initdb and postgres')
@@ -83,6 +88,10 @@ async function requirePrograms(binDir: string, rule: string): Promise<void> {
       throw new BugleError('INVALID_OPTION', `${rule}; ${join(binDir, program)} is missing`, { cause })
     })
   }
+}
+
+function find(name: string): string | undefined {
+  return resolveFrom(import.meta.url, name) ?? resolveFrom(join(process.cwd(), 'package.json'), name)
 }
 
 function resolveFrom(file: string, name: string): string | undefined {

@@ -227,8 +227,9 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         onNotification: (queue) => {
           for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
         },
-        onCancel: (workerId, jobId) => {
-          if (workerId === presence.id) cancel(jobId)
+        onCancel: (workerId) => {
+          // A hint, as every notification: PostgreSQL lets anybody notify. Which jobs it is, the heartbeat reads from their rows.
+          if (workerId === presence.id) presence.beat()
         },
         onLive: () => {
           // What is caught up with is claimed with K held: after the control session's first try.

@@ -45,10 +45,10 @@ export const breaks: readonly Break[] = [
   },
   { title: 'two jobs go back under one key', trigger: 'job_free_key' },
   { title: 'a job that is due ahead is ready', trigger: 'job_schedule' },
-  { title: 'a replaced job keeps its attempts', in: { statement: 'put_replace' }, find: 'attempt = 0,', put: '' },
+  { title: 'a replaced job keeps its attempts', in: { function: 'put_replace' }, find: 'attempt = 0,', put: '' },
   {
     title: 'a kept job changes',
-    in: { statement: 'put_keep' },
+    in: { function: 'put_keep' },
     find: 'set key = waiting.key',
     put: 'set payload = excluded.payload',
   },

@@ -124,7 +124,9 @@ const queries: Record<string, string> = {
     from (
       select relname::text as name, relacl::text as grants from pg_class where relnamespace = ${ours}
       union all
-      select proname || '()', proacl::text from pg_proc where pronamespace = ${ours}
+      -- Whoever it was that migrated.
+      select proname || '()', replace(proacl::text, pg_get_userbyid(proowner), 'owner')
+      from pg_proc where pronamespace = ${ours}
       union all
       select 'schema', nspacl::text from pg_namespace where nspname = $1::text
     ) as granted

@@ -185,6 +185,94 @@ language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   insert into job (queue, payload, priority, kind, run_at)
   values (put.queue, coalesce(put.payload, 'null'), put.priority, put.kind, coalesce(put.run_at, now()))
   returning id
+function put_keep(queue text, jobs json) returns TABLE(id bigint, key text)
+language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_keep.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_keep.queue,
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
+  set key = waiting.key
+  returning waiting.id, waiting.key::text;
+end
+function put_replace(queue text, jobs json) returns TABLE(id bigint, key text)
+language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_replace.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_replace.queue,
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
+  set payload = excluded.payload,
+    priority = excluded.priority,
+    kind = excluded.kind,
+    state = excluded.state,
+    run_at = excluded.run_at,
+    flags = excluded.flags,
+    max_attempts = excluded.max_attempts,
+    timeout_ms = excluded.timeout_ms,
+    attempt = 0,
+    claimed_at = null,
+    crashes = 0,
+    progress = null,
+    last_error = null
+  returning waiting.id, waiting.key::text;
+end
 function requeue(id bigint) returns boolean
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   select requeue_many(array[requeue.id]) > 0
@@ -313,3 +401,11 @@ begin
 end
 
 -- privileges
+cancel(): {owner=X/owner}
+pause(): {owner=X/owner}
+put(): {owner=X/owner}
+put_keep(): {owner=X/owner}
+put_replace(): {owner=X/owner}
+requeue(): {owner=X/owner}
+requeue_many(): {owner=X/owner}
+resume(): {owner=X/owner}

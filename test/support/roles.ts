@@ -105,6 +105,12 @@ export const test = base.extend<{ roles: Roles }>({
     for (const role of roles) await db.sql.unsafe(`create role ${q(role)} login`)
     await db.sql.unsafe(`create schema ${s} authorization ${q('owner')}`)
     await fixture.bugle('owner').migrate()
+    // What default privileges, or a generous hand, may have given to everybody.
+    await db.sql.unsafe(`
+      grant usage, create on schema ${s} to public;
+      grant all on all tables in schema ${s} to public;
+      grant all on all sequences in schema ${s} to public;
+      grant execute on all functions in schema ${s} to public`)
     const granted = ['producer', 'consumer', 'observer'].flatMap((role) => [`--${role}`, names[role as RoleName]])
     const own = ['--schema', schema]
     for (const args of [

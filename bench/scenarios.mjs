@@ -43,6 +43,7 @@ export const scenarioNames = /** @type {const} */ ([
   'burst',
   'insert',
   'depth',
+  'stats',
   'idle',
   'held-xmin',
   'memory',

@@ -3,15 +3,18 @@ import { type CancelAnswer, cancel } from './admin/cancel.js'
 import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
 import { createCollector } from './admin/collector.js'
 import { findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
+import { type Health, readHealth } from './admin/health.js'
 import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecord } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
+import { type BugleStats, readStats } from './admin/stats.js'
 import { queueName } from './checks.js'
 import { giveBack } from './consume/claim.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
 import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
+import type { ConsumerStats } from './consume/tally.js'
 import { closedError, createDatabase, type Query } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
@@ -178,6 +181,27 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   collect(options: CollectOptions): Promise<CollectReport>
   /**
+   * What is in the queues, over all processes, and who works there. Counts go to 10,000 and then say so, so that this costs
+   * about the same however many jobs there are; it locks nothing, and no claim waits for it.
+   *
+   * @param queue - that one, whether or not it has jobs; default: all
+   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   */
+  stats(queue?: QueueName<Queues>): Promise<BugleStats>
+  /**
+   * Whether this process can do its work now: made for a readiness probe. Healthy means: the database answers within two seconds,
+   * can be written to, and has our tables; the instance is not being closed; and if it consumes, every consumer has begun, and
+   * others see that the process lives, so that it may claim. A consumer that is paused, or was stopped, is healthy; and so is one that
+   * lives by sweeps, since notifications do not arrive.
+   *
+   * Not for a liveness probe: a restart mends no database, and would take every process down with it. A liveness probe should ask for no more than an
+   * answer of the event loop.
+   *
+   * @returns within two seconds
+   * @throws BugleError `CLOSED`, and nothing else
+   */
+  health(): Promise<Health>
+  /**
    * Stop every consumer, then end every connection, by the deadline of the last stop. While handlers still run, they and others
    * may put. A second call joins the first, and can only make it shorter.
    *
@@ -314,6 +338,10 @@ export function createBugle(options: object = {}): unknown {
     if (closing !== null) throw closedError()
   }
 
+  function statsHere(): ReadonlyMap<string, ConsumerStats> {
+    return new Map([...consumers.all()].flatMap(([queue, consumer]) => (consumer ? [[queue, consumer.stats()]] : [])))
+  }
+
   /** An operator's call, while the instance is open. */
   function whileOpen<Args extends unknown[], Result>(
     call: (...args: Args) => Promise<Result>,
@@ -348,6 +376,8 @@ export function createBugle(options: object = {}): unknown {
     requeue: whileOpen((which) => requeue(adminParts, which)),
     cancel: whileOpen((id) => cancel(adminParts, id)),
     collect: whileOpen((collectOptions) => collect(adminParts, collectOptions)),
+    stats: whileOpen((queue) => readStats(adminParts, queue === undefined ? null : queueName(queue), statsHere())),
+    health: whileOpen(() => readHealth({ database, worker, consumers: consumers.all(), isClosing: closing !== null })),
     on: events.on,
     once: events.once,
     off: events.off,

@@ -21,7 +21,9 @@ create table :"schema".worker (
   -- How long others must have seen nothing of it before they take its jobs, and how long a held presence lock counts
   -- without heartbeats. Its own word: workers may be set up differently, and one without the lock is given more time.
   rescue_after_ms int not null default 60000,
-  hung_after_ms int not null default 300000
+  hung_after_ms int not null default 300000,
+  -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. For operators; nothing is decided by it.
+  consumers jsonb not null default '[]'
 );
 
 -- What a column may hold, as domains and not as checks of the table: a session reads a domain's rule once, but a table's

@@ -1,5 +1,6 @@
 -- heartbeat: confirm this worker's presence, and look around
 -- $1 id bigint, $2 rescue_after_ms int, $3 hung_after_ms int, $4 queue names as a JSON array
+-- $5 what it consumes, as JSON: [{ queue, concurrency, kinds, isPaused }, ...]
 -- rows: one:
 --   present: whether the worker's row is there; if not, others have given it up
 --   server: when the server was started; another value: all sessions were ended in between
@@ -11,7 +12,9 @@ with beaten as (
   update :"schema".worker
   set seen_at = clock_timestamp(),
     rescue_after_ms = $2::int,
-    hung_after_ms = $3::int
+    hung_after_ms = $3::int,
+    -- As it was while it is the same: a long list is not written again with every beat.
+    consumers = case when consumers = $5::text::jsonb then consumers else $5::text::jsonb end
   where id = $1::bigint
   returning id
 )

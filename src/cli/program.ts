@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { version } from '../version.js'
 import { type Cli, type CliOptions, type RunCommand, UsageError } from './cli.js'
+import { numberOption } from './values.js'
 
 /**
  * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is called: so the help
@@ -37,6 +38,19 @@ export async function parseCommand(
   // migrate, put, work
 
   // stats, workers
+
+  program
+    .command('stats')
+    .description('what is in the queues, and how many workers serve them; counts go to 10,000')
+    .argument('[queue]', 'that one alone')
+    .addOption(
+      numberOption('--watch [seconds]', 'again and again, every 2 seconds or so many, until Ctrl-C').preset('2'),
+    )
+    .action(does(async () => (await import('./commands/stats.js')).stats))
+  program
+    .command('workers')
+    .description('the processes that consume: what, with how many slots, and whether they live')
+    .action(does(async () => (await import('./commands/workers.js')).workers))
 
   // jobs, show, requeue, cancel
 

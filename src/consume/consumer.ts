@@ -19,6 +19,7 @@ import { aboutJob, createRunJobs } from './run.js'
 import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
+import { type ConsumerStats, createTally } from './tally.js'
 
 /** Look-ahead from which on a second claim is worth its statement. */
 const leastToOverlap = 100
@@ -32,6 +33,8 @@ export interface Consumer extends AsyncDisposable {
   readonly isPaused: boolean
   /** Slots that are taken: by a handler or hook that runs, or by an outcome that is not durable yet. */
   readonly activeJobs: number
+  /** What it has done since its start, and its pace of late. Costs nothing that it would notice. */
+  stats(): ConsumerStats
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
   /**
@@ -93,7 +96,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const { concurrency } = options
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const now = (): number => performance.now()
-  const counts = { completed: 0, failed: 0, interrupted: 0, released: 0 }
+  const tally = createTally(now())
   /** Of claims in flight, the oldest first. */
   const claimsSentAt: number[] = []
   /** How many jobs they ask for. */
@@ -104,14 +107,20 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   let lock: QueueLock | null = null
 
   const activeJobs = (): number => Math.max(slots.taken, Math.min(runs.size - slots.held, concurrency))
-  const claimError = (error: Error): void => events.emit('claim:error', { queue, error })
+  const claimError = (error: Error): void => {
+    tally.count('errors')
+    events.emit('claim:error', { queue, error })
+  }
 
   const lookAhead = createLookAhead(options.prefetch, now)
   const floor = createFloor(now)
 
   const runs = createRuns({
     now,
-    onTimeout: ({ claimed }, timeoutMs) => events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs }),
+    onTimeout: ({ claimed }, timeoutMs) => {
+      tally.count('timeouts')
+      events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs })
+    },
     onStuck: ({ claimed, claimedAt, reason }) => {
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
@@ -134,9 +143,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     payloads,
     settler,
     ackInTransaction: (tx, claimed, result) => ackInTransaction(database, tx, claimed, result),
-    onEnded: lookAhead.ended,
+    onEnded: (claimed, runMs, endedAt) => {
+      lookAhead.ended(runMs)
+      tally.ran(claimed, runMs, endedAt)
+    },
     onSettled: (run, end) => {
-      if (end !== 'other') counts[end] += 1
+      tally.count(end)
       forget(run)
     },
     events,
@@ -271,8 +283,18 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   })
   const member = {
     queue,
+    get serves() {
+      if (machine.isStopping) return null
+      return { queue, concurrency, kinds: choice.kinds, isPaused: dispatcher.isPaused }
+    },
     raise: dispatcher.raise,
-    notified: dispatcher.notified,
+    notified() {
+      if (dispatcher.notified()) tally.count('wakeUps')
+    },
+    swept() {
+      tally.count('sweepsThatFound')
+      dispatcher.raise()
+    },
     dueSeen: due.seen,
     get isWaiting() {
       return dispatcher.isWaiting
@@ -328,7 +350,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const isFirst = !machine.isStopping
     // A later call changes what it gives, and nothing else.
     const over = machine.request(resolveStopTimes(given, isFirst ? options : noTimes))
-    if (isFirst) void over.then(report)
+    if (isFirst) {
+      worker.showSoon()
+      void over.then(report)
+    }
     // What comes after the last phase is made shorter as well.
     else if (isLeaving) worker.hurry(tidyUpBy(machine.deadlineAt, now(), leaveMs))
     return stopped
@@ -340,7 +365,14 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     // Whoever still runs needs the worker's presence until it has ended; so does a claim that may still take jobs.
     if (abandoned.length === 0 && claimsSentAt.length === 0) await leave()
     else void dispatcher.stop().then(runs.empty).then(leave)
-    const made: StopReport = Object.freeze({ ...counts, abandoned: Object.freeze(abandoned) })
+    const { completed, failed, interrupted, released } = tally.counts
+    const made: StopReport = Object.freeze({
+      completed,
+      failed,
+      interrupted,
+      released,
+      abandoned: Object.freeze(abandoned),
+    })
     events.emit('consumer:stopped', { queue, report: made })
     tellStopped(made)
   }
@@ -398,18 +430,27 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     get activeJobs() {
       return activeJobs()
     },
+    stats: () => {
+      const { unknown: _, ...counts } = tally.counts
+      return { concurrency, active: activeJobs(), ...counts, ...tally.figures(now()) }
+    },
     stopped,
     stop: async (given) => stop(given),
     pause: async () => {
       giveBack(slots.takeBack())
-      await dispatcher.pause()
+      const parked = dispatcher.pause()
+      worker.showSoon()
+      await parked
       // What the last claim brought, and there is no slot for.
       await nextTurn()
       giveBack(slots.takeBack())
       // For them acks were held.
       settler.flush()
     },
-    resume: dispatcher.resume,
+    resume() {
+      dispatcher.resume()
+      worker.showSoon()
+    },
     idle: () => Promise.race([quiet(), stopped.then(() => {})]),
     async [Symbol.asyncDispose]() {
       await stop()

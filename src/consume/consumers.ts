@@ -18,6 +18,8 @@ export interface Consumers {
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */
   drain(queue: string, handlers: unknown, options: DrainedOptions): Promise<StopReport>
   readonly isEmpty: boolean
+  /** By queue; null: it has not begun. */
+  all(): ReadonlyMap<string, Consumer | null>
   /** Stopped ones included, whose runs go on. */
   readonly isAnyPresent: boolean
   /**
@@ -108,6 +110,7 @@ export function createConsumers(parts: ConsumersParts): Consumers {
     get isEmpty() {
       return entries.size === 0
     },
+    all: () => new Map([...entries].map(([queue, { consuming }]) => [queue, consuming?.consumer ?? null])),
     get isAnyPresent() {
       return present.size > 0
     },

@@ -37,8 +37,8 @@ export interface Dispatcher {
   slotFreed(): void
   /** A claim is in flight, or will be sent in this turn of the event loop or the next: acks had better go with it. */
   readonly isAboutToClaim: boolean
-  /** A notification named this queue. */
-  notified(): void
+  /** A notification named this queue. @returns whether it waited, and is woken by this one */
+  notified(): boolean
   /** Whether it waits for a wake-up: then, and only then, a sweep is of use to it. */
   readonly isWaiting: boolean
   /** Waiting without K: writers do not know of it. */
@@ -383,8 +383,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
     },
     notified() {
+      const isWoken = isWaiting && !raised
       protocol.notified()
       raise()
+      return isWoken
     },
     get isWaiting() {
       return isWaiting

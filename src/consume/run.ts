@@ -12,6 +12,7 @@ import { RunContext, type Surroundings } from './context.js'
 import { type Decision, type DecisionParts, decide, endingOf, givenBack } from './decision.js'
 import { createAttempt } from './runner.js'
 import type { Ending, Settled, Settlement, Settler } from './settler.js'
+import type { RunEnd } from './tally.js'
 
 const log = createDebug('bugle:run')
 
@@ -34,9 +35,6 @@ export interface RunJobs {
   giveBack(run: Run): Promise<void>
 }
 
-/** How a job's run counts in the report. */
-export type RunEnd = 'completed' | 'failed' | 'interrupted' | 'released' | 'other'
-
 export interface RunParts {
   readonly queue: string
   readonly bugle: unknown
@@ -47,8 +45,8 @@ export interface RunParts {
   readonly settler: Settler
   /** The fenced ack in the caller's transaction; `result` as JSON text for the archive. */
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
-  /** The handler has ended, after so many ms. */
-  readonly onEnded: (runMs: number) => void
+  /** The handler has ended, after so many ms, at that moment on performance.now(). */
+  readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
   /** Its outcome is durable, or will never be; not waited for is what is told of it. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
@@ -105,8 +103,9 @@ export function createRunJobs(parts: RunParts): RunJobs {
       // and a job must not be lost by it.
       decision = { is: 'failed', error: toError(error), cause: 'invalid' }
     }
-    const runMs = performance.now() - startedAt
-    parts.onEnded(runMs)
+    const endedAt = performance.now()
+    const runMs = endedAt - startedAt
+    parts.onEnded(claimed, runMs, endedAt)
     const ending = endingOf(decision, claimed.job.attempt)
     const settlement = settlementOf(run, ending)
     if (ending.is === 'acked') {
@@ -125,7 +124,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
     const settled = await settler.settle(settlementOf(run, givenBack))
     // Nothing is told of what only goes back; but whoever has cancelled it hears of that.
     if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, 0, run)
-    parts.onSettled(run, settled.is === 'durable' ? 'released' : endOf(interrupted, settled))
+    parts.onSettled(run, endOfGivenBack(settled))
   }
 
   async function tell(job: Job, decision: Decision, settled: Settled, runMs: number, run: Run): Promise<void> {
@@ -213,11 +212,18 @@ function noHandler({ queue, kind }: Job): Decision {
   return { is: 'failed', error, cause: 'no-handler' }
 }
 
+/** It was not run: what came too late of it is no run's outcome. */
+function endOfGivenBack(settled: Settled): RunEnd {
+  if (settled.is === 'durable') return 'released'
+  return settled.is === 'stale' ? 'unknown' : endOf(interrupted, settled)
+}
+
 function endOf(decision: Decision, settled: Settled): RunEnd {
   switch (settled.is) {
     case 'stale':
+      return 'stale'
     case 'given-up':
-      return 'other'
+      return 'unknown'
     case 'refused':
     case 'cancelled':
       return 'failed'
@@ -227,11 +233,14 @@ function endOf(decision: Decision, settled: Settled): RunEnd {
   switch (decision.is) {
     case 'acked':
       return 'completed'
+    case 'retrying':
+      return 'retried'
+    case 'released':
+    case 'partial':
+      return 'deferred'
     case 'failed':
     case 'interrupted':
       return decision.is
-    default:
-      return 'other'
   }
 }
 

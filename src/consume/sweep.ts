@@ -22,7 +22,8 @@ export interface Sweepable {
   readonly queue: string
   readonly isWaiting: boolean
   readonly isUnprotected: boolean
-  raise(): void
+  /** A sweep has seen ready jobs in its queue. */
+  swept(): void
   /** The nearest scheduled job of its queue is due in so many ms. */
   dueSeen(dueInMs: number): void
 }
@@ -82,7 +83,7 @@ export function createSweeper({ sweepMs, isLive, consumers, look, random }: Swee
       if (found.length > 0) log('%s: %o', isSweep ? 'swept' : 'looked for due jobs', found)
       for (const { name, ready, dueInMs } of found) {
         const consumer = waiting.get(name)
-        if (ready && isSweep) consumer?.raise()
+        if (ready && isSweep) consumer?.swept()
         if (dueInMs !== null) consumer?.dueSeen(dueInMs)
       }
     } catch (error) {

@@ -11,7 +11,7 @@ import { newestMigration, type StatementName, type Statements } from './statemen
 const log = createDebug('bugle:database')
 
 /**
- * The way to the database: three pools for statements, and sessions for what must stay on one connection.
+ * The way to the database: four pools for statements, and sessions for what must stay on one connection.
  *
  * Nothing is opened before it is needed. The first need looks at the server once, on a session of its own: is it
  * reached, is it ours, which settings does it know; then the pools are made for what was found.
@@ -34,7 +34,7 @@ export interface Database {
    * One autocommit statement. Call `ready` before the first.
    *
    * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. So have an operator's
-   * calls. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
+   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
    * earlier; with `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
@@ -71,6 +71,8 @@ interface Pools {
   readonly puts: Pool
   /** An operator's calls. */
   readonly admin: Pool
+  /** Statistics. */
+  readonly looks: Pool
   /** What consumers need. */
   readonly rest: Pool
 }
@@ -92,10 +94,14 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   requeue: 'admin',
   requeue_archived: 'admin',
   requeue_failed: 'admin',
+  stats_queues: 'looks',
+  stats_workers: 'looks',
 }
 
 /** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
 const adminPoolSize = 2
+/** One reader of statistics a process is enough: others wait for it. */
+const looksPoolSize = 1
 
 interface Patience {
   /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
@@ -106,6 +112,8 @@ interface Patience {
 const patience: Readonly<Record<keyof Pools, Patience>> = {
   puts: { statementMs: 60_000, deadlineMs: 65_000 },
   admin: { statementMs: 60_000, deadlineMs: 65_000 },
+  // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
+  looks: { statementMs: 10_000, deadlineMs: 65_000 },
   rest: { statementMs: 8_000, deadlineMs: 10_000 },
 }
 
@@ -149,6 +157,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     pools = {
       puts: openPool(session.host, patience.puts, forPuts),
       admin: openPool(session.host, patience.admin, adminPoolSize, freePlans),
+      looks: openPool(session.host, patience.looks, looksPoolSize),
       rest: openPool(session.host, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
   }

@@ -16,10 +16,26 @@ interface OtherRow {
   readonly hung_after_ms: number
 }
 
+/** What a worker consumes, as its row says it: operators and `stats` read it there. */
+export interface ServedQueue {
+  readonly queue: string
+  /** Its slots. */
+  readonly concurrency: number
+  /** null: any kind, and none. */
+  readonly kinds: readonly string[] | null
+  /** In that process (`consumer.pause()`). */
+  readonly isPaused: boolean
+}
+
 /**
  * One heartbeat, by whichever way `query` takes.
  *
+ * What is consumed goes with each one in whole, so that no answer that was lost, and no new id, can leave a row that says
+ * something else. It cannot make a heartbeat fail: names and kinds were checked to be storable before anything was consumed
+ * (`queueName`, `label`), and the list is data of no consequence for the presence.
+ *
  * @param queues - of which it is asked whether they are paused
+ * @param serves - what the worker consumes
  * @throws what `query` throws
  * @see sql/statements/heartbeat.sql
  */
@@ -28,8 +44,15 @@ export async function sendHeartbeat(
   id: string,
   { rescueAfterMs, hungAfterMs }: Word,
   queues: readonly string[],
+  serves: readonly ServedQueue[],
 ): Promise<Heartbeat> {
-  const [row] = await query<HeartbeatRow>('heartbeat', [id, rescueAfterMs, hungAfterMs, JSON.stringify(queues)])
+  const [row] = await query<HeartbeatRow>('heartbeat', [
+    id,
+    rescueAfterMs,
+    hungAfterMs,
+    JSON.stringify(queues),
+    JSON.stringify(serves),
+  ])
   if (row === undefined) throw new Error('a heartbeat had no answer')
   const others: readonly OtherRow[] = JSON.parse(row.others)
   return {

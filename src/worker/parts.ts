@@ -10,7 +10,7 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
-import { sendHeartbeat } from './heartbeat.js'
+import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
 import { createLag } from './lag.js'
 import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
 import { createReconciler } from './reconcile.js'
@@ -20,6 +20,10 @@ const log = createDebug('bugle:worker')
 
 /** What the worker needs to know of each consumer, and tells it. */
 export interface WorkerConsumer extends Sweepable {
+  /** What operators are told of it; null: it is being stopped, and takes no more. */
+  readonly serves: ServedQueue | null
+  /** There may be jobs. */
+  raise(): void
   notified(): void
   /** Whether a run of this process explains that row: claimed, and its outcome not durable yet. */
   knows(id: string, lease: string): boolean
@@ -70,6 +74,8 @@ export interface Parts {
   /** Presence is confirmed, and the event loop runs freely. */
   readonly isOpen: boolean
   hurrySweep(): void
+  /** What is consumed has changed: the row says so within moments. */
+  showSoon(): void
   /** Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them. */
   start(): Promise<void>
   /** All ends but the presence, which no longer keeps the process alive. */
@@ -91,6 +97,8 @@ export interface PartsGiven {
 
 /** A heartbeat that is not answered by then has failed, and the control session that carried it is lost. */
 const heartbeatMs = 2_000
+/** Changes of what is consumed that come together share a heartbeat. */
+const showMs = 100
 
 /**
  * Wires them: who is told what by whom.
@@ -106,6 +114,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   let control: ControlSession | null = null
   let controlStarted: Promise<void> = Promise.resolve()
   let isLingering = false
+  let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
 
   function raiseAll(): void {
@@ -129,6 +138,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       workerId,
       word,
       [...consumers].map(({ queue }) => queue),
+      [...consumers].flatMap(({ serves }) => serves ?? []),
     )
 
   const presence = createPresence({
@@ -166,6 +176,18 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     if (control === null || control.isPresent) return
     await control.bePresent()
     if (control.isPresent) presence.beat()
+  }
+
+  /**
+   * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every return of a
+   * session: presence sends one at a time, and whoever judges by heartbeats (rescue, reconcile) asks in what order things were
+   * seen or how long ago, never how many beats there were. Before the start and after the stop it is nothing.
+   */
+  function showSoon(): void {
+    showing ??= setTimeout(() => {
+      showing = null
+      presence.beat()
+    }, showMs).unref()
   }
 
   const reconciler = createReconciler<RunningRow>({
@@ -282,6 +304,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       return presence.isConfirmed && !lag.isLagging
     },
     hurrySweep: sweeper.hurry,
+    showSoon,
     get control() {
       return control
     },
@@ -301,6 +324,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       return endAllButPresence()
     },
     async stop() {
+      if (showing !== null) clearTimeout(showing)
       // Not waited for first: a collector's statement may take a minute.
       const rest = endAllButPresence()
       presence.stop()

@@ -27,6 +27,8 @@ export interface Worker {
   readonly control: ControlSession | null
   /** Whether something may be claimed or begun now: presence is confirmed, and the event loop runs freely. */
   readonly isOpen: boolean
+  /** Whether nobody can have given this worker up; null: it has no presence, since nothing is consumed. */
+  readonly isConfirmed: boolean | null
   /** Resolves when isOpen is true (again), or at the worker's stop. */
   opened(): Promise<void>
   /** What a consumer does first; it must `leave` as often as it joined. */
@@ -56,6 +58,8 @@ export interface Worker {
   add(consumer: WorkerConsumer): void
   remove(consumer: WorkerConsumer): void
   hurrySweep(): void
+  /** What is consumed, or paused, has changed: its row says so within moments. */
+  showSoon(): void
 }
 
 /** What a stop is given at least: all is done within it when all is well. */
@@ -165,6 +169,9 @@ export function createWorker(options: WorkerOptions): Worker {
     get isOpen() {
       return isOpen()
     },
+    get isConfirmed() {
+      return parts?.presence.isConfirmed ?? null
+    },
     opened() {
       if (parts === null || isOpen()) return Promise.resolve()
       return new Promise((resolve) => awaitingOpen.push(resolve))
@@ -205,12 +212,17 @@ export function createWorker(options: WorkerOptions): Worker {
     settled: () => turn,
     add(consumer) {
       consumers.add(consumer)
+      parts?.showSoon()
     },
     remove(consumer) {
       consumers.delete(consumer)
+      parts?.showSoon()
     },
     hurrySweep() {
       parts?.hurrySweep()
+    },
+    showSoon() {
+      parts?.showSoon()
     },
   }
 }

@@ -74,6 +74,7 @@ worker.started_at timestamp with time zone not null default now()
 worker.seen_at timestamp with time zone not null default now()
 worker.rescue_after_ms integer not null default 60000
 worker.hung_after_ms integer not null default 300000
+worker.consumers jsonb not null default '[]'::jsonb
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)

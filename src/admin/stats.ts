@@ -1,0 +1,184 @@
+import type { ConsumerStats } from '../consume/tally.js'
+import type { ServedQueue } from '../worker/heartbeat.js'
+import { type AdminParts, send } from './send.js'
+
+/** A count that went no further than 10,000. */
+export interface BoundedCount {
+  readonly count: number
+  /** false: there are at least so many. */
+  readonly isExact: boolean
+}
+
+/** One queue, over all processes. Jobs are counted by the state that they are stored in. */
+export interface QueueStats {
+  readonly queue: string
+  /** For all processes (`bugle.pause`). */
+  readonly isPaused: boolean
+  readonly ready: BoundedCount
+  /** Those that are due and that nobody has made ready yet are counted here: where nobody consumes the queue they stay so. */
+  readonly scheduled: BoundedCount
+  /** Exact while no more than 10,000 jobs run in all queues together. */
+  readonly running: BoundedCount
+  /** Of the newest 10,000 failed jobs of all queues: exact while there are no more. */
+  readonly failed: BoundedCount
+  /**
+   * How long ago the oldest ready job could run, by the database's clock; null: none is ready. Of a queue that is deeper than 10,000:
+   * of the first so many, and of the first of each priority.
+   */
+  readonly oldestReadyMs: number | null
+  /** Live workers that consume it; those that have paused it in their process included. */
+  readonly workers: number
+  /** Slots of theirs that are not paused. */
+  readonly slots: number
+  /** This process's own consumer of it; null: it has none. */
+  readonly here: ConsumerStats | null
+}
+
+/** One process that consumes. */
+export interface WorkerStats {
+  /** Decimal string. */
+  readonly id: string
+  readonly name: string
+  readonly host: string
+  readonly pid: number
+  readonly version: string
+  readonly startedAt: Date
+  /** Since its last heartbeat, by the database's clock. */
+  readonly seenMsAgo: number
+  /**
+   * - `live`: it is connected (holds its presence lock), or had a heartbeat within its `rescueAfterMs`.
+   * - `hung`: connected, and without a heartbeat for longer than its `hungAfterMs`: its event loop is blocked, or it is stopped.
+   * - `dead`: neither. Its jobs are given back as soon as any live worker has seen so, within some seconds; its row goes then.
+   */
+  readonly state: WorkerState
+  readonly running: BoundedCount
+  /** What it consumes, as of its last heartbeat. */
+  readonly consumers: readonly ServedQueue[]
+}
+
+export type WorkerState = 'live' | 'hung' | 'dead'
+
+export interface BugleStats {
+  /**
+   * By name: queues that have jobs, a consumer, or a row in the table `queue`, that is, were paused once. Of queues that have nothing but
+   * failed jobs those with one among the newest 10,000.
+   */
+  readonly queues: readonly QueueStats[]
+  /** false: there are more than a thousand queues, and these are the first by name. */
+  readonly areAllQueues: boolean
+  /** The oldest first. Of one queue: those that consume it. */
+  readonly workers: readonly WorkerStats[]
+}
+
+interface QueueRow {
+  readonly name: string
+  readonly isPaused: boolean
+  readonly ready: number
+  readonly scheduled: number
+  readonly running: number
+  readonly failed: number
+  readonly isRunningCut: boolean
+  readonly isFailedCut: boolean
+  readonly oldestReadyMs: number | null
+}
+
+interface WorkerRow extends Omit<WorkerStats, 'startedAt' | 'running' | 'state'>, SeenWorker {
+  readonly startedAt: number
+  readonly running: number
+}
+
+const mostCounted = 10_000
+const mostQueues = 1_000
+
+/**
+ * What is in the queues, and who works there: plain reads, which lock nothing and cost about the same however many jobs there are.
+ * They are given 10 seconds, on a connection of their own, so that no claim waits for them. Two statements: a job or worker that moves
+ * between them may be counted as before and as after.
+ *
+ * @param queue - a checked name; null: all
+ * @param here - the consumers of this process by queue
+ * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error, above all 57014 when they last too long
+ * @see sql/statements/stats_queues.sql
+ * @see sql/statements/stats_workers.sql
+ */
+export async function readStats(
+  { database }: AdminParts,
+  queue: string | null,
+  here: ReadonlyMap<string, ConsumerStats>,
+): Promise<BugleStats> {
+  const call = { name: 'stats', effect: 'reads' } as const
+  const wanted = JSON.stringify(queue === null ? [...here.keys()] : [queue])
+  const queueRows = await send<QueueRow>(database, 'stats_queues', [queue, mostCounted, mostQueues, wanted], call)
+  const workerRows = await send<WorkerRow>(database, 'stats_workers', [mostCounted], call)
+  const workers = workerRows.map(toWorkerStats)
+  const live = workers.filter(({ state }) => state === 'live')
+  return {
+    queues: inOrder(queueRows, ({ name }) => name)
+      .slice(0, mostQueues)
+      .map((row) => toQueueStats(row, live, here)),
+    areAllQueues: queueRows.length <= mostQueues,
+    workers: inOrder(workers, ({ startedAt }) => startedAt.getTime()).filter(
+      ({ consumers }) => queue === null || consumers.some((consumer) => consumer.queue === queue),
+    ),
+  }
+}
+
+function toQueueStats(
+  row: QueueRow,
+  live: readonly WorkerStats[],
+  here: ReadonlyMap<string, ConsumerStats>,
+): QueueStats {
+  const consumers = live.flatMap((worker) => worker.consumers.filter(({ queue }) => queue === row.name))
+  return {
+    queue: row.name,
+    isPaused: row.isPaused,
+    ready: bounded(row.ready),
+    scheduled: bounded(row.scheduled),
+    running: bounded(row.running, row.isRunningCut),
+    failed: bounded(row.failed, row.isFailedCut),
+    oldestReadyMs: row.oldestReadyMs,
+    workers: consumers.length,
+    slots: consumers.reduce((sum, { concurrency, isPaused }) => sum + (isPaused ? 0 : concurrency), 0),
+    here: here.get(row.name) ?? null,
+  }
+}
+
+function toWorkerStats(row: WorkerRow): WorkerStats {
+  const { id, name, host, pid, version, startedAt, seenMsAgo, running, consumers } = row
+  return {
+    id,
+    name,
+    host,
+    pid,
+    version,
+    startedAt: new Date(startedAt),
+    seenMsAgo,
+    state: workerState(row),
+    running: bounded(running),
+    consumers,
+  }
+}
+
+/** What tells of a worker's state; all by the database. */
+export interface SeenWorker {
+  readonly isLockHeld: boolean
+  readonly seenMsAgo: number
+  /** Its own word. */
+  readonly rescueAfterMs: number
+  readonly hungAfterMs: number
+}
+
+export function workerState({ isLockHeld, seenMsAgo, rescueAfterMs, hungAfterMs }: SeenWorker): WorkerState {
+  if (isLockHeld) return seenMsAgo <= hungAfterMs ? 'live' : 'hung'
+  return seenMsAgo <= rescueAfterMs ? 'live' : 'dead'
+}
+
+/** @param isCut - the look has ended before it had seen all */
+function bounded(count: number, isCut = false): BoundedCount {
+  return count > mostCounted ? { count: mostCounted, isExact: false } : { count, isExact: !isCut }
+}
+
+/** The database sends them as they come. */
+function inOrder<Row>(rows: readonly Row[], keyOf: (row: Row) => string | number): Row[] {
+  return [...rows].sort((one, other) => (keyOf(one) < keyOf(other) ? -1 : 1))
+}

@@ -173,8 +173,9 @@ left join lateral (
     from :"schema".job
     where queue = names.queue
       and state = 'ready'
-      and job.priority = last.priority
-    order by id
+      -- Not equal: of a constant priority the order is that of id alone, and the planner may walk over the whole of job_pkey.
+      and job.priority <= last.priority
+    order by priority desc, id
     limit 1
   ) as first
 ) as lowest on true

@@ -104,6 +104,22 @@ test('an empty queue is claimed once, then under the lock once more, and then sl
   expect(isHeld()).toBe(false)
 })
 
+test('a notification wakes it once, and only where it waits', async () => {
+  const { dispatcher, claim } = dispatcherUnderTest()
+  const first = await claim()
+  expect(dispatcher.notified()).toBe(false)
+  first.answer(answer([]))
+  ;(await claim()).answer(answer([]))
+  await settled()
+  expect(dispatcher.isWaiting).toBe(true)
+  expect([dispatcher.notified(), dispatcher.notified()]).toEqual([true, false])
+  const woken = await claim()
+  expect(dispatcher.notified()).toBe(false)
+  const stopped = dispatcher.stop()
+  woken.answer(answer([]))
+  await stopped
+})
+
 test('a notification during a claim causes one more claim', async () => {
   const { dispatcher, claim, asked } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))

@@ -97,6 +97,10 @@ test('H1 jobs of every state are counted, in queues that are known by one of the
     },
   ])
   expect(areAllQueues).toBe(true)
+  // Without our settings, as through a pooler, the same is found.
+  const plain = await db.bugle({ prepare: false }).stats()
+  expect(plain.queues.map(({ queue }) => queue)).toEqual(queues.map(({ queue }) => queue))
+  expect(queueOf(plain, 'mixed')).toMatchObject({ ready: exactly(5), failed: exactly(2), running: exactly(3) })
 })
 
 test('H1 of one queue: that one, whether or not it has anything, and the workers that consume it', async ({ db }) => {

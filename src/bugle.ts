@@ -7,6 +7,7 @@ import { type Health, readHealth } from './admin/health.js'
 import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecord } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
+import { send } from './admin/send.js'
 import { type BugleStats, readStats } from './admin/stats.js'
 import { queueName } from './checks.js'
 import { giveBack } from './consume/claim.js'
@@ -22,6 +23,7 @@ import { loadStatements } from './database/statements.js'
 import { deadline } from './deadline.js'
 import { BugleError } from './errors.js'
 import { createEvents, type EventSource } from './events.js'
+import { setInternals } from './internals.js'
 import { logEvents } from './logging.js'
 import {
   type BugleOptions,
@@ -384,6 +386,18 @@ export function createBugle(options: object = {}): unknown {
     close,
     [Symbol.asyncDispose]: () => bugle.close(),
   }
+  setInternals(bugle, {
+    async step(queueGiven, handlers, stepOptions, limit, spy) {
+      const queue = queueName(queueGiven)
+      const drainOptions = resolveDrainOptions(stepOptions, resolved)
+      beginConsuming()
+      const middleware = [spy, ...drainOptions.middleware]
+      await consumers.drain(queue, handlers, { ...drainOptions, middleware }, limit)
+    },
+    send: whileOpen((statement, parameters, called) =>
+      send(database, statement, parameters, { name: called, effect: 'writes' }),
+    ),
+  })
   return bugle
 }
 

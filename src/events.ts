@@ -145,6 +145,8 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
   'callback:error': true,
 }
 
+export const allEventNames = Object.keys(eventNames) as readonly BugleEventName[]
+
 export type BugleListener<Name extends BugleEventName, Queue extends string = string> = (
   data: BugleEvents<Queue>[Name],
 ) => unknown

@@ -8,7 +8,15 @@ import type { Payloads } from '../payloads.js'
 import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
-import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
+import {
+  ackInTransaction,
+  type Choice,
+  type ClaimedJob,
+  claimJobs,
+  nextScheduled,
+  promoteJobs,
+  writeOutcomes,
+} from './claim.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDueTimer } from './due.js'
 import { createFloor } from './floor.js'
@@ -18,6 +26,7 @@ import type { StopReport } from './report.js'
 import { aboutJob, createRunJobs } from './run.js'
 import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
+import type { StepLimit } from './step.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
 import { type ConsumerStats, createTally } from './tally.js'
 
@@ -62,6 +71,8 @@ export interface ConsumerParts {
   readonly queue: string
   readonly handlers: Handlers
   readonly options: ConsumerOptions
+  /** null: it claims whatever there is. */
+  readonly limit: StepLimit | null
   /** Whether the instance listens at all. */
   readonly listens: boolean
   readonly bugle: unknown
@@ -81,7 +92,7 @@ export interface Consuming {
   readonly started: Promise<boolean>
   /**
    * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused for
-   * all processes; or at the stop.
+   * all processes; where its limit is reached, and those have run; or at the stop.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
   /** Of its stop, on performance.now(); Infinity: it is not being stopped, or without one. */
@@ -92,7 +103,7 @@ export interface Consuming {
 
 /** Start consuming. The worker must have been joined; it is left when the last run has ended after the stop. */
 export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consuming {
-  const { queue, handlers, options, bugle, payloads, database, worker, events, random } = parts
+  const { queue, handlers, options, limit: step, bugle, payloads, database, worker, events, random } = parts
   const { concurrency } = options
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const now = (): number => performance.now()
@@ -103,6 +114,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   let asking = 0
   /** Acks that are on their way with them. */
   let travelling = 0
+  /** How many more jobs it may claim. */
+  let claimable = step?.jobs ?? Number.POSITIVE_INFINITY
+  const { promise: sated, resolve: tellSated } = withResolvers<void>()
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
@@ -191,7 +205,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
     const ahead = lookAhead.jobs
-    const jobs = Math.max(free, Math.min(free + ahead, mostAtOnce))
+    const jobs = Math.min(Math.max(free, Math.min(free + ahead, mostAtOnce)), claimable - asking)
     // With jobs at hand there is time for more to end: a few large claims cost less than many small ones.
     return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
   }
@@ -239,11 +253,19 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting
-      return { ...claimed, leftBehind, jobs: runs.add(jobs), tripMs: measuredMs }
+      const added = runs.add(jobs)
+      if (step !== null) stepClaimed(step, jobs)
+      return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
     } finally {
       asking -= limit
       claimsSentAt.splice(claimsSentAt.indexOf(sentAt), 1)
     }
+  }
+
+  function stepClaimed({ onClaimed }: StepLimit, jobs: readonly ClaimedJob[]): void {
+    for (const { job } of jobs) onClaimed(job)
+    claimable -= jobs.length
+    if (claimable <= 0) tellSated()
   }
 
   const due = createDueTimer({
@@ -459,7 +481,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   return {
     consumer,
     started,
-    drained: (until) => Promise.race([drained(until), stopped.then(() => {})]),
+    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
+    drained: (until) =>
+      Promise.race([drained(until), sated.then(runs.empty).then(slots.onIdle), stopped.then(() => {})]),
     get deadlineAt() {
       return machine.deadlineAt
     },

@@ -2,8 +2,9 @@ import { closedError } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
 import type { ConsumerOptions, StopTimes } from '../options.js'
 import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from './consumer.js'
-import { type Handlers, resolveHandlers } from './handlers.js'
+import { resolveHandlers } from './handlers.js'
 import type { StopReport } from './report.js'
+import type { StepLimit } from './step.js'
 
 /**
  * The consumers of one instance, at most one a queue, from the wait for the database to the end of the last abandoned run.
@@ -16,7 +17,7 @@ export interface Consumers {
   /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the signal's reason, or `CLOSED` */
   consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */
-  drain(queue: string, handlers: unknown, options: DrainedOptions): Promise<StopReport>
+  drain(queue: string, handlers: unknown, options: DrainedOptions, limit?: StepLimit): Promise<StopReport>
   readonly isEmpty: boolean
   /** By queue; null: it has not begun. */
   all(): ReadonlyMap<string, Consumer | null>
@@ -32,7 +33,7 @@ export interface Consumers {
 
 export type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
 
-export interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options'> {}
+export interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options' | 'limit'> {}
 
 interface Entry {
   /** Rejects if the consumer could not begin. */
@@ -53,14 +54,19 @@ export function createConsumers(parts: ConsumersParts): Consumers {
   const entries = new Map<string, Entry>()
   const present = new Set<Consuming>()
 
-  async function begin(queue: string, given: unknown, options: ConsumerOptions): Promise<Begun> {
+  async function begin(
+    queue: string,
+    given: unknown,
+    options: ConsumerOptions,
+    limit: StepLimit | null = null,
+  ): Promise<Begun> {
     const handlers = resolveHandlers(given, options.unknownKinds)
     if (entries.has(queue)) {
       throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
     }
     const closed = new AbortController()
     const signal = options.signal ? AbortSignal.any([closed.signal, options.signal]) : closed.signal
-    const joining = join(queue, handlers, options, signal)
+    const joining = join({ queue, handlers, options, limit }, signal)
     const entry: Entry = { joining, consuming: null, abort: () => closed.abort(closedError()) }
     entries.set(queue, entry)
     try {
@@ -78,15 +84,10 @@ export function createConsumers(parts: ConsumersParts): Consumers {
     }
   }
 
-  async function join(
-    queue: string,
-    handlers: Handlers,
-    options: ConsumerOptions,
-    signal: AbortSignal,
-  ): Promise<Consuming> {
+  async function join(own: Omit<ConsumerParts, keyof ConsumersParts>, signal: AbortSignal): Promise<Consuming> {
     signal.throwIfAborted()
     await parts.worker.join(signal)
-    return startConsumer({ ...parts, queue, handlers, options }, signal)
+    return startConsumer({ ...parts, ...own }, signal)
   }
 
   async function stopOne({ joining }: Entry, times: Partial<StopTimes> | undefined): Promise<number> {
@@ -102,8 +103,8 @@ export function createConsumers(parts: ConsumersParts): Consumers {
       await consumer.stopped
       throw signal.aborted ? signal.reason : closedError()
     },
-    async drain(queue, handlers, options) {
-      const { consumer, drained } = await begin(queue, handlers, options)
+    async drain(queue, handlers, options, limit) {
+      const { consumer, drained } = await begin(queue, handlers, options, limit)
       await drained(options.until)
       return consumer.stop()
     },

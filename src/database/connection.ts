@@ -8,7 +8,6 @@ import { readFileSync } from 'node:fs'
 import { isIP, isIPv6 } from 'node:net'
 import { userInfo } from 'node:os'
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
-import type { ClientConfig } from 'pg'
 import { kindOf, oneOf, wholeNumber } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
 import {
@@ -23,6 +22,7 @@ import {
   sslModes,
 } from './connection-settings.js'
 import { settingsFromUrl } from './connection-url.js'
+import type { SessionFields } from './driver.js'
 
 export type { ConnectionFields }
 
@@ -199,7 +199,7 @@ function withCheckedAddresses(ssl: ConnectionOptions, hosts: readonly Host[]): C
  *
  * @param ssl - pg knows no 'prefer': for that try `{ rejectUnauthorized: false }`, and false when the server says no
  */
-export function pgConfig(connection: Connection, host: Host, ssl: false | ConnectionOptions): ClientConfig {
+export function pgConfig(connection: Connection, host: Host, ssl: false | ConnectionOptions): SessionFields {
   return {
     host: host.host,
     port: host.port,

@@ -83,6 +83,7 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   collect_failed: 'admin',
   job_find: 'admin',
   jobs_find: 'admin',
+  make_due: 'admin',
   put: 'puts',
   put_keep: 'puts',
   put_many: 'puts',
@@ -94,6 +95,8 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   requeue: 'admin',
   requeue_archived: 'admin',
   requeue_failed: 'admin',
+  reset: 'admin',
+  schema_drop: 'admin',
   stats_queues: 'looks',
   stats_workers: 'looks',
 }

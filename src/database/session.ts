@@ -4,6 +4,7 @@ import pg from 'pg'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import { type Connection, type Host, pgConfig } from './connection.js'
+import type { SessionClient, SessionFields } from './driver.js'
 
 const log = createDebug('bugle:session')
 
@@ -67,9 +68,9 @@ export interface ServerState {
 
 /** A `pg` session of ours with one host, open and idle. One query at a time. */
 export interface Session {
-  readonly client: pg.Client
+  readonly client: SessionClient
   /** The same fields for another session with the same server, such as the listener's. */
-  readonly config: pg.ClientConfig
+  readonly config: SessionFields
   readonly state: ServerState
   readonly host: Host
   /** Close it in order, or by force when the server does not answer. */
@@ -121,9 +122,9 @@ export async function openSession(request: SessionRequest): Promise<Session> {
   throw failed
 }
 
-async function openHost(request: SessionRequest, host: Host, fields: pg.ClientConfig): Promise<Session> {
+async function openHost(request: SessionRequest, host: Host, fields: SessionFields): Promise<Session> {
   const { connection, name, settings, stateStatement, signal } = request
-  const config: pg.ClientConfig = {
+  const config: SessionFields = {
     ...fields,
     application_name: name,
     ...(settings && { options: startupOptions(settings) }),

@@ -1,5 +1,5 @@
 import createDebug from 'debug'
-import type pg from 'pg'
+import type { SessionFields } from '../database/driver.js'
 import { sqlState, toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
@@ -32,7 +32,7 @@ export interface Listener {
 
 export interface ListenerOptions {
   /** The fields of a session with the server that takes our jobs. */
-  readonly connect: () => Promise<pg.ClientConfig>
+  readonly connect: () => Promise<SessionFields>
   readonly channel: () => Promise<Channels>
   /** A channel that nobody else uses. */
   readonly pingChannel: string

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
-import type pg from 'pg'
 import createPgListen from 'pg-listen'
+import type { SessionFields } from '../database/driver.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 
@@ -17,7 +17,7 @@ export interface Subscriber {
 }
 
 export interface SubscriberOptions {
-  readonly config: pg.ClientConfig
+  readonly config: SessionFields
   readonly channels: readonly string[]
   readonly onNotification: (channel: string, payload: string) => void
   /** Called once at most, and not after `close`. */

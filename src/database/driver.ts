@@ -1,0 +1,35 @@
+/**
+ * What we use of `pg`, in words of our own.
+ *
+ * Its declarations are a package of their own (@types/pg). Whoever compiles against ours would need it as well, if a declaration
+ * that ours lead to named it; test/package-types.test.ts compiles without it.
+ */
+import type { ConnectionOptions } from 'node:tls'
+
+/** The fields of one session, for `new pg.Client`. */
+export interface SessionFields {
+  readonly host: string
+  readonly port: number
+  readonly database: string
+  readonly user: string
+  readonly password: string | (() => Promise<string>)
+  readonly ssl: false | ConnectionOptions
+  readonly sslnegotiation: 'postgres'
+  readonly application_name: string
+  readonly client_encoding: string
+  readonly keepAlive: boolean
+  readonly keepAliveInitialDelayMillis: number
+  readonly connectionTimeoutMillis: number
+  /** Settings, as a start-up packet has them. */
+  readonly options?: string
+}
+
+/** A `pg` client that is connected. One query at a time. */
+export interface SessionClient {
+  query<Row extends object = Record<string, unknown>>(
+    statement: string | { readonly name: string; readonly text: string; readonly values: unknown[] },
+    values?: unknown[],
+  ): Promise<{ rows: Row[] }>
+  once(event: 'end', listener: () => void): unknown
+  once(event: 'error', listener: (error: Error) => void): unknown
+}

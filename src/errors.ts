@@ -1,10 +1,6 @@
 import { inspect } from 'node:util'
 
-/**
- * Every error that Bugle throws, and what a database error means for a caller.
- *
- * Callers test `code`; the message names the thing, the rule and the value; `cause` is what lay beneath.
- */
+/** What an error of Bugle's is about: `error.code`. */
 export type BugleErrorCode =
   /** An option is unknown, or its value breaks the rule that the message names. */
   | 'INVALID_OPTION'
@@ -43,9 +39,15 @@ export type BugleErrorCode =
   /** The job ran for longer than its `timeoutMs`. */
   | 'TIMEOUT'
 
+/**
+ * Every error that Bugle throws.
+ *
+ * Callers test `code`; the message names the thing, the rule and the value; `cause` is what lay beneath.
+ */
 export class BugleError extends Error {
   override name = 'BugleError'
   readonly code: BugleErrorCode
+  /** @param options - `cause`: what lay beneath */
   constructor(code: BugleErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code

@@ -10,6 +10,7 @@ export interface EventData<Queue extends string = string> {
   readonly queue: Queue | null
 }
 
+/** Common to the events about a job. */
 export interface JobEvent<Queue extends string = string> {
   readonly queue: Queue
   readonly id: string
@@ -18,6 +19,7 @@ export interface JobEvent<Queue extends string = string> {
   readonly workerId: string
 }
 
+/** Whether notifications arrive. */
 export type ListenerHealth =
   /** Not proven yet: at start. */
   | 'connecting'
@@ -117,6 +119,7 @@ export interface BugleEvents<Queue extends string = string> {
   'callback:error': EventData<Queue> & { readonly where: CallbackPlace; readonly error: Error }
 }
 
+/** The name of an event. */
 export type BugleEventName = keyof BugleEvents
 
 /** All names, to refuse others: an object, so that the compiler finds one that is missing. */
@@ -147,14 +150,22 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
 
 export const allEventNames = Object.keys(eventNames) as readonly BugleEventName[]
 
+/** Called with an event's data. What it returns is ignored, but for a promise that rejects: `callback:error`, as for a throw. */
 export type BugleListener<Name extends BugleEventName, Queue extends string = string> = (
   data: BugleEvents<Queue>[Name],
 ) => unknown
 
 /** How to listen, on the instance. */
 export interface EventSource<Queue extends string = string> {
+  /**
+   * Call a listener at every event of that name.
+   *
+   * @throws BugleError `INVALID_OPTION` for a name that is none
+   */
   on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  /** Call a listener at the next event of that name. */
   once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  /** Call it no more. */
   off<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
 }
 

@@ -1,7 +1,7 @@
 /**
  * Bugle: a push-driven job consumer for PostgreSQL.
  *
- * @packageDocumentation
+ * @module bugle
  */
 export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
@@ -24,9 +24,12 @@ export type {
   BugleEvents,
   BugleListener,
   CallbackPlace,
+  EventData,
+  EventSource,
   FailureCause,
   JobEvent,
   ListenerHealth,
+  UnprotectedReason,
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
 export type { Logger } from './logging.js'
@@ -46,6 +49,7 @@ export {
   release,
   retry,
 } from './outcome.js'
+export type { StoredError } from './payload.js'
 export {
   type DrizzleTransaction,
   fromDrizzle,
@@ -58,9 +62,22 @@ export {
 } from './put/adapters.js'
 export type { PutOptions } from './put/options.js'
 export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
-export type { Checked, HandlersOf, JobOf, Kinds, PutOptionsOf, QueueMap, QueueSchemas, QueuesOf } from './queues.js'
+export type {
+  Checked,
+  HandlersOf,
+  JobOf,
+  Kinds,
+  PutArguments,
+  PutManyArguments,
+  PutOptionsOf,
+  QueueMap,
+  QueueName,
+  QueueSchemas,
+  QueuesOf,
+} from './queues.js'
 export {
   type ConstantDecision,
+  type ErrorClass,
   type ExponentialOptions,
   exponential,
   type FixedOptions,

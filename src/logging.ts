@@ -6,8 +6,11 @@ const log = createDebug('bugle:logging')
 
 /** Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is ignored. */
 export interface Logger {
+  /** All is well again, or a change that was asked for. */
   info(message: string): unknown
+  /** Something that goes on by itself, and that an operator should look at. */
   warn(message: string): unknown
+  /** What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead. */
   error(message: string): unknown
 }
 

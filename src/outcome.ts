@@ -19,16 +19,19 @@ export type Outcome =
   /** The handler threw, or answered with something that breaks the contract. */
   | ErrorOutcome
 
+/** Made by `ack`. */
 export interface AckOutcome {
   readonly type: 'ack'
   readonly result: unknown
 }
 
+/** Made by `reject`. */
 export interface RejectOutcome {
   readonly type: 'reject'
   readonly reason: unknown
 }
 
+/** Made by `retry`. */
 export interface RetryOutcome {
   readonly type: 'retry'
   /** undefined: as the retry strategy says. */
@@ -36,17 +39,20 @@ export interface RetryOutcome {
   readonly reason: unknown
 }
 
+/** Made by `release`. */
 export interface ReleaseOutcome {
   readonly type: 'release'
   readonly delayMs: number
 }
 
+/** Made by `partial`. */
 export interface PartialOutcome {
   readonly type: 'partial'
   readonly progress: unknown
   readonly delayMs: number
 }
 
+/** What a throw becomes. */
 export interface ErrorOutcome {
   readonly type: 'error'
   readonly error: unknown

@@ -6,6 +6,7 @@ import type { InputOf, OutputOf, StandardSchema } from './schema.js'
 /** Queue names and the payloads of their jobs: `createBugle<{ emails: { to: string } }>()`. */
 export type QueueMap = Record<string, unknown>
 
+/** The names of an instance's queues. */
 export type QueueName<Queues extends object> = keyof Queues & string
 
 declare const byKind: unique symbol

@@ -1,35 +1,21 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
-import { dirname, join, normalize } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { dirname, join, normalize, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import { expect, test } from 'vitest'
 import { newestMigration } from '../src/database/statements.js'
 import { version } from '../src/version.js'
+import { pack, root } from './support/install.js'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   version: string
   dependencies: Record<string, string>
   devDependencies: Record<string, string>
   peerDependencies?: Record<string, string>
   optionalDependencies?: Record<string, string>
-}
-
-interface Packed {
-  readonly filename: string
-  readonly files: readonly { readonly path: string }[]
-}
-
-/** `dist` is taken as it is: `npm test` builds first. */
-async function pack(...options: string[]): Promise<Packed> {
-  const { stdout } = await promisify(execFile)('npm', ['pack', '--json', '--ignore-scripts', ...options], { cwd: root })
-  const [packed] = JSON.parse(stdout) as Packed[]
-  if (packed === undefined) throw new Error(`npm pack said ${stdout}`)
-  return packed
 }
 
 const listed = pack('--dry-run')
@@ -52,23 +38,24 @@ test('every dependency is pinned exactly', () => {
   }
 })
 
-test('dist, sql and the usual files of the root are published, and nothing else', async () => {
-  const files = await packedFiles()
-  const usual = /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/
-  expect(files.filter((file) => !/^(dist|sql)\//.test(file) && !usual.test(file))).toEqual([])
-  expect(files.filter((file) => /^dist\/demo\//.test(file))).toEqual([])
-  expect(files.filter((file) => /\.(test|spec)\.|\.tsbuildinfo$|\.log$|\.tgz$/.test(file))).toEqual([])
-  expect(files).toEqual(
-    expect.arrayContaining([
-      'package.json',
-      'LICENSE',
-      'dist/index.js',
-      'dist/index.d.ts',
-      'dist/embedded/index.js',
-      'sql/statements/claim.sql',
-    ]),
+/** Files below a folder of this checkout. */
+function filesIn(folder: string): string[] {
+  const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+}
+
+test('published are what each source compiles to, all SQL, and the usual files of the root; and nothing else', async () => {
+  const sources = filesIn('src').map(
+    (file) => /^src\/(.*)\.ts$/.exec(file)?.[1] ?? `src has ${file}, which is no source`,
   )
-  expect(files.filter((file) => file.startsWith('sql/migrations/'))).toHaveLength(newestMigration)
+  const compiled = sources.flatMap((name) => [`dist/${name}.js`, `dist/${name}.js.map`, `dist/${name}.d.ts`])
+  const usual = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']
+  // A file of dist whose source has gone: remove dist, and build.
+  expect((await packedFiles()).toSorted()).toEqual([...compiled, ...filesIn('sql'), ...usual].toSorted())
+  expect(filesIn('sql').filter((file) => !file.endsWith('.sql'))).toEqual([])
+  expect(filesIn('sql/migrations')).toHaveLength(newestMigration)
 })
 
 test('every import between published files finds its file', async () => {
@@ -134,8 +121,13 @@ test('attw finds that the types resolve (esm-only)', { timeout: 60_000 }, async 
     const attw = join(root, 'node_modules/.bin/attw')
     const arguments_ = [join(directory, filename), '--profile', 'esm-only', '--format', 'json']
     const { stdout } = await promisify(execFile)(attw, arguments_, { cwd: root, maxBuffer: 2 ** 26 })
-    const { analysis, problems } = JSON.parse(stdout) as { analysis: { types: unknown }; problems: object }
+    interface Answer {
+      readonly analysis: { readonly types: unknown; readonly entrypoints: object }
+      readonly problems: object
+    }
+    const { analysis, problems } = JSON.parse(stdout) as Answer
     expect(analysis.types).toMatchObject({ kind: 'included' })
+    expect(Object.keys(analysis.entrypoints)).toEqual(['.', './embedded', './testing', './package.json'])
     // The profile rules what attw exits with, not what it lists.
     const found = Object.values(problems).flat() as { resolutionKind?: string }[]
     expect(found.filter(({ resolutionKind = '' }) => !/^(node10|node16-cjs)$/.test(resolutionKind))).toEqual([])

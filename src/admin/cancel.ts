@@ -1,6 +1,7 @@
 import { jobId } from './ids.js'
 import { type AdminParts, sendForOne } from './send.js'
 
+/** What became of a cancel. */
 export type CancelAnswer =
   /** It waited, and is failed now: it never runs. */
   | 'cancelled'

@@ -19,6 +19,7 @@ export interface JobsFilter {
 
 export const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
 
+/** What `jobs` answers with. */
 export interface JobsPage {
   /** The newest id first. */
   readonly jobs: readonly JobRecord[]

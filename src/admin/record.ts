@@ -3,6 +3,7 @@ import type { StoredError } from '../payload.js'
 
 export const jobStates = ['scheduled', 'ready', 'running', 'failed', 'archived'] as const
 
+/** Where a job is. */
 export type JobState =
   /** Due later. */
   | 'scheduled'

@@ -59,6 +59,7 @@ export interface Consumer extends AsyncDisposable {
   stop(options?: Partial<StopTimes>): Promise<StopReport>
   /** Claim no more in this process, until `resume`; running handlers go on. Resolves when nothing more will begin. */
   pause(): Promise<void>
+  /** Claim again, after `pause`. */
   resume(): void
   /**
    * Resolves once nothing runs and the queue was seen empty: every job whose put had committed before the call has

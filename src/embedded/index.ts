@@ -2,6 +2,8 @@
  * `bugle/embedded`: a real PostgreSQL for demos and tests, without anything installed on the system.
  *
  * The server runs under a supervisor of its own (`supervisor.ts`) and goes away with our process, however that ends.
+ *
+ * @module bugle/embedded
  */
 import { BugleError, describe } from '../errors.js'
 import { bundledPrograms, installedPrograms, refuseWindows } from './binaries.js'
@@ -13,6 +15,7 @@ import { shutDownMs } from './shutdown.js'
 export type { EmbeddedOptions } from './options.js'
 export type { ShutdownMode } from './protocol.js'
 
+/** A server that runs. */
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** `postgres://postgres@127.0.0.1:PORT/postgres`, a superuser without a password. */
   readonly connectionString: string

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { BugleError, describe } from '../errors.js'
 
+/** What `startEmbedded` takes. */
 export interface EmbeddedOptions {
   /**
    * The npm package that carries the server.

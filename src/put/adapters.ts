@@ -11,7 +11,11 @@ import type { SendInTransaction } from './transaction.js'
 /** What Kysely's `db.transaction().execute` gives its callback, or `db.startTransaction().execute()` resolves with. */
 export interface KyselyTransaction {
   readonly isTransaction: true
-  withoutPlugins(): { executeQuery(query: KyselyQuery): Promise<{ rows: unknown[] }> }
+  /** The same transaction, for statements that no plugin is to see. */
+  withoutPlugins(): {
+    /** Sends text, with parameters. */
+    executeQuery(query: KyselyQuery): Promise<{ rows: unknown[] }>
+  }
 }
 
 /** Kysely's CompiledQuery of a text. */
@@ -30,18 +34,22 @@ export interface KyselyQuery {
 export interface DrizzleTransaction {
   /** Takes a query object as well; Drizzle's type of that is nominal, and cannot be written here. */
   execute(query: string): PromiseLike<unknown>
+  /** A transaction has it, a database has not. */
   rollback(): never
 }
 
 /** What `knex.transaction` gives its callback, or resolves with. */
 export interface KnexTransaction {
+  /** Sends text, with `?` for parameters. */
   raw(sql: string, bindings: readonly Parameter[]): PromiseLike<unknown>
   readonly isTransaction?: boolean | undefined
+  /** Whether it was committed or rolled back already. */
   isCompleted(): boolean
 }
 
 /** What Prisma's `prisma.$transaction` gives its callback. */
 export interface PrismaTransaction {
+  /** Sends text, with parameters. */
   $queryRawUnsafe(query: string, ...values: Parameter[]): PromiseLike<unknown>
   /** A client has it, a transaction has not. */
   readonly $connect?: undefined

@@ -16,12 +16,16 @@ export type Transaction =
   /** What `fromKysely`, `fromDrizzle`, `fromKnex` and `fromPrisma` return; write one for any other library. */
   | SendInTransaction
 
+/** What we use of a postgres.js transaction. */
 export interface PostgresJsTransaction {
+  /** Sends text, with parameters. */
   unsafe(text: string, values?: never[]): PromiseLike<readonly object[]>
   savepoint: unknown
 }
 
+/** What we use of a `pg` client. */
 export interface PgClient {
+  /** Sends text, with parameters. */
   query(text: string, values?: unknown[]): Promise<{ rows: object[] }>
 }
 

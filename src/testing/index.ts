@@ -3,7 +3,7 @@
  *
  * It uses real connections and timers, so leave a runner's fake timers off. To go forward in time there is `makeDue`.
  *
- * @packageDocumentation
+ * @module bugle/testing
  */
 export { type CollectedEvent, type CollectedEvents, collectEvents, type WaitOptions } from './collect.js'
 export { startTestDatabase, type TestDatabase, type TestDatabaseOptions } from './database.js'

@@ -151,11 +151,11 @@ describe('runOne', () => {
       runAt: null,
     })
     expect(result?.runMs).toBeGreaterThan(0)
-    // Durable, and the others were never touched.
+    // Durable, and the others were never touched, not even claimed and given back.
     const { jobs } = await bugle.jobs()
-    expect(jobs.map(({ id, state, attempt }) => ({ id, state, attempt }))).toEqual([
-      { id: second, state: 'ready', attempt: 0 },
-      { id: first, state: 'ready', attempt: 0 },
+    expect(jobs.map(({ id, state, claimedAt }) => ({ id, state, claimedAt }))).toEqual([
+      { id: second, state: 'ready', claimedAt: null },
+      { id: first, state: 'ready', claimedAt: null },
     ])
   })
 
@@ -172,7 +172,7 @@ describe('runOne', () => {
     expect(result).toMatchObject({ job: { payload: { to: 1 } }, outcome: 'failed', cause: 'invalid', runMs: 0 })
     expect(result?.error).toMatchObject({ code: 'VALIDATION_FAILED' })
     expect(ran).toEqual([])
-    expect((await raw.jobs({ state: 'ready' })).jobs).toMatchObject([{ attempt: 0 }])
+    expect((await raw.jobs({ state: 'ready' })).jobs).toMatchObject([{ attempt: 0, claimedAt: null }])
   })
 
   test('null where nothing is ready, or the queue is paused', async () => {

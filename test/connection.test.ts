@@ -367,6 +367,18 @@ test('a connection is frozen, and described without its password', () => {
   }
 })
 
+test('a connection that nobody has named says so', () => {
+  const at = (env: NodeJS.ProcessEnv, input = {}) =>
+    describeConnection(resolveConnection(input, { USER: 'jo', ...env }))
+  const hint = / \(by default: DATABASE_URL is not set\)$/
+  expect(at({})).toMatch(hint)
+  expect(at({ PGUSER: 'ada' })).toMatch(hint)
+  expect(at({ PGHOST: 'db' })).not.toMatch(hint)
+  expect(at({ DATABASE_URL: 'postgres://localhost/shop' })).not.toMatch(hint)
+  expect(at({ DATABASE_URL: 'postgres:///shop' })).not.toMatch(hint)
+  expect(at({}, { connection: { database: 'shop' } })).not.toMatch(hint)
+})
+
 describe('the drivers, without a server', () => {
   // Each of them would change a session if a field were left out; some make a driver throw.
   const meddling = {

@@ -88,7 +88,7 @@ export function resolveConnection(
   const hosts = resolveHosts(settings.host, settings.port)
   const user = settings.user?.value ?? systemUser(env)
   const ssl = resolveSsl(settings, given)
-  return Object.freeze({
+  const connection: Connection = Object.freeze({
     hosts,
     database: settings.dbname?.value ?? user,
     user,
@@ -98,13 +98,19 @@ export function resolveConnection(
     connectTimeoutMs: resolveTimeout(settings.connect_timeout),
     applicationName: settings.application_name?.value,
   })
+  if (settings.host === undefined && Object.keys(given).length === 0) unnamed.add(connection)
+  return connection
 }
+
+/** Those that nobody has named: the likeliest reason why there is no server. */
+const unnamed = new WeakSet<Connection>()
 
 /** For messages: `database "shop" at db1:5432,db2:5432 as user "app"`. Never the password. */
 export function describeConnection(connection: Connection): string {
   const { hosts, database, user } = connection
   const places = hosts.map(({ host, port }) => `${isIPv6(host) ? `[${host}]` : host}:${port}`)
-  return `database ${describe(database)} at ${places.join(',')} as user ${describe(user)}`
+  const why = unnamed.has(connection) ? ' (by default: DATABASE_URL is not set)' : ''
+  return `database ${describe(database)} at ${places.join(',')} as user ${describe(user)}${why}`
 }
 
 // --- For postgres.js ---

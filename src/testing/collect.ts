@@ -77,7 +77,7 @@ export function collectEvents<Queues extends object, Context, Name extends Bugle
       const rule = `next waits for an event that is collected (${names.join(', ')})`
       return Promise.reject(new BugleError('INVALID_OPTION', `${rule}; got ${describe(name)}`))
     }
-    return new Promise<unknown>((resolve, reject) => {
+    const coming = new Promise<unknown>((resolve, reject) => {
       const timer = setTimeout(() => end(() => reject(late())), timeoutMs)
       function late(): BugleError {
         const found = all.length === 0 ? 'nothing' : countsOf(all)
@@ -109,6 +109,9 @@ export function collectEvents<Queues extends object, Context, Name extends Bugle
       waiting.add(look)
       look()
     })
+    // A test that has failed before it came to wait has its own error to tell.
+    coming.catch(() => {})
+    return coming
   }
 
   const collected = {

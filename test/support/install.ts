@@ -37,7 +37,8 @@ export interface Project extends AsyncDisposable {
 }
 
 /** What npm says when there is no registry, nor all that is needed in its cache. */
-const noRegistry = /ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|ENOTCACHED|ECONNRESET|ERR_SOCKET_TIMEOUT/
+const noRegistry =
+  /ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENETUNREACH|ENOTCACHED|ECONNRESET|E50[234]|ERR_SOCKET_TIMEOUT/
 
 /** @returns null: there is no registry to install our dependencies from */
 export async function installTarball(): Promise<Project | null> {

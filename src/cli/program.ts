@@ -70,7 +70,10 @@ export async function parseCommand(
   program
     .command('grants')
     .description('print the SQL that gives roles no more than they need, for psql; nothing is executed')
-    .addHelpText('after', '\nEach may be given several times: bugle grants --producer web --consumer worker | psql')
+    .addHelpText(
+      'after',
+      '\nEach may be given several times: bugle grants --producer web --consumer worker | psql "$DATABASE_URL"',
+    )
     .option('--producer <role>', 'may put, and nothing else', oneMore)
     .option('--consumer <role>', 'may do all but migrate', oneMore)
     .option('--observer <role>', 'may read', oneMore)

@@ -307,6 +307,25 @@ test('K grants: the functions with their owner’s rights do no more than a put'
   }
 })
 
+test('K grants: plain and keyed puts run under one search_path, for triggers to be planned once', async ({
+  db,
+  roles,
+}) => {
+  await db.sql.unsafe(`
+    create table ${roles.s}.seen (path text);
+    create function ${roles.s}.see() returns trigger language plpgsql security definer as
+      $$ begin execute format('insert into %I.seen values ($1)', tg_table_schema) using current_schemas(true)::text; return null; end $$;
+    create trigger see after insert or update on ${roles.s}.job for each row execute function ${roles.s}.see()`)
+  const bugle = roles.bugle('producer', { poolSize: 2 })
+  await bugle.put('q', 1)
+  await bugle.put('q', 2, { delayMs: 60_000 })
+  await bugle.put('q', 3, { key: 'k', keyMode: 'replace' })
+  await bugle.put('q', 3, { key: 'k', keyMode: 'replace' })
+  await bugle.put('q', 3, { key: 'k', keyMode: 'keep' })
+  const seen = await db.sql.unsafe(`select path, count(*)::int as puts from ${roles.s}.seen group by path`)
+  expect(seen).toEqual([{ path: expect.any(String), puts: 5 }])
+})
+
 test('K grants: a notification that anybody can send cancels no job', async ({ roles }) => {
   const worker = roles.bugle('consumer')
   const running = new Map<unknown, { job: Job; aborted: AbortSignal }>()

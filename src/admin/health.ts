@@ -26,6 +26,7 @@ export interface Health {
   readonly consumers: readonly ConsumerHealth[]
 }
 
+/** One of this process's consumers. */
 export interface ConsumerHealth {
   readonly queue: string
   /** false: it has not begun, since it waits for the database; or it is being stopped. */

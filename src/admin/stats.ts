@@ -56,8 +56,13 @@ export interface WorkerStats {
   readonly consumers: readonly ServedQueue[]
 }
 
+/**
+ * 'live': it holds its presence lock, or was seen lately; 'hung': it holds the lock, and was silent for longer than its
+ * `hungAfterMs`; 'dead': neither, and its jobs will be given back.
+ */
 export type WorkerState = 'live' | 'hung' | 'dead'
 
+/** What is in the queues, and who works there, over all processes; a moment's look. */
 export interface BugleStats {
   /**
    * By name: queues that have jobs, a consumer, or a row in the table `queue`, that is, were paused once. Of queues that have nothing but

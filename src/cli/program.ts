@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { version } from '../version.js'
 import { type Cli, type CliOptions, type RunCommand, UsageError } from './cli.js'
-import { numberOption } from './values.js'
+import { durationOption, numberOption } from './values.js'
 
 /**
  * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is called: so the help
@@ -80,7 +80,20 @@ export async function parseCommand(
     .option('--no-payloads', 'observers see no payloads, results, progress and errors')
     .action(does(async () => (await import('./commands/grants.js')).grants))
 
-  // doctor
+  program
+    .command('doctor')
+    .description('look for what jobs suffer from, or soon will, and say what to do about it')
+    .option('--listen-url <url>', 'a direct way, where DATABASE_URL leads through a pooler (default: BUGLE_LISTEN_URL)')
+    .addOption(
+      durationOption('--running-longer-than <duration>', 'from when on a running job is trouble (default: 1h)'),
+    )
+    .addOption(
+      durationOption(
+        '--transaction-older-than <duration>',
+        'from when on an open transaction is trouble (default: 5m)',
+      ),
+    )
+    .action(does(async () => (await import('./commands/doctor.js')).doctor))
 
   program
     .command('demo')

@@ -263,7 +263,7 @@ function isRefusal(error: unknown): boolean {
 }
 
 /** Columns as the pool names them. */
-function camelRow(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function camelRow(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(row).map(([name, value]) => [name.replaceAll(/_(.)/g, (_, letter) => letter.toUpperCase()), value]),
   )

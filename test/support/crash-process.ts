@@ -36,7 +36,7 @@ interface Message {
 
 /** @returns when it consumes, or for one that may die before, when it has begun to */
 export async function startCrashProcess(
-  db: TestDatabase,
+  db: Pick<TestDatabase, 'connectionString' | 'schema'>,
   given: {
     queue?: string
     options?: BugleOptions

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { newestMigration, quoteIdentifier } from '../../src/database/statements.js'
+import { expectedObjects, loadDoctorStatements, type SchemaObject, schemaObjectsFile } from '../../src/doctor/statements.js'
 import type { TestDatabase } from './database.js'
 
 const file = new URL('./schema.dump.sql', import.meta.url)
@@ -14,6 +15,25 @@ export async function expectCheckedInSchema(db: TestDatabase, schema = db.schema
     'the schema is not what test/support/schema.dump.sql says; if that is meant, run the tests once with ' +
       'UPDATE_SCHEMA_DUMP=1 and review the difference',
   ).toBe(readFileSync(file, 'utf8'))
+  const objects = await schemaObjects(db, schema)
+  if (process.env.UPDATE_SCHEMA_DUMP) {
+    writeFileSync(schemaObjectsFile, `${JSON.stringify(objects, null, 2)}\n`)
+  }
+  expect(objects, 'what `bugle doctor` compares with (sql/schema.json): renewed in the same way').toEqual(
+    expectedObjects(),
+  )
+}
+
+/** As the doctor reads them, by kind and name. */
+async function schemaObjects(db: TestDatabase, schema: string): Promise<SchemaObject[]> {
+  const sql = db.connect()
+  await sql.unsafe(`set search_path = pg_catalog, ${quoteIdentifier(schema)}`)
+  const text = loadDoctorStatements(schema).get('schema_objects') ?? ''
+  const rows = await sql.unsafe<SchemaObject[]>(text)
+  const key = ({ kind, name }: SchemaObject): string => `${kind} ${name}`
+  return rows
+    .map(({ kind, name, definition }) => ({ kind, name, definition }))
+    .sort((a, b) => (key(a) < key(b) ? -1 : 1))
 }
 
 /**

@@ -1,0 +1,40 @@
+-- orphans: running jobs whose worker has no row; statements/rescue.sql gives them back
+-- rows: one a worker that is gone, at most 100: worker_id, jobs (at most 1000), oldest_ms (of those)
+-- plan: as rescue.sql: job_running, one probe an owner
+with recursive owners (worker_id) as (
+  (
+    select worker_id
+    from :"schema".job
+    where state = 'running'
+      and worker_id >= -9223372036854775808
+    order by worker_id
+    limit 1
+  )
+  union all
+  select next.worker_id
+  from owners
+  cross join lateral (
+    select worker_id
+    from :"schema".job
+    where state = 'running'
+      and job.worker_id > owners.worker_id
+    order by worker_id
+    limit 1
+  ) as next
+)
+select owners.worker_id::text as worker_id, orphans.jobs, orphans.oldest_ms
+from owners
+cross join lateral (
+  select
+    count(*)::int as jobs,
+    (extract(epoch from clock_timestamp() - min(claimed_at)) * 1000)::float8 as oldest_ms
+  from (
+    select claimed_at
+    from :"schema".job
+    where worker_id = owners.worker_id
+      and state = 'running'
+    limit 1000
+  ) as some
+) as orphans
+where not exists (select from :"schema".worker where id = owners.worker_id)
+limit 100

@@ -1,0 +1,33 @@
+import { shown } from '../terminal/text.js'
+import { type Check, ok } from './check.js'
+import { durationText } from './duration.js'
+
+interface Row {
+  readonly id: string
+  readonly queue: string
+  readonly kind: string | null
+  readonly attempt: number
+  readonly workerId: string
+  readonly runningMs: number
+  readonly total: number
+}
+
+/** Jobs that have been running for longer than an hour, or than was asked for. The ten that run longest are named. */
+export const longRunning: Check = {
+  name: 'long-running',
+  needs: ['schema'],
+  async look(patient) {
+    const limitMs = patient.thresholds.runningLongerThanMs
+    const rows = await patient.ask<Row>('running', [limitMs])
+    const [longest] = rows
+    if (longest === undefined) return [ok(`no job has been running for longer than ${durationText(limitMs)}`)]
+    return rows.map(({ total, runningMs, ...row }) => ({
+      status: 'trouble',
+      message:
+        `job ${row.id} of queue ${shown(row.queue)}${row.kind === null ? '' : ` (${shown(row.kind)})`} has been running for ` +
+        `${durationText(runningMs)}, attempt ${row.attempt}${row === longest && total > rows.length ? `; ${total} are` : ''}`,
+      remedy: `${patient.command(`cancel ${row.id}`)}   # aborts its signal; timeoutMs does so by itself`,
+      details: { ...row, runningMs: Math.round(runningMs), total },
+    }))
+  },
+}

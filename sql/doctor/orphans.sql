@@ -34,7 +34,7 @@ cross join lateral (
     where worker_id = owners.worker_id
       and state = 'running'
     limit 1000
-  ) as some
+  ) as few
 ) as orphans
 where not exists (select from :"schema".worker where id = owners.worker_id)
 limit 100

@@ -32,7 +32,7 @@ select
       where job.queue = queues.queue
         and state = 'ready'
       limit 1001
-    ) as some
+    ) as few
   ) as jobs
 from queues
 limit 1000

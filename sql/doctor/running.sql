@@ -17,7 +17,7 @@ from (
   where state = 'running'
     and worker_id >= -9223372036854775808
   limit 10000
-) as some
+) as few
 where claimed_at < clock_timestamp() - $1::float8 * interval '1 ms'
 order by claimed_at
 limit 10

@@ -27,7 +27,7 @@ with recursive kinds (kind) as (
 )
 (
   select kind
-  from (select kind from kinds limit 1000) as some
+  from (select kind from kinds limit 1000) as few
   where kind not in (select json_array_elements_text($2::text::json))
   limit 20
 )
@@ -41,7 +41,7 @@ union all
       and state = 'ready'
     order by priority desc, id
     limit 1000
-  ) as some
+  ) as few
   where kind is null
   limit 1
 )

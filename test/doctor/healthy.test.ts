@@ -11,7 +11,9 @@ test('a migrated database with a consumer: every check is ok, in order', async (
   expect(findings.map(({ check }) => check)).toEqual(checks.map(({ name }) => name))
 })
 
-test('bugle doctor: a line a finding, exit code 0; with --json an object a line and nothing else', async ({ clinic }) => {
+test('bugle doctor: a line a finding, exit code 0; with --json an object a line and nothing else', async ({
+  clinic,
+}) => {
   await clinic.bugle.consume('emails', () => {})
   const { code, stdout, stderr } = await clinic.doctor()
   expect(stderr).toBe('')
@@ -50,6 +52,10 @@ test('it leaves nothing behind: no session, no lock, no row, no channel', async 
 test('wrong usage is one line, and exit code 2', async ({ clinic }) => {
   for (const args of [['--running-longer-than', 'soon'], ['--listen-url', 'nonsense'], ['--unknown'], ['more']]) {
     const { code, stdout, stderr } = await clinic.doctor(args)
-    expect({ code, stdout, lines: stderr.trimEnd().split('\n').length }, stderr).toEqual({ code: 2, stdout: '', lines: 1 })
+    expect({ code, stdout, lines: stderr.trimEnd().split('\n').length }, stderr).toEqual({
+      code: 2,
+      stdout: '',
+      lines: 1,
+    })
   }
 })

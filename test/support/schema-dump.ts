@@ -1,7 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { newestMigration, quoteIdentifier } from '../../src/database/statements.js'
-import { expectedObjects, loadDoctorStatements, type SchemaObject, schemaObjectsFile } from '../../src/doctor/statements.js'
+import {
+  expectedObjects,
+  loadDoctorStatements,
+  type SchemaObject,
+  schemaObjectsFile,
+} from '../../src/doctor/statements.js'
 import type { TestDatabase } from './database.js'
 
 const file = new URL('./schema.dump.sql', import.meta.url)

@@ -27,7 +27,7 @@ export default defineConfig({
           ...shared,
           name: 'embedded-postgres-13',
           include: isSlow
-            ? ['test/scenarios/**/*.test.ts']
+            ? ['test/scenarios/**/*.test.ts', 'test/doctor/**/*.test.ts']
             : onTheOldest.map((name) => `test/scenarios/${name}.test.ts`),
         },
       },

@@ -26,6 +26,8 @@ const manyDead = 5_000_000
 /** Of an index entry: 40 to 60 as a rule, with names of some length; an index that is twenty times as large is mostly empty. */
 const entryBytes = 64
 const entryFactor = 20
+/** From about a gigabyte on it is trouble: each vacuum reads its indexes from end to end, and comes as often as every minute. */
+const troubleFactor = 16
 /** PostgreSQL moves values out of rows that are longer than 2 kB: a table with less than one row a page is mostly empty. */
 const pageBytes = 8_192
 
@@ -77,8 +79,10 @@ function ofIndex({ indexName, bytes, entries }: IndexRow, patient: Patient): Dia
   if (bytes < patient.thresholds.indexBytes || bytes <= entries * entryBytes * entryFactor) return []
   return [
     {
-      status: 'trouble',
-      message: `index ${indexName} has ${bytesText(bytes)} for ${count(Math.round(entries))} entries: what claims read is mostly empty`,
+      status: bytes >= patient.thresholds.indexBytes * troubleFactor ? 'trouble' : 'note',
+      message:
+        `index ${indexName} has ${bytesText(bytes)} for ${count(Math.round(entries))} entries: it is mostly empty, and each vacuum ` +
+        'reads all of it',
       remedy: `reindex index concurrently ${patient.qualified(indexName)};`,
       details: { index: indexName, bytes, entries },
     },

@@ -1,5 +1,7 @@
-import { expect } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { checks } from '../../src/doctor/index.js'
+import { openPatient } from '../../src/doctor/patient.js'
+import { resolveBugleOptions } from '../../src/options.js'
 import { test } from '../support/clinic.js'
 
 test('a migrated database with a consumer: every check is ok, in order', async ({ clinic }) => {
@@ -58,4 +60,19 @@ test('wrong usage is one line, and exit code 2', async ({ clinic }) => {
       lines: 1,
     })
   }
+})
+
+test('what a check asks runs read-only, and cannot wait for locks', async ({ clinic }) => {
+  const { connectionString, schema } = clinic
+  const resolved = resolveBugleOptions({ connectionString, schema }, {})
+  const patient = openPatient({ ...resolved, now: Date.now })
+  onTestFinished(patient.end)
+  await patient.connect()
+  await expect(patient.askLibrary(`delete from ${clinic.s}.job`)).rejects.toMatchObject({ code: '25006' })
+  const other = clinic.connect()
+  await other.unsafe('begin')
+  await other.unsafe(`lock table ${clinic.s}.job in access exclusive mode`)
+  await expect(patient.askLibrary(`select from ${clinic.s}.job`)).rejects.toMatchObject({ code: '55P03' })
+  // And it is told as a look that could not be had.
+  expect(await clinic.findings('long-running')).toMatchObject([{ status: 'skipped', details: { code: '55P03' } }])
 })

@@ -65,16 +65,23 @@ test('many dead rows that no vacuum has removed', async ({ clinic }) => {
 test('indexes and tables that are mostly empty', async ({ clinic }) => {
   const { s, sql } = clinic
   await sql.unsafe(`insert into ${s}.job (queue) select 'q' from generate_series(1, 20000)`)
+  // Not analysed since: nothing is said of what is not known.
+  expect(await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })).toMatchObject([{ status: 'ok' }])
   await sql.unsafe(`delete from ${s}.job where id > 10`)
+  const deleted = () => sql`
+    select from pg_stat_all_tables where schemaname = ${clinic.schema} and relname = 'job' and n_tup_del > 0`
+  while ((await deleted()).length === 0);
   await sql.unsafe(`vacuum analyze ${s}.job`)
   expect(await clinic.findings('bloat')).toMatchObject([{ status: 'ok' }])
-  const thresholds = { indexBytes: 200_000 }
-  const found = await clinic.findings('bloat', { thresholds })
+  const found = await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })
   expect(found.map(({ status, details }) => [status, details.table ?? details.index])).toEqual([
     ['note', 'job'],
-    ['trouble', 'job_pkey'],
-    ['trouble', 'job_ready'],
+    ['note', 'job_pkey'],
+    ['note', 'job_ready'],
   ])
+  const thresholds = { indexBytes: 20_000 }
+  const smaller = await clinic.findings('bloat', { thresholds })
+  expect(smaller.find(({ details }) => details.index === 'job_pkey')).toMatchObject({ status: 'trouble' })
   await apply(clinic, found[1]?.remedy)
   expect((await clinic.findings('bloat', { thresholds })).map(({ details }) => details.table ?? details.index)).toEqual(
     ['job', 'job_ready'],

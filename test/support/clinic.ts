@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
-import { test as base } from 'vitest'
+import { test as base, inject } from 'vitest'
 import type { CheckName, Finding } from '../../src/doctor/index.js'
 import { examine } from '../../src/doctor/index.js'
 import type { Thresholds } from '../../src/doctor/patient.js'
@@ -64,7 +64,10 @@ export const test = base.extend<{ clinic: Clinic; server: { readonly connectionS
   server: [
     // biome-ignore lint/correctness/noEmptyPattern: vitest reads the fixtures that it needs from this pattern
     async ({}, use) => {
-      const server = await startEmbedded({ settings: { max_prepared_transactions: 5 } })
+      const server = await startEmbedded({
+        package: inject('serverPackage'),
+        settings: { max_prepared_transactions: 5 },
+      })
       await use(server)
       await server.stop()
     },

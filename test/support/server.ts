@@ -5,6 +5,8 @@ declare module 'vitest' {
   export interface ProvidedContext {
     /** Of the project's own server: a superuser's. */
     connectionString: string
+    /** The npm package that carries the project's server. */
+    serverPackage: string
   }
 }
 
@@ -20,5 +22,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     },
   })
   project.provide('connectionString', server.connectionString)
+  project.provide('serverPackage', project.name)
   return () => server.stop()
 }

@@ -1,5 +1,4 @@
 // The driver: scenarios by name, one JSON line a case on stdout, a table for people on stderr. Needs a build (dist/).
-// npm run bench -- <scenario|all|charts> [--tries N] [--case NAME …] [--contender NAME …] [--jobs N] [--seconds N] [--smoke] [--save]
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { environment } from './environment.mjs'
@@ -9,21 +8,13 @@ import { summarized, table } from './results.mjs'
 import { loadScenario, scenarioNames } from './scenarios.mjs'
 import { startServer } from './server.mjs'
 
-const { values, positionals } = parseArgs({
-  options: {
-    tries: { type: 'string' },
-    case: { type: 'string', multiple: true },
-    contender: { type: 'string', multiple: true },
-    jobs: { type: 'string' },
-    seconds: { type: 'string' },
-    smoke: { type: 'boolean', default: false },
-    save: { type: 'boolean', default: false },
-  },
-  allowPositionals: true,
-})
+const usage =
+  'npm run bench -- <scenario|all|charts> [--tries N] [--case NAME …] [--contender NAME …] [--jobs N] [--seconds N] [--smoke] [--save]'
 
 /** A call that cannot be carried out: one line says why. */
 class Refusal extends Error {}
+
+const { values, positionals } = argumentsOrEnd()
 
 /** @type {Promise<import('./server.mjs').Server> | undefined} */
 let shared
@@ -33,12 +24,37 @@ try {
   await main(positionals[0] ?? '')
 } catch (error) {
   tell(error instanceof Refusal ? error.message : String(error instanceof Error ? error.stack : error))
-  process.exitCode = 1
+  process.exitCode = error instanceof Refusal ? 2 : 1
 } finally {
   await killChildren()
   await (await shared?.catch(() => undefined))?.stop()
   // Whatever a failure has left open.
   process.exit()
+}
+
+/** Prints the usage, or what is wrong with the call, and ends the process, where there is nothing to run. */
+function argumentsOrEnd() {
+  try {
+    const parsed = parseArgs({
+      options: {
+        tries: { type: 'string' },
+        case: { type: 'string', multiple: true },
+        contender: { type: 'string', multiple: true },
+        jobs: { type: 'string' },
+        seconds: { type: 'string' },
+        smoke: { type: 'boolean', default: false },
+        save: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+      allowPositionals: true,
+    })
+    if (!parsed.values.help) return parsed
+    process.stdout.write(`${usage}\nscenarios: ${scenarioNames.join(', ')}\n`)
+    process.exit(0)
+  } catch (error) {
+    tell(`${error instanceof Error ? error.message.split('\n', 1)[0] : error}; ${usage}`)
+    process.exit(2)
+  }
 }
 
 /** @param {string} wanted */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { BatchesOptions } from './admin/batches.js'
 import { type CancelAnswer, cancel } from './admin/cancel.js'
 import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
 import { createCollector } from './admin/collector.js'
@@ -163,11 +164,13 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    *
    * @param which - ids, which are requeued in one statement; or a filter, by default of failed jobs: `{}` is all of them,
    *   in batches
+   * @param options - `signal` ends it after the batch in flight: it resolves with what was done; `onProgress` is called after
+   *   each batch with the total so far
    * @returns how many were made ready
    * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
    *   `RESULT_UNKNOWN`
    */
-  requeue(which: string | readonly string[] | RequeueFilter): Promise<number>
+  requeue(which: string | readonly string[] | RequeueFilter, options?: BatchesOptions): Promise<number>
   /**
    * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has its
    * signal aborted and gets no further run, and if this one succeeds all the same, that counts.
@@ -178,6 +181,7 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
   /**
    * Delete jobs that ended long ago, in batches. `failedForMs` and `archivedForMs` of `createBugle` do it by themselves.
    *
+   * @param options - the ages; `limit`; `signal` and `onProgress` as of `requeue`
    * @returns how many rows were deleted
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
@@ -375,7 +379,7 @@ export function createBugle(options: object = {}): unknown {
     resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
     job: whileOpen((id) => findJob(adminParts, id)),
     jobs: whileOpen((filter) => findJobs(adminParts, filter)),
-    requeue: whileOpen((which) => requeue(adminParts, which)),
+    requeue: whileOpen((which, requeueOptions) => requeue(adminParts, which, requeueOptions)),
     cancel: whileOpen((id) => cancel(adminParts, id)),
     collect: whileOpen((collectOptions) => collect(adminParts, collectOptions)),
     stats: whileOpen((queue) => readStats(adminParts, queue === undefined ? null : queueName(queue), statsHere())),

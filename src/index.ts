@@ -3,6 +3,7 @@
  *
  * @module bugle
  */
+export type { BatchesOptions } from './admin/batches.js'
 export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
 export type { JobsFilter, JobsPage } from './admin/find.js'

@@ -3,10 +3,11 @@ import { delay, knownKeys, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import type { CallEffect } from '../database/fault.js'
 import { BugleError } from '../errors.js'
+import { type BatchesOptions, resolveBatches } from './batches.js'
 import { type AdminParts, sendForOne } from './send.js'
 
 /** What `collect` deletes: at least one of the two ages. */
-export interface CollectOptions {
+export interface CollectOptions extends BatchesOptions {
   /** Failed jobs that failed longer ago, in milliseconds. */
   readonly failedOlderThanMs?: number
   /** Archived jobs that were acked longer ago, in milliseconds. */
@@ -32,27 +33,34 @@ const turnMs = 100
  * Delete jobs that ended long ago, oldest first, by the database's clock.
  *
  * One statement collects at a time in a schema, whichever process it is from: this call waits for its turns.
+ * An aborted signal ends it after the statement in flight, or while it waits; it resolves with what was deleted.
  *
  * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing was deleted;
  *   `RESULT_UNKNOWN`: perhaps something was
  * @see sql/statements/collect_failed.sql, collect_archived.sql
  */
 export async function collect({ database }: AdminParts, options: CollectOptions): Promise<CollectReport> {
-  const { ages, limit } = resolveCollectOptions(options)
+  const { ages, limit, batches } = resolveCollectOptions(options)
   const report = { failed: 0, archived: 0 }
   let left = limit
   for (const { what, olderThanMs } of ages) {
-    while (left > 0) {
+    while (left > 0 && !batches.isOver) {
       const size = Math.min(left, collectBatchSize)
       const effect = report.failed + report.archived === 0 ? 'writes' : 'has written'
       const { locked, deleted } = await collectBatch(database, what, olderThanMs, size, effect)
       report[what] += deleted
       left -= deleted
-      if (!locked) await sleep(turnMs * (0.5 + Math.random()))
+      if (locked) batches.done(report.failed + report.archived)
+      if (!locked) await turn(batches.signal)
       else if (deleted < size) break
     }
   }
   return report
+}
+
+/** Over at once when the signal aborts. */
+async function turn(signal: AbortSignal | undefined): Promise<void> {
+  await sleep(turnMs * (0.5 + Math.random()), undefined, signal && { signal }).catch(() => {})
 }
 
 export interface CollectBatch {
@@ -74,7 +82,7 @@ export function collectBatch(
 }
 
 function resolveCollectOptions(options: CollectOptions) {
-  knownKeys('collect options', options, ['failedOlderThanMs', 'archivedOlderThanMs', 'limit'])
+  knownKeys('collect options', options, ['failedOlderThanMs', 'archivedOlderThanMs', 'limit', 'signal', 'onProgress'])
   const { failedOlderThanMs, archivedOlderThanMs, limit } = options
   const ages: { what: Collectable; olderThanMs: number }[] = []
   if (failedOlderThanMs !== undefined) {
@@ -88,6 +96,7 @@ function resolveCollectOptions(options: CollectOptions) {
   }
   return {
     ages,
+    batches: resolveBatches(options),
     limit: limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber('limit', limit, { min: 1 }),
   }
 }

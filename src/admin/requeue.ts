@@ -1,6 +1,7 @@
 import { knownKeys, oneOf, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
+import { type Batches, type BatchesOptions, resolveBatches } from './batches.js'
 import { type JobsFilter, resolveWhich } from './find.js'
 import { jobId } from './ids.js'
 import { type AdminParts, sendForOne } from './send.js'
@@ -25,6 +26,7 @@ const batchSize = 1_000
  * a job. A job whose key has been put anew goes back without its key.
  *
  * @param what - an id, ids, or a filter; ids of jobs that are neither failed nor archived are passed over
+ * @param options - a signal that ends it between two batches, and a function that is told how far it is; by ids there is one batch
  * @returns how many were made ready
  * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing
  *   was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
@@ -33,10 +35,13 @@ const batchSize = 1_000
 export async function requeue(
   { database }: AdminParts,
   what: string | readonly string[] | RequeueFilter,
+  options: BatchesOptions = {},
 ): Promise<number> {
-  if (typeof what === 'string') return requeueIds(database, [jobId(what)])
-  if (isList(what)) return requeueIds(database, jobIds(what))
-  return requeueMatching(database, what)
+  knownKeys('requeue options', options, ['signal', 'onProgress'])
+  const batches = resolveBatches(options)
+  if (typeof what === 'string') return requeueIds(database, [jobId(what)], batches)
+  if (isList(what)) return requeueIds(database, jobIds(what), batches)
+  return requeueMatching(database, what, batches)
 }
 
 // Array.isArray does not know readonly arrays.
@@ -48,22 +53,23 @@ function jobIds(ids: readonly unknown[]): string[] {
   return Array.from(ids, (id, index) => jobId(id, `ids[${index}]`))
 }
 
-async function requeueIds(database: Database, ids: readonly string[]): Promise<number> {
-  if (ids.length === 0) return 0
+async function requeueIds(database: Database, ids: readonly string[], batches: Batches): Promise<number> {
+  if (ids.length === 0 || batches.isOver) return 0
   // Of decimal strings only, so nothing needs quoting.
   const { requeued } = await sendForOne<{ requeued: number }>(database, 'requeue', [`{${ids.join(',')}}`], {
     name: 'requeue',
     effect: 'writes',
   })
+  batches.done(requeued)
   return requeued
 }
 
-async function requeueMatching(database: Database, filter: RequeueFilter): Promise<number> {
+async function requeueMatching(database: Database, filter: RequeueFilter, batches: Batches): Promise<number> {
   const { statement, limit, queue, kind, sinceMs } = resolveRequeueFilter(filter)
   let total = 0
   // Upwards by id: a job that fails again at once is behind us, and not requeued twice by one call.
   let after = '-1'
-  for (let left = limit; left > 0; ) {
+  for (let left = limit; left > 0 && !batches.isOver; ) {
     const size = Math.min(left, batchSize)
     const parameters = [after, size, queue, kind, sinceMs]
     const { found, last, requeued } = await sendForOne<Batch>(database, statement, parameters, {
@@ -71,6 +77,7 @@ async function requeueMatching(database: Database, filter: RequeueFilter): Promi
       effect: total === 0 ? 'writes' : 'has written',
     })
     total += requeued
+    batches.done(total)
     if (found < size || last === null) break
     after = last
     left -= found

@@ -1,6 +1,9 @@
 import { type Bugle, createBugle } from '../bugle.js'
 import type { BugleOptions } from '../options.js'
+import { Interrupted } from './ending.js'
 import { type Output, openOutput } from './output.js'
+
+export { exitCodes, Interrupted, Refusal, UsageError } from './ending.js'
 
 /** What every command is given. It is disposed of when the command has ended. */
 export interface Cli extends AsyncDisposable {
@@ -18,32 +21,12 @@ export interface Cli extends AsyncDisposable {
    * such a signal does not end the process by itself: for commands that have something to tidy up, or to report.
    */
   interruptible(): AbortSignal
+  /** From this call on the command's end is the process's, whatever of a user's module still goes on in it. */
+  leaveBehind(): void
 }
-
-/** Exit codes, as README lists them. */
-export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
 
 /** A command: what it is given, and the arguments and options as they were parsed. Resolves with the exit code. */
 export type RunCommand<Args extends unknown[]> = (cli: Cli, ...args: Args) => Promise<number>
-
-/** The command was not understood. The message is one line. */
-export class UsageError extends Error {
-  override name = 'UsageError'
-}
-
-/** The command could not be carried out, for a reason that needs no stack. The message is one line. */
-export class Refusal extends Error {
-  override name = 'Refusal'
-}
-
-export class Interrupted extends Error {
-  override name = 'Interrupted'
-  readonly signal: NodeJS.Signals
-  constructor(signal: NodeJS.Signals) {
-    super(`interrupted by ${signal}`)
-    this.signal = signal
-  }
-}
 
 export interface CliOptions {
   readonly json: boolean
@@ -51,7 +34,12 @@ export interface CliOptions {
   readonly schema?: string
 }
 
-export function openCli({ json, schema }: CliOptions, { env, stdout, stderr }: NodeJS.Process): Cli {
+/** @param leaveBehind - see `Cli` */
+export function openCli(
+  { json, schema }: CliOptions,
+  { env, stdout, stderr }: NodeJS.Process,
+  leaveBehind: () => void,
+): Cli {
   const out = openOutput({ stdout, stderr, isJson: json })
   const opened: Bugle[] = []
   let interrupting: AbortController | null = null
@@ -83,6 +71,7 @@ export function openCli({ json, schema }: CliOptions, { env, stdout, stderr }: N
       return bugle
     },
     interruptible,
+    leaveBehind,
     async [Symbol.asyncDispose]() {
       await Promise.all(opened.map((bugle) => bugle.close()))
       out.end()

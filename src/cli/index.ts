@@ -5,14 +5,19 @@
 import { constants } from 'node:os'
 import { CommanderError } from 'commander'
 import { BugleError, toError } from '../errors.js'
-import { type CliOptions, exitCodes, Interrupted, openCli, Refusal, UsageError } from './cli.js'
+import { shown } from '../terminal/text.js'
+import type { Cli, CliOptions } from './cli.js'
+import { exitCodes, Interrupted, Refusal, UsageError } from './ending.js'
 import { parseCommand } from './program.js'
+
+let isLeaving = false
 
 // Whoever read our output has left (`| head`).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })
 process.exitCode = await main(process.argv.slice(2))
+if (isLeaving) process.exit()
 
 /** @returns the exit code */
 async function main(args: readonly string[]): Promise<number> {
@@ -29,11 +34,12 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-async function carryOut(
-  options: CliOptions,
-  command: (cli: ReturnType<typeof openCli>) => Promise<number>,
-): Promise<number> {
-  const cli = openCli(options, process)
+async function carryOut(options: CliOptions, command: (cli: Cli) => Promise<number>): Promise<number> {
+  // With it come the drivers, which help and wrong usage do without.
+  const { openCli } = await import('./cli.js')
+  const cli = openCli(options, process, () => {
+    isLeaving = true
+  })
   try {
     return await command(cli)
   } finally {
@@ -45,7 +51,7 @@ async function carryOut(
 function tell(thrown: unknown, isJson: boolean): number {
   const error = toError(thrown)
   const code = exitCodeOf(error)
-  const message = error.message.replaceAll(/\s*\n\s*/g, ' ')
+  const message = shown(error.message.replaceAll(/\s*\n\s*/g, ' '))
   const isExpected =
     error instanceof UsageError ||
     error instanceof Refusal ||
@@ -57,6 +63,7 @@ function tell(thrown: unknown, isJson: boolean): number {
   } else if (code === exitCodes.usage) console.error(`bugle: ${message} (--help shows the usage)`)
   // A failure of ours, or of the user's module: where it was thrown may say more.
   else console.error(`bugle: ${isExpected || 'severity' in error ? message : (error.stack ?? message)}`)
+  if (!isJson && error instanceof Refusal && error.cause instanceof Error) console.error(error.cause.stack)
   return code
 }
 

@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander'
+import { jobStates } from '../admin/record.js'
 import { version } from '../version.js'
-import { type Cli, type CliOptions, type RunCommand, UsageError } from './cli.js'
-import { durationOption, numberOption } from './values.js'
+import type { Cli, CliOptions, RunCommand } from './cli.js'
+import { UsageError } from './ending.js'
+import { choiceOption, durationOption, listOption, momentOption, numberOption } from './values.js'
 
 /**
  * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is called: so the help
@@ -35,9 +37,41 @@ export async function parseCommand(
     }
   }
 
-  // migrate, put, work
-
-  // stats, workers
+  program
+    .command('migrate')
+    .description("create or update Bugle's tables")
+    .option('--dry-run', 'print the SQL that is due, as a script for psql, and change nothing')
+    .option('--status', 'say what is there and what is due; exit code 1 if something is')
+    .action(does(async () => (await import('./commands/migrate.js')).migrate))
+  program
+    .command('put')
+    .description('put a job; or one for each line of standard input')
+    .argument('<queue>')
+    .argument('[payload]', 'JSON (default: null); - reads JSON lines from standard input, and puts 1,000 at a time')
+    .option('--kind <kind>', "the job's kind")
+    .addOption(numberOption('--priority <n>', 'higher first (default: 0)', -32_768))
+    .addOption(momentOption('--run-at <date>', 'not before then', 'date'))
+    .addOption(durationOption('--delay <duration>', 'not before so long from now'))
+    .option('--key <key>', 'at most one waiting job has it')
+    .addOption(choiceOption('--key-mode <mode>', 'if a job with the key waits', ['replace', 'keep', 'reject']))
+    .addOption(listOption('--flag <flag>', 'a flag'))
+    .addOption(numberOption('--max-attempts <n>', 'no retry after so many runs'))
+    .addOption(durationOption('--timeout <duration>', 'how long a run may take'))
+    .addOption(numberOption('--from-line <n>', 'with -: go on with that line'))
+    .addHelpText('after', '\nAn example: bugle put emails \'{"to":"a@example.org"}\'')
+    .action(does(async () => (await import('./commands/put.js')).put))
+  program
+    .command('work')
+    .description(
+      "run an ES module's handlers until it is stopped; Ctrl-C lets running jobs end, a second one aborts them",
+    )
+    .argument('<module>', 'a path to it')
+    .addOption(listOption('--queue <queue>', 'only this queue of the module'))
+    .addOption(numberOption('--concurrency <n>', 'handlers at once of each queue, whatever the module says'))
+    .option('--drain', 'run what is there, then end; exit code 1 if a job failed')
+    .option('--verbose', 'a line for what becomes of each run')
+    .addHelpText('after', moduleText)
+    .action(does(async () => (await import('./commands/work.js')).work))
 
   program
     .command('stats')
@@ -52,7 +86,39 @@ export async function parseCommand(
     .description('the processes that consume: what, with how many slots, and whether they live')
     .action(does(async () => (await import('./commands/workers.js')).workers))
 
-  // jobs, show, requeue, cancel
+  program
+    .command('jobs')
+    .description('list jobs, the newest first')
+    .option('--queue <queue>', 'of this queue')
+    .addOption(choiceOption('--state <state>', 'in this state', jobStates))
+    .option('--kind <kind>', 'of this kind')
+    .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(numberOption('--limit <n>', 'so many at most, up to 1000 (default: 100)'))
+    .option('--cursor <cursor>', 'the page after the one that showed it')
+    .option('--payload', 'with payload, progress and result')
+    .action(does(async () => (await import('./commands/jobs.js')).jobs))
+  program
+    .command('show')
+    .description('show a job')
+    .argument('<id>')
+    .option('--payload', 'with payload, progress and result')
+    .action(does(async () => (await import('./commands/show.js')).show))
+  program
+    .command('requeue')
+    .description('make failed or archived jobs ready again: those with these ids, or those that the options name')
+    .argument('[id...]')
+    .option('--all', 'every failed job')
+    .option('--queue <queue>', 'of this queue')
+    .option('--kind <kind>', 'of this kind')
+    .addOption(choiceOption('--state <state>', 'in this state (default: failed)', ['failed', 'archived']))
+    .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(numberOption('--limit <n>', 'so many at most, the oldest first'))
+    .action(does(async () => (await import('./commands/requeue.js')).requeue))
+  program
+    .command('cancel')
+    .description('cancel jobs: one that waits never runs, one that runs has its signal aborted')
+    .argument('<id...>')
+    .action(does(async () => (await import('./commands/cancel.js')).cancel))
 
   program
     .command('pause')
@@ -65,7 +131,13 @@ export async function parseCommand(
     .argument('<queue...>')
     .action(does(async () => (await import('./commands/pause.js')).resume))
 
-  // collect
+  program
+    .command('collect')
+    .description('delete jobs that ended long ago')
+    .addOption(durationOption('--failed-older-than <age>', 'failed jobs that failed longer ago'))
+    .addOption(durationOption('--archived-older-than <age>', 'archived jobs that were acked longer ago'))
+    .addOption(numberOption('--limit <n>', 'so many at most, failed ones first'))
+    .action(does(async () => (await import('./commands/collect.js')).collect))
 
   program
     .command('grants')
@@ -120,6 +192,14 @@ function oneMore(value: string, others: readonly string[] = []): readonly string
 
 const exitCodesText = `
 Exit codes: 0 done, 1 not done or trouble found, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).`
+
+const moduleText = `
+MODULE is an ES module; each export is the handler of the queue it is named after:
+  export async function emails(job, ctx) { … }            a function for every job,
+  export const media = { thumb(job) { … }, … }            or one for each kind
+  export default { 'order events': … }                    queues whose names are no identifiers
+  export const options = { emails: { concurrency: 2 } }   options of consume(), by queue
+  export const bugle = { graceMs: 60_000, schemas, … }    options of createBugle()`
 
 /** Subcommands take these over when they are made. */
 function inheritSettings(program: Command): void {

@@ -6,12 +6,27 @@ import ms, { type StringValue } from 'ms'
 export const durationOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser(duration)
 
-export const momentOption = (flags: string, description: string): Option =>
-  new Option(flags, description).argParser((text) => momentOrAge(text, Date.now()))
+/** A date, or an age: so long ago; unless only a date makes sense. */
+export const momentOption = (
+  flags: string,
+  description: string,
+  form: 'date or age' | 'date' = 'date or age',
+): Option =>
+  new Option(flags, description).argParser((text) => (form === 'date' ? date(text) : momentOrAge(text, Date.now())))
+
+export const choiceOption = (flags: string, description: string, choices: readonly string[]): Option =>
+  new Option(flags, description).choices(choices)
 
 /** At least 1, if nothing else is said. */
 export const numberOption = (flags: string, description: string, min = 1): Option =>
   new Option(flags, description).argParser((text) => wholeNumber(text, min))
+
+/** May be given several times: all that was given, in order. */
+export const listOption = (flags: string, description: string): Option =>
+  new Option(flags, `${description}; may be given several times`).argParser((text, before: string[] = []) => [
+    ...before,
+    text,
+  ])
 
 /**
  * `90s`, `15m`, `2h`, `7d`; a number alone is milliseconds.
@@ -32,15 +47,24 @@ export function duration(text: string): number {
  * @throws InvalidArgumentError
  */
 export function momentOrAge(text: string, now: number): Date {
-  const date = /^\d{4}-\d{2}-\d{2}/.test(text) ? new Date(text) : new Date(now - duration(text))
-  if (Number.isNaN(date.getTime())) throw new InvalidArgumentError('neither a date nor a duration such as 2h or 7d.')
-  return date
+  return isDate(text) ? date(text) : new Date(now - duration(text))
+}
+
+/** @throws InvalidArgumentError */
+function date(text: string): Date {
+  const value = new Date(text)
+  if (isDate(text) && !Number.isNaN(value.getTime())) return value
+  throw new InvalidArgumentError('not a date such as 2026-01-31 or 2026-01-31T12:00:00Z.')
+}
+
+function isDate(text: string): boolean {
+  return /^\d{4}-\d{2}-\d{2}/.test(text)
 }
 
 /** @throws InvalidArgumentError */
 export function wholeNumber(text: string, min: number): number {
   const value = Number(text)
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
+  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
     throw new InvalidArgumentError(`not a whole number from ${min} up.`)
   return value
 }

@@ -3,7 +3,7 @@ import { toError } from '../errors.js'
 import type { Connection } from './connection.js'
 import { databaseDown, schemaTooNew } from './database.js'
 import { openSession, readState, type Session } from './session.js'
-import { loadMigrations, loadStatements, type Migration, newestMigration } from './statements.js'
+import { loadMigrations, loadStatements, type Migration, newestMigration, type Statements } from './statements.js'
 
 const log = createDebug('bugle:migrate')
 
@@ -48,6 +48,63 @@ export async function migrate(connection: Connection, schema: string, name: stri
     // Ends the lock as well.
     await session.end()
   }
+}
+
+/** What `migrate` would do now. */
+export interface MigrationPlan {
+  readonly schema: string
+  /** The schema's last step; 0: it has none of our tables. It may be newer than what is known here. */
+  readonly version: number
+  /** The newest step that is known here. */
+  readonly newest: number
+  /** Names of the steps that are due. */
+  readonly due: readonly string[]
+  /**
+   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step before it is
+   * the last one by then; under the lock of `migrate`.
+   */
+  readonly script: string
+}
+
+/**
+ * Nothing is changed, and nobody waited for.
+ *
+ * @throws BugleError `DATABASE_DOWN`
+ */
+export async function planMigration(connection: Connection, schema: string, name: string): Promise<MigrationPlan> {
+  const statements = loadStatements(schema)
+  const session = await reach(connection, statements.state, name)
+  try {
+    const { state } = session
+    const version = state.migrated ? await lastStep(session, statements.migration_applied) : 0
+    const due = loadMigrations(schema).filter((step) => step.number > version)
+    const first = state.schemaExists ? [] : [statements.schema_create]
+    return {
+      schema,
+      version,
+      newest: newestMigration,
+      due: due.map((step) => step.name),
+      script: due.length === 0 ? '' : scriptOf(due, first, statements),
+    }
+  } finally {
+    await session.end()
+  }
+}
+
+function scriptOf(due: readonly Migration[], first: readonly string[], statements: Statements): string {
+  const steps = due.map((step, index) => {
+    const number = String(step.number)
+    // What step 1 creates is the guard against its coming twice.
+    const guard = step.number === 1 ? [] : [statements.migration_follows.replace('$1::int', number)]
+    const before = index === 0 ? first : []
+    const entry = statements.migration_insert.replace('$1::int', number).replace('$2::text', `'${step.name}'`)
+    return [`-- ${step.name}`, ...['begin', ...guard, ...before, step.text, entry, 'commit'].map(ended)].join('\n\n')
+  })
+  return `${[ended(statements.migration_lock), ...steps, ended(statements.migration_unlock)].join('\n\n')}\n`
+}
+
+function ended(statement: string): string {
+  return statement.endsWith(';') ? statement : `${statement};`
 }
 
 async function reach(connection: Connection, stateStatement: string, name: string): Promise<Session> {

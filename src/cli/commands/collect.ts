@@ -1,0 +1,38 @@
+import { batchWork, doneText } from '../batches.js'
+import { type Cli, exitCodes, UsageError } from '../cli.js'
+
+export interface CollectCommandOptions {
+  readonly failedOlderThan?: number
+  readonly archivedOlderThan?: number
+  readonly limit?: number
+}
+
+/**
+ * `bugle collect`. JSON: `{ "failed", "archived", "isComplete" }`; not complete: it was interrupted between two batches.
+ */
+export async function collect(
+  cli: Cli,
+  { failedOlderThan, archivedOlderThan, limit }: CollectCommandOptions,
+): Promise<number> {
+  if (failedOlderThan === undefined && archivedOlderThan === undefined) {
+    throw new UsageError('collect needs --failed-older-than, --archived-older-than or both')
+  }
+  const { out } = cli
+  const bugle = cli.bugle()
+  const work = batchWork(cli, 'deleted', 'job')
+  const { signal } = work
+  const report = await bugle.collect({
+    ...(failedOlderThan !== undefined && { failedOlderThanMs: failedOlderThan }),
+    ...(archivedOlderThan !== undefined && { archivedOlderThanMs: archivedOlderThan }),
+    ...(limit !== undefined && { limit }),
+    signal,
+    onProgress: work.onProgress,
+  })
+  work.end()
+  out.json({ ...report, isComplete: !signal.aborted })
+  out.say(
+    `${doneText(report.failed, 'failed job', 'deleted', signal)}; ${doneText(report.archived, 'archived job', 'deleted', signal)}`,
+  )
+  signal.throwIfAborted()
+  return exitCodes.ok
+}

@@ -1,0 +1,59 @@
+import type { PutOptions } from '../../options.js'
+import { type Cli, exitCodes, UsageError } from '../cli.js'
+import { putLines } from '../put-lines.js'
+
+export interface PutCommandOptions {
+  readonly kind?: string
+  readonly priority?: number
+  readonly runAt?: Date
+  readonly delay?: number
+  readonly key?: string
+  readonly keyMode?: 'replace' | 'keep' | 'reject'
+  readonly flag?: readonly string[]
+  readonly maxAttempts?: number
+  readonly timeout?: number
+  readonly fromLine?: number
+}
+
+/**
+ * `bugle put QUEUE [PAYLOAD]` prints the id. JSON: `{ "queue", "id" }`.
+ *
+ * `bugle put QUEUE -` reads JSON lines, and prints how many were put. JSON: see `putLines`.
+ */
+export async function put(
+  cli: Cli,
+  queue: string,
+  payload: string | undefined,
+  { fromLine, ...options }: PutCommandOptions,
+): Promise<number> {
+  const putOptions = toPutOptions(options)
+  if (payload === '-') {
+    if (options.key !== undefined) throw new UsageError('--key would make one job of all lines; put them without it')
+    return putLines(cli, queue, process.stdin, putOptions, fromLine ?? 1)
+  }
+  if (fromLine !== undefined) throw new UsageError('--from-line is for lines of standard input: put QUEUE -')
+  const value = payload === undefined ? null : parse(payload)
+  const id = await cli.bugle().put(queue, value, putOptions)
+  cli.out.json({ queue, id })
+  cli.out.say(id)
+  return exitCodes.ok
+}
+
+function toPutOptions({ delay, flag, timeout, ...same }: Omit<PutCommandOptions, 'fromLine'>): PutOptions {
+  return {
+    ...same,
+    ...(delay !== undefined && { delayMs: delay }),
+    ...(flag !== undefined && { flags: flag }),
+    ...(timeout !== undefined && { timeoutMs: timeout }),
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new UsageError(
+      `the payload is not JSON; quote it for the shell: '{"to":"a@example.org"}', and a text as '"hello"'`,
+    )
+  }
+}

@@ -1,0 +1,49 @@
+import type { RequeueFilter } from '../../admin/requeue.js'
+import { plural } from '../../terminal/text.js'
+import { batchWork, doneText } from '../batches.js'
+import { type Cli, exitCodes, UsageError } from '../cli.js'
+
+export interface RequeueCommandOptions extends RequeueFilter {
+  readonly all?: boolean
+}
+
+/**
+ * `bugle requeue ID…`, by a filter, or `--all`. JSON: `{ "requeued", "isComplete" }`.
+ *
+ * Not complete, and exit code 1: some of the ids are no failed or archived jobs. Not complete, and 130: it was interrupted
+ * between two batches.
+ */
+export async function requeue(
+  cli: Cli,
+  ids: readonly string[],
+  { all = false, ...filter }: RequeueCommandOptions,
+): Promise<number> {
+  const isFiltered = Object.keys(filter).length > 0
+  if ([ids.length > 0, isFiltered, all].filter(Boolean).length !== 1) {
+    throw new UsageError('requeue needs ids, or options that say which jobs (such as --queue), or --all')
+  }
+  return ids.length > 0 ? requeueIds(cli, [...new Set(ids)]) : requeueMatching(cli, filter)
+}
+
+async function requeueIds({ out, bugle: open }: Cli, ids: readonly string[]): Promise<number> {
+  const requeued = await open().requeue(ids)
+  const missing = ids.length - requeued
+  out.json({ requeued, isComplete: missing === 0 })
+  out.say(
+    `${plural(requeued, 'job')} requeued${missing === 0 ? '' : `; ${missing} of ${ids.length} are neither failed nor archived`}`,
+  )
+  return missing === 0 ? exitCodes.ok : exitCodes.trouble
+}
+
+async function requeueMatching(cli: Cli, filter: RequeueFilter): Promise<number> {
+  const { out } = cli
+  const bugle = cli.bugle()
+  const work = batchWork(cli, 'requeued', 'job')
+  const { signal, onProgress } = work
+  const requeued = await bugle.requeue(filter, { signal, onProgress })
+  work.end()
+  out.json({ requeued, isComplete: !signal.aborted })
+  out.say(doneText(requeued, 'job', 'requeued', signal))
+  signal.throwIfAborted()
+  return exitCodes.ok
+}

@@ -1,0 +1,96 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import type { TestDatabase } from './database.js'
+
+export const cliProgram = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
+
+export interface CliEnded {
+  /** As a shell has it: of a process that a signal ended, null. */
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface CliProcess {
+  readonly child: ChildProcess
+  readonly ended: Promise<CliEnded>
+  /** Once it has printed that, on standard output or standard error. */
+  printed(pattern: RegExp): Promise<RegExpExecArray>
+}
+
+export interface CliCall {
+  readonly input?: string | Uint8Array
+  readonly env?: NodeJS.ProcessEnv
+  readonly cwd?: string
+  /** For `node` itself. */
+  readonly execArgv?: readonly string[]
+}
+
+type Target = Pick<TestDatabase, 'connectionString' | 'schema'>
+
+/** Run the command to its end. */
+export function runCli(db: Target, args: readonly string[], { input = '', ...call }: CliCall = {}): Promise<CliEnded> {
+  const { child, ended } = startCli(db, args, call)
+  // A command that does not read, or has ended, closes it first.
+  child.stdin?.on('error', () => {}).end(input)
+  return ended
+}
+
+/** Start the command; its standard input stays open. */
+export function startCli(db: Target, args: readonly string[], { env, cwd, execArgv = [] }: CliCall = {}): CliProcess {
+  return startProcess(process.execPath, [...execArgv, cliProgram, ...args, '--schema', db.schema], {
+    ...(cwd !== undefined && { cwd }),
+    env: { ...plainEnv(db), ...env },
+  })
+}
+
+/** Standard output's lines of JSON. */
+export function jsonLines(text: string): unknown[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line))
+}
+
+/** Nothing of this process's own wishes for colours. */
+export function plainEnv({ connectionString }: Pick<TestDatabase, 'connectionString'>): NodeJS.ProcessEnv {
+  const { FORCE_COLOR: _, NO_COLOR: __, NODE_OPTIONS: ___, ...env } = process.env
+  return { ...env, DATABASE_URL: connectionString }
+}
+
+export function startProcess(command: string, args: readonly string[], options: SpawnOptions): CliProcess {
+  const child = spawn(command, args, { ...options, stdio: 'pipe' })
+  onTestFinished(() => {
+    child.kill('SIGKILL')
+  })
+  let stdout = ''
+  let stderr = ''
+  let isClosed = false
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+    child.emit('printed')
+  })
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+    child.emit('printed')
+  })
+  const ended = once(child, 'close').then(([code]) => {
+    isClosed = true
+    child.emit('printed')
+    return { code, stdout, stderr }
+  })
+  return {
+    child,
+    ended,
+    async printed(pattern) {
+      for (;;) {
+        const match = pattern.exec(stdout) ?? pattern.exec(stderr)
+        if (match) return match
+        if (isClosed) throw new Error(`it ended without ${pattern}; it printed ${JSON.stringify({ stdout, stderr })}`)
+        await once(child, 'printed')
+      }
+    },
+  }
+}

@@ -1,4 +1,4 @@
-import { plural } from '../terminal/text.js'
+import type { Progress } from '../terminal/screen.js'
 import type { Cli } from './cli.js'
 
 /** Work in batches: how far it is, and a Ctrl-C that ends it between two of them. */
@@ -9,18 +9,18 @@ export interface BatchWork {
   end(): void
 }
 
-/**
- * @param done - in the past: 'requeued'
- * @param batch - what is still waited for when it is interrupted
- */
-export function batchWork({ out, interruptible }: Cli, done: string, unit: string): BatchWork {
+/** @param done - in the past: 'requeued' */
+export function batchWork({ out, interruptible }: Cli, done: string): BatchWork {
   const signal = interruptible()
-  const progress = out.progress(done, null, `${unit}s`)
   signal.addEventListener('abort', () => out.note('stopping after the batch in flight'), { once: true })
-  return { signal, onProgress: progress.update, end: progress.end }
-}
-
-/** `1 job requeued`, and whether that was not all. */
-export function doneText(number: number, unit: string, done: string, { aborted }: AbortSignal): string {
-  return `${plural(number, unit)} ${done}${aborted ? ', then it was stopped' : ''}`
+  let progress: Progress | null = null
+  return {
+    signal,
+    onProgress(total) {
+      // Not before: what fails at once is told in one line.
+      progress ??= out.progress(done, null, 'jobs')
+      progress.update(total)
+    },
+    end: () => progress?.end(),
+  }
 }

@@ -51,7 +51,8 @@ async function carryOut(options: CliOptions, command: (cli: Cli) => Promise<numb
 function tell(thrown: unknown, isJson: boolean): number {
   const error = toError(thrown)
   const code = exitCodeOf(error)
-  const message = shown(error.message.replaceAll(/\s*\n\s*/g, ' '))
+  // Whoever calls the command migrates by it.
+  const message = shown(error.message.replaceAll(/\s*\n\s*/g, ' ')).replace('await bugle.migrate()', 'bugle migrate')
   const isExpected =
     error instanceof UsageError ||
     error instanceof Refusal ||

@@ -3,6 +3,7 @@ import type { Bugle } from '../bugle.js'
 import { BugleError, toError } from '../errors.js'
 import type { PutOptions } from '../options.js'
 import { count } from '../terminal/text.js'
+import { batchWork } from './batches.js'
 import { type Cli, exitCodes, Refusal } from './cli.js'
 import { type Line, linesOf } from './lines.js'
 
@@ -30,9 +31,8 @@ export async function putLines(
 ): Promise<number> {
   const { out } = cli
   const bugle: Bugle = cli.bugle()
-  const signal = cli.interruptible()
-  signal.addEventListener('abort', () => out.note('stopping after the batch in flight'), { once: true })
-  const progress = out.progress('put', null, 'jobs')
+  const work = batchWork(cli, 'put')
+  const { signal } = work
   let put = 0
   let lastLine = fromLine - 1
   let batch: Batch = emptyBatch()
@@ -47,7 +47,7 @@ export async function putLines(
     }
     put += payloads.length
     lastLine = Math.max(lastLine, readTo)
-    progress.update(put)
+    if (put > 0) work.onProgress(put)
   }
 
   async function putAll(): Promise<void> {
@@ -71,7 +71,7 @@ export async function putLines(
   } catch (error) {
     failed = toError(error)
   }
-  progress.end()
+  work.end()
   out.json({ queue, put, lastLine, isComplete: failed === null && !signal.aborted })
   out.say(String(put))
   if (failed === null && !signal.aborted) return exitCodes.ok

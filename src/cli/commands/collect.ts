@@ -1,4 +1,5 @@
-import { batchWork, doneText } from '../batches.js'
+import { plural } from '../../terminal/text.js'
+import { batchWork } from '../batches.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
 export interface CollectCommandOptions {
@@ -19,7 +20,7 @@ export async function collect(
   }
   const { out } = cli
   const bugle = cli.bugle()
-  const work = batchWork(cli, 'deleted', 'job')
+  const work = batchWork(cli, 'deleted')
   const { signal } = work
   const report = await bugle.collect({
     ...(failedOlderThan !== undefined && { failedOlderThanMs: failedOlderThan }),
@@ -30,9 +31,8 @@ export async function collect(
   })
   work.end()
   out.json({ ...report, isComplete: !signal.aborted })
-  out.say(
-    `${doneText(report.failed, 'failed job', 'deleted', signal)}; ${doneText(report.archived, 'archived job', 'deleted', signal)}`,
-  )
+  const told = `${plural(report.failed, 'failed job')}, ${plural(report.archived, 'archived job')}`
+  out.say(`deleted: ${told}${signal.aborted ? '; then it was stopped' : ''}`)
   signal.throwIfAborted()
   return exitCodes.ok
 }

@@ -1,6 +1,6 @@
 import type { RequeueFilter } from '../../admin/requeue.js'
 import { plural } from '../../terminal/text.js'
-import { batchWork, doneText } from '../batches.js'
+import { batchWork } from '../batches.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
 export interface RequeueCommandOptions extends RequeueFilter {
@@ -38,12 +38,12 @@ async function requeueIds({ out, bugle: open }: Cli, ids: readonly string[]): Pr
 async function requeueMatching(cli: Cli, filter: RequeueFilter): Promise<number> {
   const { out } = cli
   const bugle = cli.bugle()
-  const work = batchWork(cli, 'requeued', 'job')
+  const work = batchWork(cli, 'requeued')
   const { signal, onProgress } = work
   const requeued = await bugle.requeue(filter, { signal, onProgress })
   work.end()
   out.json({ requeued, isComplete: !signal.aborted })
-  out.say(doneText(requeued, 'job', 'requeued', signal))
+  out.say(`${plural(requeued, 'job')} requeued${signal.aborted ? ', then it was stopped' : ''}`)
   signal.throwIfAborted()
   return exitCodes.ok
 }

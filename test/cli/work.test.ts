@@ -1,0 +1,161 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished } from 'vitest'
+import { jsonLines, runCli, startCli } from '../support/cli.js'
+import { test } from '../support/database.js'
+
+/** A folder with the module in it, to be the working directory. */
+function folderWith(text: string, name = 'work.mjs'): string {
+  const folder = mkdtempSync(join(tmpdir(), 'bugle-work-test-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  writeFileSync(join(folder, name), text)
+  return folder
+}
+
+const none = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
+
+describe('bugle work', () => {
+  test('--drain runs what is there, by queue and by kind, and reports; a failed job is trouble', async ({ db }) => {
+    const cwd = folderWith(`
+      export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one') }
+      export default { 'order events': { made(job, { context }) { if (context !== 'seen') throw new Error('no context') } } }
+      export const options = { emails: { retryStrategy: false } }
+      export const bugle = { context: 'seen' }`)
+    const bugle = db.bugle()
+    await bugle.putMany('emails', ['good', 'bad', 'good'])
+    await bugle.put('order events', 1, { kind: 'made' })
+    const human = await runCli(db, ['work', 'work.mjs', '--drain', '--verbose'], { cwd })
+    expect(human.code).toBe(1)
+    expect(human.stdout).toContain('emails: 2 completed, 1 failed, 0 interrupted, 0 released, 0 abandoned\n')
+    expect(human.stdout).toContain('order events: 1 completed, 0 failed')
+    expect(human.stderr).toMatch(/job \d+ of "emails", attempt 1: failed \(exhausted\): bad\\x1b\[2J one\n/)
+    expect(human.stderr).toMatch(/job \d+ of "order events", kind "made", attempt 1: acked after \d+ ms\n/)
+    await bugle.put('emails', 'good')
+    await bugle.put('order events', 1, { kind: 'made' })
+    const json = await runCli(db, ['work', './work.mjs', '--drain', '--json', '--queue', 'emails'], { cwd })
+    expect(json.code).toBe(0)
+    expect(jsonLines(json.stdout)).toEqual([{ queue: 'emails', ...none, completed: 1 }])
+    jsonLines(json.stderr)
+  })
+
+  test('runs until it is told to stop, lets running jobs end, and leaves with what the module still does', async ({
+    db,
+  }) => {
+    const cwd = folderWith(`
+      setInterval(() => {}, 1000)
+      export async function q(job, { signal }) {
+        console.error('runs', job.payload)
+        await new Promise((resolve) => process.once('SIGTERM', resolve))
+      }`)
+    const bugle = db.bugle()
+    await bugle.putMany('q', [1, 2])
+    const work = startCli(db, ['work', 'work.mjs', '--json', '--concurrency', '1'], { cwd })
+    await work.printed(/runs 1/)
+    work.child.kill('SIGTERM')
+    const { code, stdout, stderr } = await work.ended
+    expect(code).toBe(0)
+    expect(jsonLines(stdout)).toMatchObject([{ queue: 'q', completed: 1, failed: 0, abandoned: [] }])
+    expect(stderr).toContain('stopping once running jobs have ended')
+    expect(await db.jobs()).toMatchObject([{ payload: 2, state: 'ready', attempt: 0 }])
+  })
+
+  test('a second signal aborts running jobs, a third gives up on them: exit code 1, and the process is gone', async ({
+    db,
+  }) => {
+    const cwd = folderWith(`
+      setInterval(() => {}, 1000)
+      export const bugle = { graceMs: Infinity, abortMs: Infinity }
+      export async function q(job, { signal }) {
+        console.error('runs')
+        signal.addEventListener('abort', () => console.error('told'))
+        await new Promise(() => {})
+      }`)
+    const id = await db.bugle().put('q', 1)
+    const work = startCli(db, ['work', 'work.mjs', '--json'], { cwd })
+    await work.printed(/runs/)
+    work.child.kill('SIGINT')
+    await work.printed(/stopping once/)
+    work.child.kill('SIGINT')
+    await work.printed(/told/)
+    work.child.kill('SIGINT')
+    const { code, stdout } = await work.ended
+    expect(code).toBe(1)
+    expect(jsonLines(stdout)).toEqual([{ queue: 'q', ...none, abandoned: [{ id, ageMs: expect.any(Number) }] }])
+  })
+
+  test('a drain that a signal ended was not done', async ({ db }) => {
+    const cwd = folderWith(`
+      export async function q() {
+        console.error('runs')
+        await new Promise((resolve) => process.once('SIGINT', resolve))
+      }`)
+    await db.bugle().put('q', 1)
+    const work = startCli(db, ['work', 'work.mjs', '--drain', '--json'], { cwd })
+    await work.printed(/runs/)
+    work.child.kill('SIGINT')
+    expect(await work.ended).toMatchObject({ code: 130, stdout: expect.stringContaining('"completed":1') })
+  })
+
+  test('waits for a database that is down, says so, and can be stopped meanwhile', async ({ db }) => {
+    const cwd = folderWith('export function q() {}')
+    const work = startCli(db, ['work', 'work.mjs'], { cwd, env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' } })
+    await work.printed(/the database cannot be reached/)
+    work.child.kill('SIGTERM')
+    expect(await work.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('q: 0 completed') })
+  })
+
+  test.for([
+    [
+      'throws',
+      `throw new Error('at import')`,
+      /^bugle: work.mjs threw when it was imported: at import\nError: at import\n {4}at .*work\.mjs/,
+    ],
+    ['exports nothing', '', /^bugle: work.mjs: it exports no queue .*\n$/],
+    [
+      'exports what is no handler',
+      'export const version = 3',
+      /^bugle: work.mjs: the export "version" is no queue: .*\n$/,
+    ],
+    [
+      'exports one function by default',
+      'export default () => {}',
+      /^bugle: work.mjs: the default export must be an object; .*\n$/,
+    ],
+    ['exports a queue twice', 'export const a = () => {}; export default { a }', /"a" is exported twice/],
+    [
+      'has options of no queue',
+      'export const a = () => {}; export const options = { b: {} }',
+      /unknown.*b|b.*unknown|"b"/,
+    ],
+    [
+      'has wrong options',
+      'export const a = () => {}; export const options = { a: { concurrency: 0 } }',
+      /options of "a": concurrency/,
+    ],
+  ] as const)('a module that %s is refused', async ([, text, told], { db }) => {
+    const ended = await runCli(db, ['work', 'work.mjs'], { cwd: folderWith(text) })
+    expect(ended).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(told) })
+  })
+
+  test('a module that is not there, or in TypeScript where Node does not read it, is told in a line', async ({
+    db,
+  }) => {
+    const cwd = folderWith('export function q(): void {}', 'work.ts')
+    expect(await runCli(db, ['work', 'none.mjs'], { cwd })).toMatchObject({
+      code: 1,
+      stderr: 'bugle: there is no module none.mjs\n',
+    })
+    const typed = await runCli(db, ['work', 'work.ts', '--drain'], { cwd })
+    if (Reflect.get(process.features, 'typescript')) expect(typed.code).toBe(0)
+    else expect(typed.stderr).toMatch(/^bugle: work.ts: Node [\d.]+ does not read TypeScript; .*\n$/)
+  })
+
+  test('a queue that the module has not is wrong usage', async ({ db }) => {
+    const ended = await runCli(db, ['work', 'work.mjs', '--queue', 'b'], { cwd: folderWith('export function a() {}') })
+    expect(ended).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^bugle: the module has no queue "b"; it has "a" .*\n$/),
+    })
+  })
+})

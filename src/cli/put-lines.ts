@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Bugle } from '../bugle.js'
 import { BugleError, toError } from '../errors.js'
-import type { PutOptions } from '../options.js'
+import type { PutOptions } from '../put/options.js'
 import { count } from '../terminal/text.js'
 import { batchWork } from './batches.js'
 import { type Cli, exitCodes, Refusal } from './cli.js'

@@ -1,4 +1,4 @@
-import type { PutOptions } from '../../options.js'
+import type { PutOptions } from '../../put/options.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 import { putLines } from '../put-lines.js'
 

@@ -11,6 +11,7 @@ const statementNames = [
   'asleep_release',
   'asleep_take',
   'cancel',
+  'cancelled',
   'channel',
   'claim',
   'claim_kinds',

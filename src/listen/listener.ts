@@ -40,7 +40,7 @@ export interface ListenerOptions {
   readonly sendPing: (channel: string, mark: string) => Promise<void>
   readonly onNotification: (queue: string) => void
   /** A running job's cancel was requested; the worker is any that listens, perhaps not ours. */
-  readonly onCancel: (workerId: string) => void
+  readonly onCancel: (workerId: string, jobId: string) => void
   readonly onLive: () => void
   /** `reason`: a whole sentence for an operator, which says what to do. */
   readonly onDeaf: (reason: string) => void
@@ -130,8 +130,8 @@ export function createListener(options: ListenerOptions): Listener {
 
   /** The payload of trigger job_cancel: worker and job. */
   function cancelled(payload: string): void {
-    const [workerId] = payload.split(' ')
-    if (workerId !== undefined) onCancel(workerId)
+    const [workerId, jobId] = payload.split(' ')
+    if (workerId !== undefined && jobId !== undefined) onCancel(workerId, jobId)
   }
 
   function lost(error: Error): void {

@@ -10,6 +10,7 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
 import { createLag } from './lag.js'
 import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
@@ -210,6 +211,14 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     return options.giveBack(workerId, rows)
   }
 
+  const cancels = createCancels({
+    look: async (ids) => {
+      const rows = await database.query<{ id: string }>('cancelled', [presence.id, `{${ids.join()}}`])
+      return rows.map(({ id }) => id)
+    },
+    cancel,
+  })
+
   function startControl(): void {
     control = createControlSession({
       open: () => database.openSession('control', controlSettings),
@@ -249,9 +258,8 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         onNotification: (queue) => {
           for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
         },
-        onCancel: (workerId) => {
-          // A hint, as every notification: PostgreSQL lets anybody notify. Which jobs it is, the heartbeat reads from their rows.
-          if (workerId === presence.id) presence.beat()
+        onCancel: (workerId, jobId) => {
+          if (workerId === presence.id) cancels.hinted(jobId)
         },
         onLive: () => {
           // What is caught up with is claimed with K held: after the control session's first try.

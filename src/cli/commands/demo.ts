@@ -25,7 +25,7 @@ export async function demo(
     return isOk ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     if (error instanceof Interrupted) throw error
-    throw new Refusal(toError(error).message, { cause: error })
+    throw new Refusal(toError(error).message)
   }
 }
 

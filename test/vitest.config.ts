@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { seldom } from './seldom.js'
 
 const shared = {
   root: new URL('..', import.meta.url).pathname,
@@ -8,9 +9,11 @@ const shared = {
   hookTimeout: 60_000,
 } as const
 
-/** Where the server's version can matter most: what plans, locks and SQL functions do. The others where there is more time. */
-const onTheOldest = ['crash', 'failure', 'grants', 'migration', 'outcomes', 'plans', 'retries']
+/** Where the server's version can matter most: what plans, migrations and SQL functions do. The others where there is more time. */
+const onTheOldest = ['migration', 'outcomes', 'plans']
 const isSlow = Boolean(process.env.BUGLE_TEST_SLOW)
+/** `npm test -- fleet` runs it all the same. */
+const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))
 
 export default defineConfig({
   root: shared.root,
@@ -19,7 +22,15 @@ export default defineConfig({
     // More than the cores of a small machine: most tests wait more than they compute, and none asserts on speed.
     maxWorkers: 3,
     projects: [
-      { root: shared.root, test: { ...shared, name: 'embedded-postgres', include: ['test/**/*.test.ts'] } },
+      {
+        root: shared.root,
+        test: {
+          ...shared,
+          name: 'embedded-postgres',
+          include: ['test/**/*.test.ts'],
+          exclude: isSlow || isNamed ? [] : seldom,
+        },
+      },
       // The oldest server that we know, and where there is more time one in between.
       {
         root: shared.root,

@@ -25,6 +25,7 @@ export async function demo(
     return isOk ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     if (error instanceof Interrupted) throw error
+    // A sentence for whoever tries it, such as what to install: a stack below it would say nothing more.
     throw new Refusal(toError(error).message)
   }
 }

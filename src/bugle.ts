@@ -71,7 +71,7 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   migrate(): Promise<MigrationReport>
   /**
-   * Insert a job. An idle consumer of the queue starts it about a millisecond after the commit, or at its `runAt`.
+   * Insert a job. An idle consumer of the queue starts it a few milliseconds after the commit, or at its `runAt`.
    *
    * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
    * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)

@@ -10,6 +10,13 @@ export function blocks(language: string): string[] {
   return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map((match) => match[1] ?? '')
 }
 
+/** A section's text, below its heading. */
+export function sectionOf(heading: string): string {
+  const [, text] = readme.split(`\n## ${heading}\n`)
+  expect(text, `README has the section ${heading}`).toBeDefined()
+  return text?.split('\n## ')[0] ?? ''
+}
+
 /** The rows of the table that follows a line, each as its cells without backticks. */
 export function tableAfter(line: string): string[][] {
   const from = readme.indexOf(`\n${line}\n`)

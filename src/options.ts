@@ -34,7 +34,7 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly name?: string
   /** Connections for statements, opened as needed; listener and control session come on top. @defaultValue 10 */
   readonly poolSize?: number
-  /** Prepared statements and session settings; false behind a pooler in transaction mode. @defaultValue true */
+  /** Prepared statements and session settings; false behind pgbouncer, and any pooler in transaction mode. @defaultValue true */
   readonly prepare?: boolean
   /** Whether to be woken by notifications; false: sweeps every second do everything. @defaultValue true */
   readonly listen?: boolean

@@ -106,7 +106,7 @@ test('every TypeScript block runs to its end', { timeout: 120_000 }, async ({ db
   for (const text of blocks('ts')) {
     const source = text
       .replace('.listen(8080)', '.listen(0)')
-      .replace(/^const .* = await consumer\.stopped$/m, "console.log('it consumes')\n$&")
+      .replace(/^const .* = await consumer\.stopped\b/m, "console.log('it consumes')\n$&")
     const { outputText } = ts.transpileModule(source, { compilerOptions: { target, module: ts.ModuleKind.ESNext } })
     const { child, ended, printed } = startModule(`${outputText}\nconsole.log('the end')`, { DATABASE_URL: url })
     // One that waits for a signal is sent it once it consumes.

@@ -115,6 +115,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   let asking = 0
   /** Acks that are on their way with them. */
   let travelling = 0
+  /** Jobs that claims have brought so far. */
+  let everClaimed = 0
   /** How many more jobs it may claim. */
   let claimable = step?.jobs ?? Number.POSITIVE_INFINITY
   const { promise: sated, resolve: tellSated } = withResolvers<void>()
@@ -255,6 +257,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting
       const added = runs.add(jobs)
+      everClaimed += jobs.length
       if (step !== null) stepClaimed(step, jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
     } finally {
@@ -428,9 +431,24 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     } while (runs.size > 0)
   }
 
+  /**
+   * While the claim is under way that sees the queue empty nothing may run here: a job that goes back without a delay, or is put by a
+   * handler, in between its snapshot and its answer is ready, and the claim has not seen it.
+   */
+  async function ranDry(): Promise<void> {
+    let isDry = false
+    while (!isDry) {
+      await quiet('orPaused')
+      const before = everClaimed
+      const isStill = runs.size === 0 && slots.taken === 0
+      await dispatcher.seenEmpty('orPaused')
+      isDry = machine.isStopping || (isStill && everClaimed === before)
+    }
+  }
+
   async function drained(until: 'ready' | 'scheduled'): Promise<void> {
     for (;;) {
-      await quiet('orPaused')
+      await ranDry()
       if (until === 'ready' || dispatcher.isQueuePaused || machine.isStopping) return
       const dueInMs = await nextScheduled(database, choice).catch((error) => {
         claimError(toError(error))

@@ -42,6 +42,30 @@ for (const concurrency of [1, 8]) {
   })
 }
 
+for (const prefetch of [0, 'earned'] as const) {
+  test(`E11 drain with prefetch ${prefetch} leaves none that goes back without a delay, nor one that a handler puts at its end`, async ({
+    db,
+  }) => {
+    const bugle = db.bugle()
+    for (let round = 0; round < 3; round += 1) {
+      await bugle.putMany(
+        'q',
+        Array.from({ length: 60 }, () => 3),
+      )
+      const report = await bugle.drain(
+        'q',
+        async (job) => {
+          if (job.attempt < 3) return retry({ delayMs: 0 })
+          if (Number(job.payload) > 0) await bugle.put('q', Number(job.payload) - 1)
+        },
+        { concurrency: 8, prefetch },
+      )
+      expect(report).toMatchObject({ completed: 240, failed: 0 })
+      expect(await db.jobs()).toEqual([])
+    }
+  })
+}
+
 test('E11 drain reaches its concurrency', async ({ db }) => {
   const bugle = db.bugle()
   await bugle.putMany('q', [...Array(16).keys()])

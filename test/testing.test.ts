@@ -306,6 +306,27 @@ describe('drain', () => {
     expect(await drain(bugle, 'others', () => expect.unreachable())).toEqual([])
   })
 
+  test('with concurrency tells the runs of a job apart that goes back and is claimed again at once', async () => {
+    const bugle = open()
+    for (let round = 0; round < 5; round += 1) {
+      await bugle.putMany(
+        'others',
+        Array.from({ length: 60 }, (_, n) => ({ n })),
+      )
+      const results = await drain(
+        bugle,
+        'others',
+        (job) => (job.attempt < 4 ? retry({ delayMs: 0 }) : { last: job.id }),
+        { concurrency: 8 },
+      )
+      expect(results).toHaveLength(240)
+      for (const { job, outcome, result } of results)
+        expect([job.attempt, outcome, result]).toEqual(
+          job.attempt < 4 ? [job.attempt, 'retrying', undefined] : [4, 'acked', { last: job.id }],
+        )
+    }
+  })
+
   test("until 'scheduled' a job that always throws has all its attempts at once", async () => {
     const bugle = open()
     await bugle.put('emails', { to: 'a' })

@@ -129,11 +129,11 @@ async function step(
   jobs: number,
 ): Promise<RunResult[]> {
   const results: RunResult[] = []
-  /** Those that run, by id. */
-  const open = new Map<string, Mutable<RunResult>>()
+  /** Those that run, the first claimed first: one that went back may be claimed again before its end is told. */
+  const open: Mutable<RunResult>[] = []
 
   const spy: Middleware = async (job, _context, next) => {
-    const result = open.get(job.id)
+    const result = open.findLast((one) => one.job.id === job.id)
     const startedAt = performance.now()
     const outcome = await next()
     if (result === undefined) return
@@ -141,10 +141,10 @@ async function step(
     result.job = job
     if (outcome.type === 'ack') result.result = outcome.result
   }
-  const stopListening = listen(bugle as EventSource, (name, { id, error, cause, retryAt, runAt }) => {
-    const result = open.get(id)
+  const stopListening = listen(bugle as EventSource, (name, { id, attempt, error, cause, retryAt, runAt }) => {
+    const at = open.findIndex(({ job }) => job.id === id && job.attempt === attempt)
+    const [result] = at < 0 ? [] : open.splice(at, 1)
     if (result === undefined) return
-    open.delete(id)
     result.outcome = name
     if (name !== 'acked') result.result = undefined
     result.error = error ?? null
@@ -155,7 +155,7 @@ async function step(
     const none = { result: undefined, error: null, cause: null, runAt: null, runMs: 0 }
     const result: Mutable<RunResult> = { job, outcome: 'unsettled', ...none }
     results.push(result)
-    open.set(job.id, result)
+    open.push(result)
   }
 
   try {

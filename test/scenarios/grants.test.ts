@@ -163,7 +163,11 @@ test('K grants: a producer is refused every other call, and nothing changes', as
     'collect archived': () => bugle.collect({ archivedOlderThanMs: 0 }),
     consume: () => bugle.consume('q', () => {}),
     drain: () => bugle.drain('q', () => {}),
+    stats: () => bugle.stats(),
+    'stats of a queue': () => bugle.stats('q'),
   })
+  // It can tell whether it can put.
+  expect(await bugle.health()).toMatchObject({ isHealthy: true, problems: [] })
   // There is nothing to migrate, and it looks before it acts.
   expect(await bugle.migrate()).toMatchObject({ applied: [] })
   await db.sql.unsafe(`delete from ${roles.s}.migration where number = (select max(number) from ${roles.s}.migration)`)
@@ -390,6 +394,11 @@ test('K grants: a consumer does all that an instance does', async ({ db, roles }
 
   expect(await bugle.pause('q')).toBe(true)
   expect(await bugle.resume('q')).toBe(true)
+  expect(await bugle.stats('q')).toMatchObject({
+    queues: [{ queue: 'q', failed: { count: 1 }, workers: 1, here: { failed: 1 } }],
+    workers: [{ id: bugle.workerId, state: 'live' }],
+  })
+  expect(await bugle.health()).toMatchObject({ isHealthy: true, problems: [], isPresent: true })
   expect((await bugle.jobs({ state: 'failed' })).jobs).toMatchObject([{ payload: 'fails' }])
   const archive = (await bugle.jobs({ state: 'archived' })).jobs
   expect(archive.map(({ payload }) => payload).sort()).toEqual(['cancelled', 'keyed', 'orphan', 'released', 'retried'])
@@ -449,6 +458,7 @@ test('K grants: an observer reads, payloads too, and changes nothing', async ({ 
   const bugle = roles.bugle('observer')
   expect(await bugle.job(id)).toMatchObject({ payload: 'read', state: 'ready' })
   expect((await bugle.jobs()).jobs.map(({ payload }) => payload)).toEqual(['archived', 'failed', 'read'])
+  await expectLooks(bugle)
   await expectRefusals(roles, {
     ...changes(bugle, id, String(row?.id)),
     ...bySql(roles, 'observer', [
@@ -474,12 +484,14 @@ test('K grants: an observer without payloads reads the rest', async ({ db, roles
   const id = await roles.bugle('producer').put('q', 'secret', { key: 'k' })
   const [row] = await failed(roles, db)
   await archived(roles, db, '999')
+  await db.sql.unsafe(`insert into ${roles.s}.queue (name, paused_at) values ('paused', now())`)
   const bugle = roles.bugle('blind')
   const sql = roles.connect('blind')
   const read = `select queue, kind, state, run_at, attempt, key, worker_id from ${roles.s}.job where queue = 'q'`
   expect(await sql.unsafe(read)).toHaveLength(2)
   expect(await sql.unsafe(`select id, queue, finished_at from ${roles.s}.archive`)).toHaveLength(1)
-  expect(await sql.unsafe(`select * from ${roles.s}.worker, ${roles.s}.queue`)).toHaveLength(0)
+  expect(await sql.unsafe(`select * from ${roles.s}.queue left join ${roles.s}.worker on true`)).toHaveLength(1)
+  await expectLooks(bugle)
   await expectRefusals(roles, {
     ...changes(bugle, id, String(row?.id)),
     job: () => bugle.job(id),
@@ -491,6 +503,18 @@ test('K grants: an observer without payloads reads the rest', async ({ db, roles
     result: () => sql.unsafe(`select result from ${roles.s}.archive`).execute(),
   })
 })
+
+/** What an observer is for: of a queue with a job that waits and one that has failed, and of one that is paused. */
+async function expectLooks(bugle: Bugle): Promise<void> {
+  expect(await bugle.stats()).toMatchObject({
+    queues: [
+      { queue: 'paused', isPaused: true },
+      { queue: 'q', ready: { count: 1 }, failed: { count: 1 }, oldestReadyMs: expect.any(Number) },
+    ],
+    workers: [],
+  })
+  expect(await bugle.health()).toMatchObject({ isHealthy: true, problems: [] })
+}
 
 /** Every call of an instance that changes something. */
 function changes(bugle: Bugle, waiting: string, failedId: string): Record<string, () => Promise<unknown>> {

@@ -1,13 +1,15 @@
 -- stats_queues: how many jobs wait, run and have failed in each queue; no look goes further than a bound
 -- $1 queue text, null: all, $2 most rows counted of a queue and state int, $3 most queues int
--- $4 names to be listed whatever is in them, as a JSON array
+-- $4 names to be listed whatever is in them, as a JSON array, $5 most rows counted of a state in all queues together int
 -- rows: one a queue, at most one more than $3, the first by name:
 --   name, is_paused
---   ready, scheduled, running, failed: counts; more than $2: at least $2
+--   most: how far the ready and the scheduled jobs of a queue were counted: $2, or with many queues its share of $5
+--   ready, scheduled: counts; more than most: at least most
+--   running, failed: counts; more than $2: at least $2
 --   is_running_cut, is_failed_cut: the look at the running or failed jobs of all queues together has ended at its bound
 --   oldest_ready_ms: how long ago the oldest ready job could run, of those that were counted and the first of each priority;
 --     null: none is ready
--- plan: whatever the number of jobs: job_ready and job_due, one probe a queue to find the names; then of each queue the first $2
+-- plan: whatever the number of jobs: job_ready and job_due, one probe a queue to find the names; then of each queue the first `most`
 --   entries of either, and one probe of job_ready a priority; once job_running and, backwards, job_failed, to their bounds;
 --   queue_pkey. The whole of worker.
 with recursive ready_names (queue) as (
@@ -93,9 +95,15 @@ names as materialized (
   -- As the indexes have them.
   order by queue collate "C"
   limit $3::int + 1
+),
+-- A thousand deep queues would take a minute otherwise.
+bound as materialized (
+  select least($2::int, $5::int / greatest(1, count(*)::int)) as most
+  from names
 )
 select
   names.queue as name,
+  (select most from bound) as most,
   coalesce((select paused_at is not null from :"schema".queue where name = names.queue), false) as is_paused,
   ready.number as ready,
   (
@@ -106,7 +114,7 @@ select
       where queue = names.queue
         and state = 'scheduled'
       order by run_at
-      limit $2::int + 1
+      limit (select most from bound) + 1
     ) as looked
   ) as scheduled,
   names.running,
@@ -126,7 +134,7 @@ cross join lateral (
     where queue = names.queue
       and state = 'ready'
     order by priority desc, id
-    limit $2::int + 1
+    limit (select most from bound) + 1
   ) as looked
 ) as ready
 -- Behind a deep queue of a higher priority a lower one may starve unseen: the first job of each, of the hundred highest,

@@ -167,6 +167,17 @@ test('H1 counts are exact up to 10,000, and then at least so many; the failed on
   for (const { running } of (await bugle.stats()).queues) expect(running.isExact).toBe(false)
 })
 
+test('H1 many queues share what is counted of them; of one alone it is 10,000', async ({ db }) => {
+  await insert(db, 'queue', `select 'q' || n from generate_series(1, 1000) as n`)
+  await insert(db, 'queue', `select 'q1' from generate_series(1, 500)`)
+  await insert(db, 'queue', `select 'q2' from generate_series(1, 499)`)
+  const bugle = db.bugle()
+  const all = await bugle.stats()
+  expect(queueOf(all, 'q1')?.ready).toEqual(atLeast(500))
+  expect(queueOf(all, 'q2')?.ready).toEqual(exactly(500))
+  expect(queueOf(await bugle.stats('q1'), 'q1')?.ready).toEqual(exactly(501))
+})
+
 test('H1 the oldest ready job is seen behind a deep queue of a higher priority; also of the lowest of many', async ({
   db,
 }) => {
@@ -562,7 +573,11 @@ test('the plan of stats: index scans that end at the bound, also where it was ma
   for (const table of ['job', 'worker', 'queue']) await db.sql.unsafe(`vacuum analyze ${db.s}.${table}`)
   await session.unsafe(`prepare queues as ${stats_queues}`)
   await session.unsafe(`prepare workers as ${stats_workers}`)
-  const asked = [`queues (null, 1000, 1000, '[]')`, `queues ('q1', 1000, 1000, '["q1"]')`, 'workers (1000)']
+  const asked = [
+    `queues (null, 1000, 1000, '[]', 500000)`,
+    `queues ('q1', 1000, 1000, '["q1"]', 500000)`,
+    'workers (1000)',
+  ]
   for (const one of asked) await session.unsafe(`execute ${one}`)
 
   for (const id of [1, 2, 3]) await insertWorker(db, id, '0 s')

@@ -35,7 +35,8 @@ export const listOption = (flags: string, description: string): Option =>
  * @throws InvalidArgumentError
  */
 export function duration(text: string): number {
-  const value = ms(text as StringValue)
+  // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it, and at a very long one.
+  const value = text === '' || text.length > 100 ? undefined : ms(text as StringValue)
   if (value === undefined || !Number.isFinite(value) || value < 0)
     throw new InvalidArgumentError('not a duration such as 90s, 15m, 2h or 7d.')
   return Math.round(value)
@@ -53,12 +54,18 @@ export function momentOrAge(text: string, now: number): Date {
 /** @throws InvalidArgumentError */
 function date(text: string): Date {
   const value = new Date(text)
-  if (isDate(text) && !Number.isNaN(value.getTime())) return value
+  if (isDate(text) && isInCalendar(text) && !Number.isNaN(value.getTime())) return value
   throw new InvalidArgumentError('not a date such as 2026-01-31 or 2026-01-31T12:00:00Z.')
 }
 
 function isDate(text: string): boolean {
   return /^\d{4}-\d{2}-\d{2}/.test(text)
+}
+
+/** Of 2026-02-31 a Date makes the third of March. */
+function isInCalendar(text: string): boolean {
+  const day = new Date(`${text.slice(0, 10)}T00:00:00Z`)
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text.slice(0, 10))
 }
 
 /** @throws InvalidArgumentError */

@@ -4,9 +4,9 @@ import type { Bugle } from '../bugle.js'
 import { isPlainObject, knownKeys, queueName } from '../checks.js'
 import { resolveHandlers } from '../consume/handlers.js'
 import { describe, toError } from '../errors.js'
-import { type BugleOptions, type ConsumeOptions, resolveConsumerOptions } from '../options.js'
+import { type BugleOptions, type ConsumeOptions, resolveBugleOptions, resolveConsumerOptions } from '../options.js'
 import type { HandlersOf } from '../queues.js'
-import { Refusal } from './ending.js'
+import { exitCodes, Refusal } from './ending.js'
 
 /** What the user's module says. */
 export interface WorkModule {
@@ -48,6 +48,12 @@ export async function loadModule(path: string): Promise<WorkModule> {
 
 async function importModule(path: string): Promise<Readonly<Record<string, unknown>>> {
   const { href } = pathToFileURL(resolve(path))
+  // A module that calls process.exit(), or awaits what never comes: silence, and perhaps exit code 0, would look like work done.
+  const tellEnd = (): void => {
+    console.error(`bugle: ${path} ended the process, or waited for nothing, when it was imported`)
+    process.exitCode = exitCodes.trouble
+  }
+  process.once('exit', tellEnd)
   try {
     return await import(href)
   } catch (thrown) {
@@ -61,6 +67,8 @@ async function importModule(path: string): Promise<Readonly<Record<string, unkno
       )
     }
     throw new Refusal(`${path} threw when it was imported: ${error.message}`, { cause: error })
+  } finally {
+    process.off('exit', tellEnd)
   }
 }
 
@@ -70,8 +78,13 @@ function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   const options = objectExport('the export options', exported.options ?? {})
   const bugleOptions = objectExport('the export bugle', exported.bugle ?? {})
   const named = Object.entries(exported).filter(([name]) => !reserved.includes(name))
+  bugleOptionsChecked(bugleOptions)
   const queues = new Map<string, QueueWork>()
-  for (const [name, handlers] of [...named, ...Object.entries(byDefault)]) {
+  // Of a CommonJS module, Node gives what it exports by name and, all of it again, by default.
+  const furtherByDefault = Object.entries(byDefault).filter(
+    ([name, value]) => !(Object.hasOwn(exported, name) && exported[name] === value),
+  )
+  for (const [name, handlers] of [...named, ...furtherByDefault]) {
     if (queues.has(name)) throw new Error(`the queue ${describe(name)} is exported twice, by name and by default`)
     queues.set(queueName(name), {
       handlers: handlersOf(name, handlers),
@@ -95,6 +108,17 @@ function handlersOf(queue: string, given: unknown): QueueWork['handlers'] {
     throw new Error(`the export ${describe(queue)} is no queue: ${toError(error).message}`)
   }
   return given as QueueWork['handlers']
+}
+
+/** Here it is known that the module is at fault, and not the command line. */
+function bugleOptionsChecked(given: BugleOptions<Bugle>): void {
+  // Where the module names no database the environment does, which is not its own.
+  const env = { DATABASE_URL: 'postgres://localhost' }
+  try {
+    resolveBugleOptions(given as BugleOptions, env)
+  } catch (error) {
+    throw new Error(`the export bugle: ${toError(error).message}`)
+  }
 }
 
 function optionsOf(queue: string, given: unknown): ConsumeOptions {

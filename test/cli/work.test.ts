@@ -122,7 +122,7 @@ describe('bugle work', () => {
       'export default () => {}',
       /^bugle: work.mjs: the default export must be an object; .*\n$/,
     ],
-    ['exports a queue twice', 'export const a = () => {}; export default { a }', /"a" is exported twice/],
+    ['exports a queue twice', 'export const a = () => {}; export default { a() {} }', /"a" is exported twice/],
     [
       'has options of no queue',
       'export const a = () => {}; export const options = { b: {} }',
@@ -133,6 +133,13 @@ describe('bugle work', () => {
       'export const a = () => {}; export const options = { a: { concurrency: 0 } }',
       /options of "a": concurrency/,
     ],
+    [
+      'has wrong options of an instance',
+      'export const a = () => {}; export const bugle = { nope: 1 }',
+      /^bugle: work.mjs: the export bugle: .*"nope".*\n$/,
+    ],
+    ['ends the process', 'process.exit(0)', /^bugle: work.mjs ended the process, .*\n$/],
+    ['awaits what never comes', 'await new Promise(() => {})', /bugle: work.mjs .* waited for nothing, .*\n/],
   ] as const)('a module that %s is refused', async ([, text, told], { db }) => {
     const ended = await runCli(db, ['work', 'work.mjs'], { cwd: folderWith(text) })
     expect(ended).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(told) })
@@ -149,6 +156,15 @@ describe('bugle work', () => {
     const typed = await runCli(db, ['work', 'work.ts', '--drain'], { cwd })
     if (Reflect.get(process.features, 'typescript')) expect(typed.code).toBe(0)
     else expect(typed.stderr).toMatch(/^bugle: work.ts: Node [\d.]+ does not read TypeScript; .*\n$/)
+  })
+
+  test('a CommonJS module is read, though Node gives its exports twice', async ({ db }) => {
+    const whole = 'module.exports = { a() {} }'
+    const named = 'exports.a = () => {}; exports.options = { a: { concurrency: 2 } }; exports.bugle = { graceMs: 1 }'
+    for (const one of [named, whole]) {
+      const ended = await runCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
+      expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^a: 0 completed.*\n$/) })
+    }
   })
 
   test('a queue that the module has not is wrong usage', async ({ db }) => {

@@ -64,8 +64,8 @@ export async function readHealth({ database, worker, consumers, isClosing }: Hea
   const problems = [
     ...(problem === null ? [] : [problem]),
     ...(isClosing ? ['the instance is being closed'] : []),
-    // Where the database is down that is why, and said.
-    ...(isPresent === false && answer.isUp
+    // Where the database is down, or a consumer has not begun, that is why, and said.
+    ...(isPresent === false && answer.isUp && ![...consumers.values()].includes(null)
       ? ['the presence of this process is not confirmed: it claims nothing until a heartbeat is answered']
       : []),
     ...[...consumers].flatMap(([queue, consumer]) =>

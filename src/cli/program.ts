@@ -194,7 +194,7 @@ const exitCodesText = `
 Exit codes: 0 done, 1 not done or trouble found, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).`
 
 const moduleText = `
-MODULE is an ES module; each export is the handler of the queue it is named after:
+MODULE is an ES module, or a CommonJS one; each export is the handler of the queue it is named after:
   export async function emails(job, ctx) { … }            a function for every job,
   export const media = { thumb(job) { … }, … }            or one for each kind
   export default { 'order events': … }                    queues whose names are no identifiers

@@ -83,7 +83,7 @@ async function diagnose(check: Check, patient: Patient, failed: ReadonlySet<Chec
       {
         status: 'skipped',
         message: `could not be looked at: ${reason(error)}`,
-        remedy: isRight ? patient.command('grants') : null,
+        remedy: isRight ? patient.command('grants --observer ROLE') : null,
         details: { code: sqlState(error) },
       },
     ]

@@ -31,7 +31,7 @@ export const schema: Check = {
     } catch (error) {
       if (sqlState(error) !== '42501') throw error
       const message = `${JSON.stringify(patient.connection.user)} may not read schema ${name}: ${reason(error)}`
-      return [{ status: 'trouble', message, remedy: patient.command('grants'), details }]
+      return [{ status: 'trouble', message, remedy: patient.command('grants --observer ROLE'), details }]
     }
   },
 }

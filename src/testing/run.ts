@@ -32,7 +32,7 @@ export interface RunResult<AnyJob = Job> {
   /** As its handler had it; one that never came to a handler as it is stored. */
   readonly job: AnyJob
   readonly outcome: RunResultOutcome
-  /** What it was acked with: what the handler returned, or gave to `ack`. Otherwise undefined. */
+  /** What it was acked with: what the handler returned, or gave to `ack`; not what it gave to `ctx.ack`. Otherwise undefined. */
   readonly result: unknown
   /** Of a job that is failed or retrying; otherwise null. */
   readonly error: Error | null
@@ -113,6 +113,9 @@ export async function drain<Queues extends object, Context, Queue extends QueueN
 }
 
 function refuseInRunOne(options: object): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new BugleError('INVALID_OPTION', `runOne options must be an object; got ${describe(options)}`)
+  }
   for (const name of ['concurrency', 'prefetch']) {
     if (!(name in options)) continue
     throw new BugleError('INVALID_OPTION', `runOne options: there is no option ${describe(name)}: it runs one job`)

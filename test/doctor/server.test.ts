@@ -59,7 +59,9 @@ test('many dead rows that no vacuum has removed', async ({ clinic }) => {
   expect(found).toMatchObject({ status: 'note', details: { table: 'job', live: 0 } })
   await apply(clinic, found?.remedy)
   while ((await dead()) > 0);
-  expect((await clinic.findings('bloat', { thresholds })).filter(({ details }) => details.dead !== undefined)).toEqual([])
+  expect((await clinic.findings('bloat', { thresholds })).filter(({ details }) => details.dead !== undefined)).toEqual(
+    [],
+  )
 })
 
 test('indexes and tables that are mostly empty', async ({ clinic }) => {

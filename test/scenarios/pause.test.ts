@@ -397,6 +397,8 @@ test('pause: a consumer that is paused in this process neither polls nor is noti
   await consumer.pause()
   await untilAwake(db, 'q')
   await bugle.putMany('q', [1, 2, 3])
+  // A heartbeat tells of the pause, soon after it.
+  while (!(await saysPaused(db)));
   const before = await lastStatements(db)
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   expect(await lastStatements(db)).toEqual(before)
@@ -483,4 +485,11 @@ async function untilDue(db: TestDatabase, id: string): Promise<void> {
   const due = () =>
     db.sql.unsafe(`select from ${db.s}.job where id = $1 and run_at > clock_timestamp() - interval '100 ms'`, [id])
   while ((await due()).length > 0);
+}
+
+async function saysPaused(db: TestDatabase): Promise<boolean> {
+  const [worker] = await db.sql.unsafe<{ paused: boolean }[]>(
+    `select consumers @> '[{"isPaused": true}]' as paused from ${db.s}.worker`,
+  )
+  return worker?.paused ?? false
 }

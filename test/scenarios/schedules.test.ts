@@ -98,7 +98,7 @@ test(
     })
     await untilSoundAsleep(db, consumer)
     // Put in the other order than they are due: each is nearer than the one that is waited for.
-    for (const [index, [way, put]] of ways.entries()) await put(db, way, 600 - index * 80)
+    for (const [index, [way, put]] of ways.entries()) await put(db, way, 2_500 - index * 80)
     expect((await fullRows(db)).map(({ state }) => state)).toEqual(ways.map(() => 'scheduled'))
     await all.promise
     await consumer.idle()

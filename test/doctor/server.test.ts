@@ -73,12 +73,22 @@ test('indexes and tables that are mostly empty', async ({ clinic }) => {
       select from pg_stat_all_tables where schemaname = $1 and relname = 'job' and ${what} > 0`,
       [clinic.schema],
     )
+  const entriesOf = async (index: string): Promise<number> => {
+    const [row] = await sql.unsafe<{ entries: number }[]>(
+      `select reltuples::int as entries from pg_class where oid = '${s}.${index}'::regclass`,
+    )
+    return row?.entries ?? 0
+  }
   while ((await written('n_tup_ins')).length === 0);
   // Not analysed since: nothing is said of what is not known.
   expect(await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })).toMatchObject([{ status: 'ok' }])
   await sql.unsafe(`delete from ${s}.job where id > 10`)
   while ((await written('n_tup_del')).length === 0);
-  await sql.unsafe(`vacuum analyze ${s}.job`)
+  // Again where it could not remove the rows: autovacuum may be looking at them.
+  do await sql.unsafe(`vacuum analyze ${s}.job`)
+  while ((await entriesOf('job_pkey')) > 10)
+  // Before PostgreSQL 15 statistics come by a process of their own, some time after.
+  while ((await written('analyze_count')).length === 0);
   expect(await clinic.findings('bloat')).toMatchObject([{ status: 'ok' }])
   const found = await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })
   expect(found.map(({ status, details }) => [status, details.table ?? details.index])).toEqual([

@@ -9,7 +9,7 @@ import { createSystem, type System } from './support/model-system.js'
 
 // BUGLE_TEST_MODEL_RUNS=100000, for once, takes half an hour or more. BUGLE_TEST_MODEL_SEED repeats a run by the seed
 // that it has printed.
-const runs = Number(process.env.BUGLE_TEST_MODEL_RUNS ?? (process.env.BUGLE_TEST_SLOW ? 1_000 : 300))
+const runs = Number(process.env.BUGLE_TEST_MODEL_RUNS ?? (process.env.BUGLE_TEST_SLOW ? 1_000 : 150))
 const seed = Number(process.env.BUGLE_TEST_MODEL_SEED ?? Math.trunc(Math.random() * 2 ** 31))
 // Twelve on the average, of which ten find jobs to work on: some 20 ms a run. Most mistakes are found by a few hundred
 // runs at the most.

@@ -114,24 +114,28 @@ test('publint finds nothing', { timeout: 60_000 }, async () => {
   expect(messages.map((message) => formatMessage(message, pkg, { color: false }))).toEqual([])
 })
 
-test('attw finds that the types resolve (esm-only)', { timeout: 60_000 }, async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'bugle-pack-'))
-  try {
-    const { filename } = await pack('--pack-destination', directory)
-    const attw = join(root, 'node_modules/.bin/attw')
-    const arguments_ = [join(directory, filename), '--profile', 'esm-only', '--format', 'json']
-    const { stdout } = await promisify(execFile)(attw, arguments_, { cwd: root, maxBuffer: 2 ** 26 })
-    interface Answer {
-      readonly analysis: { readonly types: unknown; readonly entrypoints: object }
-      readonly problems: object
+test.runIf(process.env.BUGLE_TEST_SLOW)(
+  'attw finds that the types resolve (esm-only)',
+  { timeout: 60_000 },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'bugle-pack-'))
+    try {
+      const { filename } = await pack('--pack-destination', directory)
+      const attw = join(root, 'node_modules/.bin/attw')
+      const arguments_ = [join(directory, filename), '--profile', 'esm-only', '--format', 'json']
+      const { stdout } = await promisify(execFile)(attw, arguments_, { cwd: root, maxBuffer: 2 ** 26 })
+      interface Answer {
+        readonly analysis: { readonly types: unknown; readonly entrypoints: object }
+        readonly problems: object
+      }
+      const { analysis, problems } = JSON.parse(stdout) as Answer
+      expect(analysis.types).toMatchObject({ kind: 'included' })
+      expect(Object.keys(analysis.entrypoints)).toEqual(['.', './embedded', './testing', './package.json'])
+      // The profile rules what attw exits with, not what it lists.
+      const found = Object.values(problems).flat() as { resolutionKind?: string }[]
+      expect(found.filter(({ resolutionKind = '' }) => !/^(node10|node16-cjs)$/.test(resolutionKind))).toEqual([])
+    } finally {
+      rmSync(directory, { recursive: true })
     }
-    const { analysis, problems } = JSON.parse(stdout) as Answer
-    expect(analysis.types).toMatchObject({ kind: 'included' })
-    expect(Object.keys(analysis.entrypoints)).toEqual(['.', './embedded', './testing', './package.json'])
-    // The profile rules what attw exits with, not what it lists.
-    const found = Object.values(problems).flat() as { resolutionKind?: string }[]
-    expect(found.filter(({ resolutionKind = '' }) => !/^(node10|node16-cjs)$/.test(resolutionKind))).toEqual([])
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
-})
+  },
+)

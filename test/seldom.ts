@@ -11,4 +11,6 @@ export const seldom = [
   'test/package-install.test.ts',
   'test/races-broken.test.ts',
   'test/scenarios/fleet.test.ts',
+  'test/scenarios/grants.test.ts',
+  'test/transactions.test.ts',
 ]

@@ -9,8 +9,8 @@ const shared = {
   hookTimeout: 60_000,
 } as const
 
-/** Where the server's version can matter most: what plans, migrations and SQL functions do. The others where there is more time. */
-const onTheOldest = ['migration', 'outcomes', 'plans']
+/** Where the server's version can matter most: what migrations and outcomes do. The others where there is more time. */
+const onTheOldest = ['migration', 'outcomes']
 const isSlow = Boolean(process.env.BUGLE_TEST_SLOW)
 /** `npm test -- fleet` runs it all the same. */
 const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))

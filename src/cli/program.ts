@@ -142,13 +142,10 @@ export async function parseCommand(
   program
     .command('grants')
     .description('print the SQL that gives roles no more than they need, for psql; nothing is executed')
-    .addHelpText(
-      'after',
-      '\nEach may be given several times: bugle grants --producer web --consumer worker | psql "$DATABASE_URL"',
-    )
-    .option('--producer <role>', 'may put, and nothing else', oneMore)
-    .option('--consumer <role>', 'may do all but migrate', oneMore)
-    .option('--observer <role>', 'may read', oneMore)
+    .addHelpText('after', '\nAn example: bugle grants --producer web --consumer worker | psql "$DATABASE_URL"')
+    .addOption(listOption('--producer <role>', 'may put, and nothing else'))
+    .addOption(listOption('--consumer <role>', 'may do all but migrate'))
+    .addOption(listOption('--observer <role>', 'may read'))
     .option('--no-payloads', 'observers see no payloads, results, progress and errors')
     .action(does(async () => (await import('./commands/grants.js')).grants))
 
@@ -183,11 +180,6 @@ export async function parseCommand(
     if (!(error instanceof CommanderError) || error.exitCode === 0) throw error
     throw new UsageError(error.code === 'commander.help' ? 'a command is missing' : oneLine(error.message))
   }
-}
-
-/** An option that may be given several times. */
-function oneMore(value: string, others: readonly string[] = []): readonly string[] {
-  return [...others, value]
 }
 
 const exitCodesText = `

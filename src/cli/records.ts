@@ -1,4 +1,3 @@
-import ms from 'ms'
 import type { JobRecord, JobState } from '../admin/record.js'
 import { shown } from '../terminal/text.js'
 import type { Output, Style } from './output.js'
@@ -31,12 +30,6 @@ export function stateText(out: Output, state: JobState): string {
 /** `3 of 5` */
 export function attemptText({ attempt, maxAttempts }: JobRecord): string {
   return maxAttempts === null ? String(attempt) : `${attempt} of ${maxAttempts}`
-}
-
-/** `5m`; of a moment that is ahead `in 5m`. */
-export function ageText(moment: Date, now: number): string {
-  const age = now - moment.getTime()
-  return age < 0 ? `in ${ms(-age)}` : ms(age)
 }
 
 /** The first line, harmless, at most so long. */

@@ -75,8 +75,3 @@ export function wholeNumber(text: string, min: number): number {
     throw new InvalidArgumentError(`not a whole number from ${min} up.`)
   return value
 }
-
-/** `0s`, `45s`, `3m`, `2h`, `7d`: about how long, for people. */
-export function ageText(forMs: number): string {
-  return forMs < 1_000 ? `${Math.round(Math.max(0, forMs) / 100) / 10}s` : ms(Math.round(forMs))
-}

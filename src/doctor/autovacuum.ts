@@ -1,7 +1,7 @@
+import { durationText } from '../terminal/text.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
 import { compare } from './drift.js'
-import { durationText } from './duration.js'
 import type { Patient } from './patient.js'
 import { expectedObjects, type SchemaObject } from './statements.js'
 

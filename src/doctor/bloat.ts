@@ -1,7 +1,6 @@
-import { bytesText, count } from '../terminal/text.js'
+import { bytesText, count, durationText } from '../terminal/text.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
-import { durationText } from './duration.js'
 import type { Patient } from './patient.js'
 
 interface TableRow {

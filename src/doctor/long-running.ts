@@ -1,6 +1,5 @@
-import { shown } from '../terminal/text.js'
+import { durationText, shown } from '../terminal/text.js'
 import { type Check, ok } from './check.js'
-import { durationText } from './duration.js'
 
 interface Row {
   readonly id: string

@@ -1,6 +1,5 @@
-import { shown } from '../terminal/text.js'
+import { durationText, shown } from '../terminal/text.js'
 import { type Check, ok } from './check.js'
-import { durationText } from './duration.js'
 import { shellWord } from './patient.js'
 
 /** Which queues are paused: as somebody has asked, and perhaps forgotten. */

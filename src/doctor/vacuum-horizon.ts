@@ -1,7 +1,6 @@
-import { count, plural } from '../terminal/text.js'
+import { count, durationText, plural } from '../terminal/text.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
-import { durationText } from './duration.js'
 import { shellWord } from './patient.js'
 
 interface Row {

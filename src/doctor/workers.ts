@@ -1,7 +1,6 @@
-import { plural, shown } from '../terminal/text.js'
+import { durationText, plural, shown } from '../terminal/text.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
-import { durationText } from './duration.js'
 import type { Patient } from './patient.js'
 import { readWorkers, type WorkerRow } from './worker-rows.js'
 

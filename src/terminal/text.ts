@@ -1,4 +1,5 @@
 /** Words and figures for a terminal. */
+import ms from 'ms'
 
 /** Text of foreign origin for one line of a terminal: it can neither move the cursor nor turn the writing around. */
 export function shown(text: string): string {
@@ -29,4 +30,20 @@ export function bytesText(bytes: number): string {
     unit += 1
   }
   return unit === 0 ? plural(bytes, 'byte') : `${value.toFixed(1)} ${units[unit]}`
+}
+
+/** `3 h`, `12 min`: for people, and rounded. */
+export function durationText(durationMs: number): string {
+  return ms(Math.max(0, Math.round(durationMs)), { long: true })
+}
+
+/** `0s`, `45s`, `3m`, `2h`, `7d`: about how long, for people. */
+export function ageText(forMs: number): string {
+  return forMs < 1_000 ? `${Math.round(Math.max(0, forMs) / 100) / 10}s` : ms(Math.round(forMs))
+}
+
+/** `5m`; of a moment that is ahead `in 5m`. */
+export function sinceText(moment: Date, now: number): string {
+  const age = now - moment.getTime()
+  return age < 0 ? `in ${ms(-age)}` : ms(age)
 }

@@ -1,9 +1,9 @@
 import type { JobsFilter } from '../../admin/find.js'
 import type { JobRecord } from '../../admin/record.js'
-import { shown } from '../../terminal/text.js'
+import { shown, sinceText } from '../../terminal/text.js'
 import { type Cli, exitCodes } from '../cli.js'
 import type { Output } from '../output.js'
-import { ageText, attemptText, firstLine, stateText, toJson, valueText } from '../records.js'
+import { attemptText, firstLine, stateText, toJson, valueText } from '../records.js'
 
 export interface JobsCommandOptions extends JobsFilter {
   readonly payload?: boolean
@@ -33,7 +33,7 @@ function tableOf(out: Output, records: readonly JobRecord[], withPayload: boolea
     shown(job.kind ?? ''),
     stateText(out, job.state),
     attemptText(job),
-    ageText(job.createdAt, now),
+    sinceText(job.createdAt, now),
     firstLine(job.error?.message ?? '', 60),
     ...(withPayload ? [valueText(job.payload)] : []),
   ])

@@ -2,9 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BoundedCount, BugleStats, QueueStats } from '../../admin/stats.js'
 import { unlessAborted } from '../../deadline.js'
 import { BugleError, toError } from '../../errors.js'
-import { count, plural, shown } from '../../terminal/text.js'
+import { ageText, count, plural, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes } from '../cli.js'
-import { ageText } from '../values.js'
 
 interface StatsOptions {
   /** Seconds between two looks. */

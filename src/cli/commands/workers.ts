@@ -1,7 +1,6 @@
 import type { WorkerStats } from '../../admin/stats.js'
-import { shown } from '../../terminal/text.js'
+import { ageText, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes } from '../cli.js'
-import { ageText } from '../values.js'
 import { countText } from './stats.js'
 
 /**

@@ -54,10 +54,13 @@ export function jsonLines(text: string): unknown[] {
     .map((line) => JSON.parse(line))
 }
 
-/** Nothing of this process's own wishes for colours. */
+/** What Node asks about colours before it asks the terminal (CI too: a log is taken for one without), and its own options. */
+const wishes = ['CI', 'FORCE_COLOR', 'NODE_DISABLE_COLORS', 'NO_COLOR', 'NODE_OPTIONS']
+
+/** The environment of a user at a terminal, wherever the tests run. */
 export function plainEnv({ connectionString }: Pick<TestDatabase, 'connectionString'>): NodeJS.ProcessEnv {
-  const { FORCE_COLOR: _, NO_COLOR: __, NODE_OPTIONS: ___, ...env } = process.env
-  return { ...env, DATABASE_URL: connectionString }
+  const env = Object.entries(process.env).filter(([name]) => !wishes.includes(name))
+  return { ...Object.fromEntries(env), DATABASE_URL: connectionString }
 }
 
 export function startProcess(command: string, args: readonly string[], options: SpawnOptions): CliProcess {

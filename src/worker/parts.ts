@@ -263,8 +263,10 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         },
         onLive: () => {
           // What is caught up with is claimed with K held: after the control session's first try.
-          if (control === null) startControl()
-          else raiseAll()
+          if (control === null) return startControl()
+          raiseAll()
+          // Of the cancels that nobody heard of, the heartbeat tells.
+          presence.beat()
         },
         onDeaf: (reason) => options.onDeaf?.(reason),
         onHealth: (from, to) => {

@@ -109,6 +109,23 @@ for (const [what, lose] of Object.entries(losses)) {
   })
 }
 
+test('G2 a cancel that comes while the listener is away is told when it is back', async ({ db }) => {
+  const bugle = db.bugle(withoutHeartbeat)
+  const failed = db.collect(bugle, 'job:failed')
+  const health = db.collect(bugle, 'listener:health')
+  const begun = signal<string>()
+  await bugle.consume('q', async (job, ctx) => {
+    begun.resolve(job.id)
+    throw await aborted(ctx)
+  })
+  await bugle.put('q', 1)
+  const id = await begun.promise
+  expect((await health.next()).to).toBe('live')
+  await db.kill(await db.backends('listener'))
+  expect(await bugle.cancel(id)).toBe('requested')
+  expect(await failed.next()).toMatchObject({ id, cause: 'cancelled' })
+})
+
 test('G2 a cancel of one job leaves the others alone', async ({ db, gate }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const failed = db.collect(bugle, 'job:failed')
@@ -177,7 +194,7 @@ test('G2 of a cancelled job what its handler threw is kept as the cause of the e
   const bugle = db.bugle(withoutHeartbeat)
   const failed = db.collect(bugle, 'job:failed')
   const begun = signal<string>()
-  await bugle.consume('q', async (job, ctx) => {
+  const consumer = await bugle.consume('q', async (job, ctx) => {
     begun.resolve(job.id)
     await aborted(ctx)
     throw new Error('half way through')
@@ -188,6 +205,7 @@ test('G2 of a cancelled job what its handler threw is kept as the cause of the e
   await failed.next()
   const [row] = await db.sql.unsafe<{ last_error: unknown }[]>(`select last_error from ${db.s}.job`)
   expect(row?.last_error).toMatchObject({ failedBy: 'cancelled', cause: { message: 'half way through' } })
+  await consumer.stop()
   // A person may want it all the same.
   expect(await bugle.requeue([id])).toBe(1)
 })

@@ -192,9 +192,12 @@ function ratiosOfVariants(kind, flush) {
       of: `ours, ${clients} clients`,
       to: `bare, ${clients} clients`,
     }
+    // What the trigger costs, and the table does not.
+    const toNone = { ...toBare, name: `ours to no trigger, ${clients} clients`, to: `none, ${clients} clients` }
     const toAlways = { ...toBare, name: `ours to always, ${clients} clients`, to: `always, ${clients} clients` }
     return [
       { ...toBare, ...(hasTarget && { wanted: isSlow ? '>= 0.92' : '>= 0.85' }) },
+      ...(kind === 'absent' ? [toNone] : []),
       {
         ...toAlways,
         ...(hasTarget && !isSlow && { wanted: '>= 2' }),

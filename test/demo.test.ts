@@ -248,7 +248,7 @@ describe.concurrent('the demo', () => {
     const marks = await run.marks()
     run.child.kill('SIGINT')
     const { code, err } = await run.ended
-    expect(err).toBe('demo: stopped by SIGINT\n')
+    expect(err).toBe('demo: interrupted by SIGINT\n')
     expect(code).toBe(130)
     expect(await left(marks)).toEqual([])
   })

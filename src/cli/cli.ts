@@ -1,9 +1,9 @@
 import { type Bugle, createBugle } from '../bugle.js'
 import type { BugleOptions } from '../options.js'
-import { Interrupted } from './ending.js'
+import { Interrupted } from '../terminal/ending.js'
 import { type Output, openOutput } from './output.js'
 
-export { exitCodes, Interrupted, Refusal, UsageError } from './ending.js'
+export { exitCodes, Interrupted, Refusal, UsageError } from '../terminal/ending.js'
 
 /** What every command is given. It is disposed of when the command has ended. */
 export interface Cli extends AsyncDisposable {

@@ -5,9 +5,9 @@
 import { constants } from 'node:os'
 import { CommanderError } from 'commander'
 import { BugleError, toError } from '../errors.js'
+import { exitCodes, Interrupted, Refusal, UsageError } from '../terminal/ending.js'
 import { shown } from '../terminal/text.js'
 import type { Cli, CliOptions } from './cli.js'
-import { exitCodes, Interrupted, Refusal, UsageError } from './ending.js'
 import { parseCommand } from './program.js'
 
 let isLeaving = false

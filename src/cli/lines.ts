@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
+import { Refusal } from '../terminal/ending.js'
 import { count } from '../terminal/text.js'
-import { Refusal } from './ending.js'
 
 export interface Line {
   /** From 1. */

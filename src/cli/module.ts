@@ -6,7 +6,7 @@ import { resolveHandlers } from '../consume/handlers.js'
 import { describe, toError } from '../errors.js'
 import { type BugleOptions, type ConsumeOptions, resolveBugleOptions, resolveConsumerOptions } from '../options.js'
 import type { HandlersOf } from '../queues.js'
-import { exitCodes, Refusal } from './ending.js'
+import { exitCodes, Refusal } from '../terminal/ending.js'
 
 /** What the user's module says. */
 export interface WorkModule {

@@ -1,8 +1,8 @@
 import { Command, CommanderError } from 'commander'
 import { jobStates } from '../admin/record.js'
+import { UsageError } from '../terminal/ending.js'
 import { version } from '../version.js'
 import type { Cli, CliOptions, RunCommand } from './cli.js'
-import { UsageError } from './ending.js'
 import { choiceOption, durationOption, listOption, momentOption, numberOption } from './values.js'
 
 /**

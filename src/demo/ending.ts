@@ -1,13 +1,3 @@
-/** Somebody asked the demo to stop. */
-export class Interrupted extends Error {
-  override name = 'Interrupted'
-  readonly signal: NodeJS.Signals
-  constructor(signal: NodeJS.Signals) {
-    super(`stopped by ${signal}`)
-    this.signal = signal
-  }
-}
-
 /**
  * The promise's own end, or the abort, whichever comes first.
  *

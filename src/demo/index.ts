@@ -3,9 +3,9 @@
  * (src/cli/commands/demo.ts).
  */
 import { constants } from 'node:os'
+import { exitCodes, Interrupted, UsageError } from '../terminal/ending.js'
 import { openScreen } from '../terminal/screen.js'
-import { Interrupted } from './ending.js'
-import { type Options, parseOptions, UsageError, usage } from './options.js'
+import { type Options, parseOptions, usage } from './options.js'
 import { run } from './run.js'
 
 process.exitCode = await main()
@@ -18,11 +18,11 @@ async function main(): Promise<number> {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     console.error(`demo: ${error.message} (--help shows the usage)`)
-    return 2
+    return exitCodes.usage
   }
   if (options.do === 'help') {
     console.log(usage)
-    return 0
+    return exitCodes.ok
   }
   return demo(options)
 }
@@ -39,9 +39,9 @@ async function demo(options: Options & { do: 'run' }): Promise<number> {
   stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
   try {
     const { verdict } = await run({ ...options, env, screen, signal: interrupting.signal })
-    return verdict.differences.length === 0 ? 0 : 1
+    return verdict.differences.length === 0 ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     console.error(`demo: ${error instanceof Error ? error.message : error}`)
-    return error instanceof Interrupted ? 128 + constants.signals[error.signal] : 1
+    return error instanceof Interrupted ? 128 + constants.signals[error.signal] : exitCodes.trouble
   }
 }

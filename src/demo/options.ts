@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { resolveConnection } from '../database/connection.js'
+import { UsageError } from '../terminal/ending.js'
 import { shown } from '../terminal/text.js'
 import { isSystemError, reasonOf } from './reading.js'
 
@@ -22,11 +23,6 @@ Exit code: 0 all is well, 1 it is not, 2 wrong usage, 130 stopped by Ctrl-C.`
 export type Options =
   | { readonly do: 'help' }
   | { readonly do: 'run'; readonly folder: string; readonly withRoles: boolean }
-
-/** The command was not understood. The message is one line. */
-export class UsageError extends Error {
-  override name = 'UsageError'
-}
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -1,8 +1,8 @@
 import { percentile } from '../../demo/latency.js'
-import { resolveFolder, UsageError as WrongUsage } from '../../demo/options.js'
+import { resolveFolder } from '../../demo/options.js'
 import { run, type Summary } from '../../demo/run.js'
 import { toError } from '../../errors.js'
-import { type Cli, exitCodes, Interrupted, Refusal, UsageError } from '../cli.js'
+import { type Cli, exitCodes, Interrupted, Refusal } from '../cli.js'
 
 /**
  * `bugle demo [FOLDER]`, in schemas of its own whatever `--schema` says. Exit code 1 where something is not as it should be.
@@ -16,7 +16,7 @@ export async function demo(
   given: string | undefined,
   { roles = false }: { readonly roles?: boolean },
 ): Promise<number> {
-  const folder = understood(() => resolveFolder(given ?? '.', env))
+  const folder = resolveFolder(given ?? '.', env)
   const screen = { say: out.say, aside: (speak: () => void) => speak(), progress: out.progress, end: out.end }
   try {
     const summary = await run({ folder, env, screen, withRoles: roles, signal: interruptible() })
@@ -27,14 +27,6 @@ export async function demo(
     if (error instanceof Interrupted) throw error
     // A sentence for whoever tries it, such as what to install: a stack below it would say nothing more.
     throw new Refusal(toError(error).message)
-  }
-}
-
-function understood<T>(resolve: () => T): T {
-  try {
-    return resolve()
-  } catch (error) {
-    throw error instanceof WrongUsage ? new UsageError(error.message) : error
   }
 }
 

@@ -1,4 +1,4 @@
-/** How a command ends. Apart from what commands need, so that the help is there without it. */
+/** How a command ends. It imports nothing, so that the help is there without what commands need. */
 
 /** Exit codes, as README lists them. */
 export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
@@ -16,6 +16,7 @@ export class Refusal extends Error {
   override name = 'Refusal'
 }
 
+/** Somebody asked the command to stop. Exit code: 128 and the signal's number. */
 export class Interrupted extends Error {
   override name = 'Interrupted'
   readonly signal: NodeJS.Signals

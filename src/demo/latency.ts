@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '../deadline.js'
 import type { Bugle } from '../index.js'
-import { until } from './ending.js'
 import { type Queues, queue, type WakeJob } from './protocol.js'
 
 /** All in milliseconds, in the order of measuring. */
@@ -52,7 +52,7 @@ export function createLatencySeries({ bugle, insertPlain, random, signal }: Late
     const putAtNs = process.hrtime.bigint()
     const id = await bugle.put(queue, wakeJob(number, putAtNs))
     ids.set(number, id)
-    return toMs(await until(signal, orLost(started, id)))
+    return toMs(await unlessAborted(orLost(started, id), signal))
   }
 
   async function timedInsert(number: number): Promise<number> {

@@ -1,9 +1,9 @@
+import { unlessAborted } from '../deadline.js'
 import type { Bugle } from '../index.js'
 import type { Progress, Screen } from '../terminal/screen.js'
 import { shown } from '../terminal/text.js'
 import { check } from './check.js'
 import { openDatabase } from './database.js'
-import { until } from './ending.js'
 import { type FoundFile, findFiles } from './files.js'
 import { createLatencySeries, rounds } from './latency.js'
 import { type FileJob, type Queues, queue } from './protocol.js'
@@ -102,7 +102,7 @@ async function runUntil(
   const tookMs = Number(lastAtNs - firstAtNs) / 1e6
 
   screen.say(`files done; now ${rounds.measured} single puts, each to consumers that sleep (about 10 s)`)
-  const latencies = await until(signal, series.measure())
+  const latencies = await unlessAborted(series.measure(), signal)
   await workers.idle()
 
   const checking = screen.progress('checking', files.size, 'files')
@@ -113,7 +113,7 @@ async function runUntil(
     results: database.results(),
     jobsLeft: database.jobsLeft(),
   }
-  const verdict = await until(signal, check(evidence, signal, checking.update))
+  const verdict = await unlessAborted(check(evidence, signal, checking.update), signal)
   checking.end()
 
   const summary = { jobs: files.size, tookMs, latencies, verdict, jobsPut: files.size + evidence.starts.size }
@@ -131,7 +131,7 @@ async function putFiles(
   const files = new Map<string, FoundFile>()
   for (let from = 0; from < found.length; from += batchJobs) {
     const batch = found.slice(from, from + batchJobs)
-    const ids = await until(signal, bugle.putMany(queue, batch.map(toJob)))
+    const ids = await unlessAborted(bugle.putMany(queue, batch.map(toJob)), signal)
     for (const [index, file] of batch.entries()) files.set(ids[index] ?? '', file)
   }
   return files

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { until } from './ending.js'
+import { unlessAborted } from '../deadline.js'
 import type { Answer, Order } from './protocol.js'
 
 /** The worker processes, seen from the main process. Disposing stops them. */
@@ -89,7 +89,7 @@ export function forkWorkers(parts: WorkersParts): Workers {
       ask(order, answer) {
         const answered = new Promise<void>((resolve) => waiting.set(answer, resolve))
         tell(child, order)
-        return until(signal, answered)
+        return unlessAborted(answered, signal)
       },
     }
   }

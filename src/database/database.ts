@@ -6,7 +6,8 @@ import { type Connection, describeConnection, type Host } from './connection.js'
 import type { Outage } from './outage.js'
 import { createPool, type Parameter, type Pool } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
-import { newestMigration, quoteIdentifier, type StatementName, type Statements } from './statements.js'
+import { quoteIdentifier } from './sql-files.js'
+import { newestMigration, type StatementName, type Statements } from './statements.js'
 
 const log = createDebug('bugle:database')
 

@@ -1,14 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { BugleError, describe } from '../errors.js'
-import { fillIn, withoutComments } from './statements.js'
+import { fillIn, readSql, statementsIn } from './sql-files.js'
 
 /**
- * The privileges of roles that do not own the schema: the SQL of `sql/grants/`, one file for what a role may be. The path is the same
- * from `src/` and `dist/`.
- */
-const directory = new URL('../../sql/grants/', import.meta.url)
-
-/**
+ * What a role that does not own the schema may be. Its privileges are the SQL of `sql/grants/`, one file each.
+ *
  * - `producer`: puts jobs, and nothing else.
  * - `consumer`: runs them, and does whatever an instance does but migrate.
  * - `observer`: reads; changes nothing.
@@ -54,11 +49,7 @@ function demandRole(role: string): void {
 }
 
 function read(name: string, tokens: { readonly schema: string; readonly role?: string }) {
-  const file = readFileSync(new URL(`${name}.sql`, directory), 'utf8').trim()
-  // Taken apart before names are filled in, which may hold anything. No comment of these files holds a token.
-  const statements = withoutComments(file)
-    .split(/;(?:\n|$)/)
-    .filter((statement) => statement !== '')
-    .map((statement) => fillIn(statement, tokens))
-  return { text: fillIn(file, tokens), statements }
+  const file = readSql(`grants/${name}`).trim()
+  // No comment of these files holds a token.
+  return { text: fillIn(file, tokens), statements: statementsIn(file).map((statement) => fillIn(statement, tokens)) }
 }

@@ -1,10 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
-/**
- * The SQL of `sql/`, with the schema's name filled in: the only module that reads files at import,
- * by the same path from `src/` and `dist/`.
- */
-const sqlDirectory = new URL('../../sql/', import.meta.url)
+/** The library's statements and migrations, with the schema's name filled in: the only module that reads files at import. */
 
 const statementNames = [
   'asleep_others',
@@ -79,13 +75,12 @@ export interface Migration {
   readonly text: string
 }
 
-const migrationFiles: readonly Migration[] = readdirSync(new URL('migrations/', sqlDirectory))
-  .filter((file) => /^\d{4}_.*\.sql$/.test(file))
-  .sort()
-  .map((file) => ({
-    number: Number(file.slice(0, 4)),
-    name: file.slice(0, -4),
-    text: withoutComments(read(`migrations/${file}`)),
+const migrationFiles: readonly Migration[] = sqlNames('migrations')
+  .filter((name) => /^\d{4}_/.test(name))
+  .map((name) => ({
+    number: Number(name.slice(0, 4)),
+    name,
+    text: withoutComments(readSql(`migrations/${name}`)),
   }))
 
 /** The number of the newest migration that this version of Bugle knows. */
@@ -103,44 +98,11 @@ export function loadMigrations(schema: string): readonly Migration[] {
   return migrationFiles.map((migration) => ({ ...migration, text: fillIn(migration.text, { schema }) }))
 }
 
-export function quoteIdentifier(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
-}
-
-function quoteLiteral(text: string): string {
-  // E'' only where it is needed: a plain literal reads backslashes by standard_conforming_strings.
-  const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`
-  return text.includes('\\') ? ` E${quoted}` : quoted
-}
-
-/** The tokens of psql: `:"schema"` as an identifier, `:'schema'` as a literal. One that is not given stays. */
-export function fillIn(text: string, tokens: Readonly<Record<string, string>>): string {
-  // In one pass: a name itself may look like a token.
-  return text.replaceAll(/:(["'])(\w+)\1/g, (token, quote: string, name: string) => {
-    const value = tokens[name]
-    if (value === undefined) return token
-    return quote === '"' ? quoteIdentifier(value) : quoteLiteral(value)
-  })
-}
-
 /** A file's text; or that of the statement it varies, with what it holds between that one's marks. */
 function statementText(name: StatementName): string {
-  const text = read(`statements/${name}.sql`)
+  const text = readSql(`statements/${name}`)
   const [base, part] = variants[name] ?? []
   if (base === undefined) return text
   const marked = new RegExp(`^ *-- begin ${part}\\n.*^ *-- end ${part}\\n`, 'ms')
-  return read(`statements/${base}.sql`).replace(marked, () => text)
-}
-
-// A comment may hold a token, and a schema's name a line end.
-export function withoutComments(text: string): string {
-  return text
-    .split('\n')
-    .filter((line) => !/^\s*--/.test(line))
-    .join('\n')
-    .trim()
-}
-
-function read(path: string): string {
-  return readFileSync(new URL(path, sqlDirectory), 'utf8')
+  return readSql(`statements/${base}`).replace(marked, () => text)
 }

@@ -1,12 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { grantsFor, revokesFromPublic } from '../database/grants.js'
-import { fillIn, withoutComments } from '../database/statements.js'
+import { fillIn, readSql, statementsIn } from '../database/sql-files.js'
 
-/**
- * The SQL of `sql/demo/`, one statement a file. The path is the same from `src/` and `dist/`.
- */
-const directory = new URL('../../sql/demo/', import.meta.url)
-
+/** The SQL of `sql/demo/`, one statement a file. */
 const names = [
   'jobs_left',
   'plain_create',
@@ -43,12 +38,12 @@ export interface DemoNames {
 /** Read every statement, with the names filled in. */
 export function loadDemoStatements(demo: DemoNames): DemoStatements {
   const loaded = {} as Record<DemoStatementName, string>
-  for (const name of names) loaded[name] = fillIn(read(name), tokens(demo))
+  for (const name of names) loaded[name] = fillIn(readSql(`demo/${name}`), tokens(demo))
   return loaded
 }
 
 export function roleCreateText(role: string, password: string): string {
-  return fillIn(read('role_create'), { role, password })
+  return fillIn(readSql('demo/role_create'), { role, password })
 }
 
 /** Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it uses. */
@@ -60,17 +55,12 @@ export function grantTexts(demo: DemoNames, roles: RoleNames): readonly string[]
     grantsFor('consumer', roles.consumer, jobs),
     grantsFor('observer', roles.observer, jobs),
   ]
-  const own = withoutComments(read('grants')).split(/;(?:\n|$)/)
   return [
     ...parts.flatMap(({ statements }) => statements),
-    ...own.filter((text) => text !== '').map((text) => fillIn(text, tokens(demo))),
+    ...statementsIn(readSql('demo/grants')).map((text) => fillIn(text, tokens(demo))),
   ]
 }
 
 function tokens({ own, jobs, roles }: DemoNames): Record<string, string> {
   return { schema: own, jobs, ...roles }
-}
-
-function read(name: string): string {
-  return readFileSync(new URL(`${name}.sql`, directory), 'utf8')
 }

@@ -1,21 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { fillIn, type Migration, withoutComments } from '../database/statements.js'
+import { readFileSync } from 'node:fs'
+import { fillIn, readSql, sqlDirectory, sqlNames, withoutComments } from '../database/sql-files.js'
+import type { Migration } from '../database/statements.js'
 
-/**
- * The SQL of `sql/doctor/`, one statement a file, and what a migrated schema consists of. The paths are the same from `src/` and
- * `dist/`. Read when the doctor is asked: nothing else needs them.
- */
-const sqlDirectory = new URL('../../sql/', import.meta.url)
-
+/** The SQL of `sql/doctor/`, one statement a file. Read when the doctor is asked: nothing else needs it. */
 export type DoctorStatements = ReadonlyMap<string, string>
 
 export function loadDoctorStatements(schema: string): DoctorStatements {
-  const directory = new URL('doctor/', sqlDirectory)
-  const files = readdirSync(directory).filter((file) => file.endsWith('.sql'))
   return new Map(
-    files.map((file) => {
-      const name = file.slice(0, -4)
-      const text = withoutComments(readFileSync(new URL(file, directory), 'utf8'))
+    sqlNames('doctor').map((name) => {
+      const text = withoutComments(readSql(`doctor/${name}`))
       return [name, fillIn(`/* bugle doctor ${name} */ ${text}`, { schema })]
     }),
   )
@@ -28,7 +21,7 @@ export interface SchemaObject {
   readonly definition: string
 }
 
-/** Where what the migrations make is written down, by a test that has just run them (test/doctor/schema-objects.test.ts). */
+/** Where what the migrations make is written down, by a test that has just run them (test/support/schema-dump.ts). */
 export const schemaObjectsFile = new URL('schema.json', sqlDirectory)
 
 export function expectedObjects(): readonly SchemaObject[] {

@@ -1,4 +1,4 @@
-import { quoteIdentifier } from '../database/statements.js'
+import { quoteIdentifier } from '../database/sql-files.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
 

@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
-import { newestMigration, quoteIdentifier } from '../../src/database/statements.js'
+import { quoteIdentifier } from '../../src/database/sql-files.js'
+import { newestMigration } from '../../src/database/statements.js'
 import { type BugleErrorCode, reject } from '../../src/index.js'
 import { test as base, signal, type TestDatabase } from '../support/database.js'
 import { refusal } from '../support/refusal.js'

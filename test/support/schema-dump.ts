@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { newestMigration, quoteIdentifier } from '../../src/database/statements.js'
+import { quoteIdentifier } from '../../src/database/sql-files.js'
+import { newestMigration } from '../../src/database/statements.js'
 import {
   expectedObjects,
   loadDoctorStatements,

@@ -3,7 +3,7 @@ import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { databaseFault, sqlState, toError } from '../errors.js'
 import type { Parameter } from './pool.js'
-import type { Session } from './session.js'
+import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
 
 const log = createDebug('bugle:control')
@@ -237,7 +237,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
     lock,
     async query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs = answerMs) {
       const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
-      return rows.map((row) => camelRow(row) as Row)
+      return namedAsByPool<Row>(rows)
     },
     unref() {
       keepsAlive = false
@@ -260,13 +260,6 @@ export function createControlSession(options: ControlOptions): ControlSession {
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */
 function isRefusal(error: unknown): boolean {
   return sqlState(error) !== null && sqlState(error) !== '25006' && databaseFault(error) !== 'unknown'
-}
-
-/** Columns as the pool names them. */
-export function camelRow(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [name.replaceAll(/_(.)/g, (_, letter) => letter.toUpperCase()), value]),
-  )
 }
 
 export class SessionLostError extends Error {

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import createDebug from 'debug'
 import pg from 'pg'
+import postgres from 'postgres'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import { type Connection, type Host, pgConfig } from './connection.js'
@@ -150,6 +151,13 @@ async function openHost(request: SessionRequest, host: Host, fields: SessionFiel
   } finally {
     signal?.removeEventListener('abort', abort)
   }
+}
+
+/** A session's rows, with their columns named as the pool's instances name them. */
+export function namedAsByPool<Row extends object>(rows: readonly Readonly<Record<string, unknown>>[]): Row[] {
+  return rows.map(
+    (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [postgres.toCamel(name), value])) as Row,
+  )
 }
 
 /** A row of the statement `state`. */

@@ -1,6 +1,5 @@
 import type { Connection } from '../database/connection.js'
-import { camelRow } from '../database/control.js'
-import { openSession, type ServerState, type Session } from '../database/session.js'
+import { namedAsByPool, openSession, type ServerState, type Session } from '../database/session.js'
 import { quoteIdentifier } from '../database/sql-files.js'
 import { loadStatements, type Statements } from '../database/statements.js'
 import { deadline } from '../deadline.js'
@@ -105,7 +104,7 @@ export function openPatient(options: PatientOptions): Patient {
     try {
       await answered(client.query(statementOf('settings')))
       const { rows } = await answered(client.query<Record<string, unknown>>(text, [...parameters]))
-      return rows.map((row) => camelRow(row) as Row)
+      return namedAsByPool<Row>(rows)
     } finally {
       // The answer, or why there is none, is known already.
       await answered(client.query('rollback')).catch(() => {})

@@ -1,6 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { camelRow } from '../database/control.js'
-import type { Session } from '../database/session.js'
+import { namedAsByPool, type Session } from '../database/session.js'
 import { DeadlineError, deadline } from '../deadline.js'
 import type { Check } from './check.js'
 import { ok } from './check.js'
@@ -136,5 +135,5 @@ async function ask<Row extends object>(
   const text = doctorStatements.get(name) ?? ''
   const asked = client.query<Record<string, unknown>>(text, [...parameters])
   const { rows } = await deadline(asked, answerMs, 'the doctor')
-  return rows.map((row) => camelRow(row) as Row)
+  return namedAsByPool<Row>(rows)
 }

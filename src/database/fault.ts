@@ -1,19 +1,31 @@
 import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
 
 /** Statements of several callers that lock many rows or keys may wait in a circle: the one that lost is sent again. */
-const mostDeadlocks = 10
+const deadlock = '40P01'
+/** Another transaction's job took the key first: sent again, the statement sees it. */
+const keyRace = '23505'
+const mostConflicts = 10
 
 /**
  * A statement, sent again where it was the victim of a deadlock. Nothing of it was written then.
  *
  * @throws what `send` throws otherwise
  */
-export async function despiteDeadlocks<T>(send: () => Promise<T>): Promise<T> {
-  for (let deadlocks = 0; ; deadlocks += 1) {
+export function despiteDeadlocks<T>(send: () => Promise<T>): Promise<T> {
+  return despite([deadlock], send)
+}
+
+/** The same, also where it lost a key's race: for a statement that looks at the keys, and does otherwise then. */
+export function despiteConflicts<T>(send: () => Promise<T>): Promise<T> {
+  return despite([deadlock, keyRace], send)
+}
+
+async function despite<T>(states: readonly string[], send: () => Promise<T>): Promise<T> {
+  for (let conflicts = 0; ; conflicts += 1) {
     try {
       return await send()
     } catch (error) {
-      if (sqlState(error) !== '40P01' || deadlocks === mostDeadlocks) throw error
+      if (!states.includes(sqlState(error) ?? '') || conflicts === mostConflicts) throw error
     }
   }
 }

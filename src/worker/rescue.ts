@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import type { Database } from '../database/database.js'
-import { BugleError, sqlState, toError } from '../errors.js'
+import { despiteConflicts } from '../database/fault.js'
+import { BugleError, toError } from '../errors.js'
 import type { Events, FailureCause } from '../events.js'
 import { createObservations, type Look, type OtherWorker } from './observations.js'
 
@@ -63,8 +64,6 @@ const batchSize = 500
 /** Collects at the closer distance: at the start, and after a worker has gone. */
 const closeLooksAtStart = 1
 const closeLooksAfterLoss = 3
-/** A job's key may be put again in the very moment in which it goes back: sent again, the statement sees it. */
-const mostConflicts = 10
 
 export function createRescue(options: RescueOptions): Rescue {
   const { database, events, rescueAfterMs, maxCrashes, random } = options
@@ -144,7 +143,8 @@ export function createRescue(options: RescueOptions): Rescue {
     const failed: RescuedRow[] = []
     try {
       for (let found = batchSize; found === batchSize && !stopped; ) {
-        const rows = await collectBatch()
+        // A job's key may be put again in the very moment in which it goes back.
+        const rows = await despiteConflicts(() => database.query<RescuedRow>('rescue', [maxCrashes, batchSize]))
         for (const { owner } of rows) jobsOf.set(owner, (jobsOf.get(owner) ?? 0) + 1)
         failed.push(...rows.filter(({ cause }) => cause !== null))
         found = rows.length
@@ -156,16 +156,6 @@ export function createRescue(options: RescueOptions): Rescue {
         events.emit('worker:rescued', { queue: null, deadWorkerId, jobs })
       }
       for (const row of failed) tellFailed(row)
-    }
-  }
-
-  async function collectBatch(): Promise<RescuedRow[]> {
-    for (let conflicts = 0; ; conflicts += 1) {
-      try {
-        return await database.query<RescuedRow>('rescue', [maxCrashes, batchSize])
-      } catch (error) {
-        if (!['23505', '40P01'].includes(sqlState(error) ?? '') || conflicts === mostConflicts) throw error
-      }
     }
   }
 

@@ -182,9 +182,12 @@ export interface SeenWorker {
   readonly hungAfterMs: number
 }
 
+/** As other workers judge it, but for what they know of themselves (worker/observations.ts). */
 export function workerState({ isLockHeld, seenMsAgo, rescueAfterMs, hungAfterMs }: SeenWorker): WorkerState {
-  if (isLockHeld) return seenMsAgo <= hungAfterMs ? 'live' : 'hung'
-  return seenMsAgo <= rescueAfterMs ? 'live' : 'dead'
+  if (seenMsAgo < rescueAfterMs) return 'live'
+  if (!isLockHeld) return 'dead'
+  // A word for after a lost lock may be longer than hungAfterMs.
+  return seenMsAgo < hungAfterMs ? 'live' : 'hung'
 }
 
 /** @param isCut - the look has ended before it had seen all */

@@ -1,8 +1,9 @@
 import { count, shown } from '../terminal/text.js'
+import type { ServedQueue } from '../worker/heartbeat.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
 import type { Patient } from './patient.js'
-import { type ConsumerRow, readWorkers } from './worker-rows.js'
+import { readWorkers } from './worker-rows.js'
 
 interface QueueRow {
   readonly queue: string
@@ -45,7 +46,7 @@ function ofQueue({ queue, jobs }: QueueRow, paused: number, patient: Patient): D
   }
 }
 
-async function ofKinds(queue: string, active: readonly ConsumerRow[], patient: Patient): Promise<Diagnosis[]> {
+async function ofKinds(queue: string, active: readonly ServedQueue[], patient: Patient): Promise<Diagnosis[]> {
   if (active.some(({ kinds }) => kinds === null)) return []
   const served = [...new Set(active.flatMap(({ kinds }) => kinds ?? []))]
   const rows = await patient.ask<{ kind: string | null }>('unserved_kinds', [queue, JSON.stringify(served)])

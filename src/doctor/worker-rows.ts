@@ -1,13 +1,6 @@
+import { type WorkerState, workerState } from '../admin/stats.js'
+import type { ServedQueue } from '../worker/heartbeat.js'
 import type { Patient } from './patient.js'
-
-/** What a worker says that it consumes. */
-export interface ConsumerRow {
-  readonly queue: string
-  readonly concurrency: number
-  /** null: all. */
-  readonly kinds: readonly string[] | null
-  readonly isPaused: boolean
-}
 
 export interface WorkerRow {
   readonly id: string
@@ -20,9 +13,9 @@ export interface WorkerRow {
   readonly isHeld: boolean
   /** A session listens for it, as far as this role is shown. */
   readonly isListening: boolean
-  readonly consumers: readonly ConsumerRow[]
-  /** live: connected, or seen lately; dead: neither; hung: connected, and silent for too long. */
-  readonly state: 'live' | 'dead' | 'hung'
+  /** What it says that it consumes. */
+  readonly consumers: readonly ServedQueue[]
+  readonly state: WorkerState
 }
 
 type Row = Omit<WorkerRow, 'consumers' | 'state'> & {
@@ -36,13 +29,7 @@ export async function readWorkers(patient: Patient): Promise<readonly WorkerRow[
   const rows = await patient.ask<Row>('workers')
   return rows.map(({ rescueAfterMs, hungAfterMs, ...row }) => ({
     ...row,
-    consumers: JSON.parse(row.consumers) as ConsumerRow[],
-    state: row.isHeld
-      ? row.seenMs >= Math.max(hungAfterMs, rescueAfterMs)
-        ? 'hung'
-        : 'live'
-      : row.seenMs >= rescueAfterMs
-        ? 'dead'
-        : 'live',
+    consumers: JSON.parse(row.consumers) as ServedQueue[],
+    state: workerState({ isLockHeld: row.isHeld, seenMsAgo: row.seenMs, rescueAfterMs, hungAfterMs }),
   }))
 }

@@ -1,23 +1,16 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
-import { databaseFault, toError } from '../errors.js'
+import { databaseFault } from '../errors.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
-import {
-  ackInTransaction,
-  type Choice,
-  type ClaimedJob,
-  claimJobs,
-  nextScheduled,
-  promoteJobs,
-  writeOutcomes,
-} from './claim.js'
+import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
+import { createDraining } from './draining.js'
 import { createDueTimer } from './due.js'
 import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
@@ -32,8 +25,6 @@ import { type ConsumerStats, createTally } from './tally.js'
 
 /** Look-ahead from which on a second claim is worth its statement. */
 const leastToOverlap = 100
-/** How often a drain that waits for scheduled jobs looks whether there are any left. */
-const scheduledLookMs = 1_000
 
 /** Runs the handler of one queue in this process, in at most `concurrency` slots. Stopped is final. */
 export interface Consumer extends AsyncDisposable {
@@ -115,11 +106,6 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   let asking = 0
   /** Acks that are on their way with them. */
   let travelling = 0
-  /** Jobs that claims have brought so far. */
-  let everClaimed = 0
-  /** How many more jobs it may claim. */
-  let claimable = step?.jobs ?? Number.POSITIVE_INFINITY
-  const { promise: sated, resolve: tellSated } = withResolvers<void>()
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
@@ -208,7 +194,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
     const ahead = lookAhead.jobs
-    const jobs = Math.min(Math.max(free, Math.min(free + ahead, mostAtOnce)), claimable - asking)
+    const jobs = Math.min(Math.max(free, Math.min(free + ahead, mostAtOnce)), draining.claimable - asking)
     // With jobs at hand there is time for more to end: a few large claims cost less than many small ones.
     return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
   }
@@ -257,8 +243,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting
       const added = runs.add(jobs)
-      everClaimed += jobs.length
-      if (step !== null) stepClaimed(step, jobs)
+      draining.claimed(jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
     } finally {
       asking -= limit
@@ -266,11 +251,18 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     }
   }
 
-  function stepClaimed({ onClaimed }: StepLimit, jobs: readonly ClaimedJob[]): void {
-    for (const { job } of jobs) onClaimed(job)
-    claimable -= jobs.length
-    if (claimable <= 0) tellSated()
-  }
+  const draining = createDraining({
+    limit: step,
+    quiet: () => quiet('orPaused'),
+    seenEmpty: () => dispatcher.seenEmpty('orPaused'),
+    isQueuePaused: () => dispatcher.isQueuePaused,
+    isStill: () => runs.size === 0 && slots.taken === 0,
+    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
+    lastRunsOver: () => runs.empty().then(slots.onIdle),
+    isStopping: () => machine.isStopping,
+    nextScheduled: () => nextScheduled(database, choice),
+    onError: claimError,
+  })
 
   const due = createDueTimer({
     isWaiting: () => dispatcher.isWaiting,
@@ -431,35 +423,6 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     } while (runs.size > 0)
   }
 
-  /**
-   * While the claim is under way that sees the queue empty nothing may run here: a job that goes back without a delay, or is put by a
-   * handler, in between its snapshot and its answer is ready, and the claim has not seen it.
-   */
-  async function ranDry(): Promise<void> {
-    let isDry = false
-    while (!isDry) {
-      await quiet('orPaused')
-      const before = everClaimed
-      const isStill = runs.size === 0 && slots.taken === 0
-      await dispatcher.seenEmpty('orPaused')
-      isDry = machine.isStopping || (isStill && everClaimed === before)
-    }
-  }
-
-  async function drained(until: 'ready' | 'scheduled'): Promise<void> {
-    for (;;) {
-      await ranDry()
-      if (until === 'ready' || dispatcher.isQueuePaused || machine.isStopping) return
-      const dueInMs = await nextScheduled(database, choice).catch((error) => {
-        claimError(toError(error))
-        return scheduledLookMs
-      })
-      if (dueInMs === null) return
-      // Its own timer starts it. Others may take it meanwhile, or cancel it, and nobody tells.
-      await sleep(Math.min(Math.max(dueInMs, 0) + 1, scheduledLookMs), undefined, { ref: false })
-    }
-  }
-
   const consumer: Consumer = {
     queue,
     get isRunning() {
@@ -500,9 +463,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   return {
     consumer,
     started,
-    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
-    drained: (until) =>
-      Promise.race([drained(until), sated.then(runs.empty).then(slots.onIdle), stopped.then(() => {})]),
+    drained: (until) => Promise.race([draining.drained(until), stopped.then(() => {})]),
     get deadlineAt() {
       return machine.deadlineAt
     },

@@ -1,9 +1,10 @@
 import { expect } from 'vitest'
-import { reject, retry, type StopReport } from '../../src/index.js'
-import { signal } from '../support/database.js'
-import { test } from '../support/gates.js'
+import { type Bugle, type Outcome, reject, retry, type StopReport } from '../../src/index.js'
+import { type JobRow, signal, type TestDatabase } from '../support/database.js'
+import { type Gate, test } from '../support/gates.js'
+import { type HeldClaims, holdAnswers } from '../support/held-claims.js'
 import { refusal } from '../support/refusal.js'
-import { aborted, fence, isPending, untilNoSession, workerRows } from '../support/stopping.js'
+import { aborted, fence, isPending, untilNoSession, withoutHeartbeat, workerRows } from '../support/stopping.js'
 
 const nothing: StopReport = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
@@ -64,6 +65,103 @@ for (const prefetch of [0, 'earned'] as const) {
       expect(await db.jobs()).toEqual([])
     }
   })
+}
+
+/** Of a job of two, whose run makes a job ready. */
+interface LastRun {
+  /** What it does once `goOn` is open. */
+  readonly handler: (bugle: Bugle, goOn: Gate) => Promise<Outcome>
+  readonly onFailed?: (bugle: Bugle, goOn: Gate) => Promise<void>
+}
+
+const lastRuns: Record<string, LastRun> = {
+  'a job that goes back without a delay': {
+    handler: async (_bugle, goOn) => {
+      await goOn.promise
+      return retry({ delayMs: 0 })
+    },
+  },
+  'a job that a handler puts before its own fails': {
+    handler: async (bugle, goOn) => {
+      await goOn.promise
+      await bugle.put('q', 'put')
+      return reject('enough')
+    },
+  },
+  'a job that a hook puts': {
+    handler: async () => reject('enough'),
+    onFailed: async (bugle, goOn) => {
+      await goOn.promise
+      await bugle.put('q', 'put')
+    },
+  },
+}
+
+for (const [what, { handler, onFailed }] of Object.entries(lastRuns)) {
+  test(`E11 drain leaves no job ready that was made so by its last run while a claim was under way: ${what}`, async ({
+    db,
+    gate,
+  }) => {
+    const claims = await holdAnswers(db.connectionString)
+    const bugle = heldBugle(db, claims)
+    const ends = [db.collect(bugle, 'job:retrying'), db.collect(bugle, 'job:failed')]
+    const [goOn, freeSlot] = [gate(), gate()]
+    const drained = bugle.drain(
+      'q',
+      async ({ payload, attempt }) => {
+        if (payload === 'frees a slot') await freeSlot.promise
+        if (payload === 'is the last' && attempt === 1) return handler(bugle, goOn)
+      },
+      { concurrency: 2, prefetch: 0, onFailed: () => onFailed?.(bugle, goOn) },
+    )
+    const first = await claims.next()
+    first.answer()
+    const nothingThere = await claims.next()
+    await db.bugle().putMany('q', ['frees a slot', 'is the last'])
+    nothingThere.answer()
+    const both = await claims.next()
+    both.answer()
+    freeSlot.resolve()
+    const nothingReady = await claims.next()
+    expect(await readyJobs(db)).toEqual([])
+    goOn.resolve()
+    await Promise.race(ends.map((end) => end.next()))
+    while ((await readyJobs(db)).length === 0);
+    claims.open()
+    nothingReady.answer()
+    await drained
+    expect(await readyJobs(db)).toEqual([])
+  })
+}
+
+test('E11 drain waits for a hook of its last run, and runs what that puts', async ({ db, gate }) => {
+  const bugle = db.bugle()
+  await bugle.put('q', 'fails')
+  const [begun, goOn] = [signal(), gate()]
+  const drained = bugle.drain('q', ({ payload }) => (payload === 'fails' ? reject('enough') : undefined), {
+    onFailed: async () => {
+      begun.resolve()
+      await goOn.promise
+      await bugle.put('q', 'put')
+    },
+  })
+  await begun.promise
+  await fence(db)
+  expect(await isPending(drained)).toBe(true)
+  goOn.resolve()
+  expect(await drained).toEqual({ ...nothing, completed: 1, failed: 1 })
+  expect(await readyJobs(db)).toEqual([])
+})
+
+/** Whose claims are held. It hears of nothing: it claims when its drain wants to see the queue empty, or a slot is free. */
+function heldBugle(db: TestDatabase, claims: HeldClaims): Bugle {
+  const bugle = db.bugle({ connectionString: claims.connectionString, listen: false, ...withoutHeartbeat })
+  claims.hold(bugle, 'q')
+  return bugle
+}
+
+async function readyJobs(db: TestDatabase): Promise<JobRow[]> {
+  return (await db.jobs()).filter(({ state }) => state === 'ready')
 }
 
 test('E11 drain reaches its concurrency', async ({ db }) => {

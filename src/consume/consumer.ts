@@ -253,12 +253,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const draining = createDraining({
     limit: step,
-    quiet: () => quiet('orPaused'),
     seenEmpty: () => dispatcher.seenEmpty('orPaused'),
+    besideAnswered: () => dispatcher.besideAnswered,
     isQueuePaused: () => dispatcher.isQueuePaused,
     isStill: () => runs.size === 0 && slots.taken === 0,
     // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
-    lastRunsOver: () => runs.empty().then(slots.onIdle),
+    runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
     nextScheduled: () => nextScheduled(database, choice),
     onError: claimError,
@@ -413,13 +413,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   })
 
   /** Handlers may put further jobs into their own queue: look again until both hold at once. */
-  async function quiet(orPaused?: 'orPaused'): Promise<void> {
+  async function quiet(): Promise<void> {
     do {
-      await dispatcher.seenEmpty(orPaused)
+      await dispatcher.seenEmpty()
       await dispatcher.besideAnswered
       await runsOver()
       if (machine.isStopping) return
-      await dispatcher.seenEmpty(orPaused)
+      await dispatcher.seenEmpty()
     } while (runs.size > 0)
   }
 

@@ -4,7 +4,33 @@ import { withResolvers } from '../with-resolvers.js'
 import type { ClaimedJob } from './claim.js'
 import type { StepLimit } from './step.js'
 
-/** When a consumer that drains its queue is done. */
+/**
+ * When a consumer that drains its queue is done: no ready job is left that was there, or that its own runs put or gave back.
+ *
+ * A claim that comes back short, with nothing left behind, proves that its snapshot showed no ready job but those it took. Its answer
+ * comes later, and what happens in between it has not seen. So the queue has run dry with a claim
+ *
+ * - that was sent while this consumer was **still**: no outcome waits to be durable, and no slot is taken, by a hook either;
+ * - from the asking for which to its answer **nothing was claimed** here: not by itself, nor by one in flight before it, nor by one
+ *   beside it, for whose answer we wait as well (dispatcher.ts).
+ *
+ * Otherwise, wait until what was claimed is over, and claim again.
+ *
+ * **Why none is left.** Such a claim began and ended without a run of ours. What was ready before it, ours or not, its snapshot
+ * showed, unless others had it; what our runs made ready was committed before it was sent: a run is over when its outcome is
+ * durable, and a handler or hook that has ended has put what it puts. After it nothing of ours ran that could make more. What may
+ * interleave:
+ *
+ * - a job that a claim brings runs while the next claim takes its snapshot, and goes back without a delay, or puts another and is
+ *   settled, before that claim's answer is here. Nothing runs then, and the claim saw nothing; but it was not still, or, where both claims
+ *   were sent after it was, something was claimed;
+ * - a claim beside the loop's own takes jobs before the loop's claim looks, and is answered after it;
+ * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
+ * - a put of others that commits after the snapshot: nobody is promised that it runs.
+ *
+ * What it cannot know: what a handler does after it has ended; and jobs that were taken by a claim whose answer was lost. Those go back
+ * when the worker leaves, or a heartbeat finds them.
+ */
 export interface Draining {
   /** How many more jobs it may claim. */
   readonly claimable: number
@@ -20,15 +46,16 @@ export interface Draining {
 export interface DrainingParts {
   /** null: it claims whatever there is. */
   readonly limit: StepLimit | null
-  readonly quiet: () => Promise<void>
   /** Resolves when a claim that began after this call has proven the queue empty, or has found it paused; or at the stop. */
   readonly seenEmpty: () => Promise<void>
+  /** Resolves when what the claims beside the loop's have taken is known. */
+  readonly besideAnswered: () => Promise<void>
   /** The last claim found the queue paused. */
   readonly isQueuePaused: () => boolean
   /** No run is left, and no slot taken. */
   readonly isStill: () => boolean
-  /** Resolves when the runs are over that have been claimed up to now. */
-  readonly lastRunsOver: () => Promise<void>
+  /** Resolves when the runs of what was claimed before this call are over, and what is told of them is told. */
+  readonly runsOver: () => Promise<void>
   readonly isStopping: () => boolean
   /** In how many ms the next scheduled job is due that it may take; null: there is none. */
   readonly nextScheduled: () => Promise<number | null>
@@ -44,18 +71,15 @@ export function createDraining(parts: DrainingParts): Draining {
   let claimable = limit?.jobs ?? Number.POSITIVE_INFINITY
   const { promise: sated, resolve: tellSated } = withResolvers<void>()
 
-  /**
-   * While the claim is under way that sees the queue empty nothing may run here: a job that goes back without a delay, or is put by a
-   * handler, in between its snapshot and its answer is ready, and the claim has not seen it.
-   */
+  /** Resolves also where the queue is found paused, and at the stop. */
   async function ranDry(): Promise<void> {
-    let isDry = false
-    while (!isDry) {
-      await parts.quiet()
-      const before = everClaimed
+    for (;;) {
       const wasStill = parts.isStill()
+      const before = everClaimed
       await parts.seenEmpty()
-      isDry = isStopping() || (wasStill && everClaimed === before)
+      await parts.besideAnswered()
+      if (isStopping() || (wasStill && everClaimed === before)) return
+      await parts.runsOver()
     }
   }
 
@@ -84,6 +108,6 @@ export function createDraining(parts: DrainingParts): Draining {
       claimable -= jobs.length
       if (claimable <= 0) tellSated()
     },
-    drained: (until) => Promise.race([nothingLeft(until), sated.then(parts.lastRunsOver)]),
+    drained: (until) => Promise.race([nothingLeft(until), sated.then(parts.runsOver)]),
   }
 }

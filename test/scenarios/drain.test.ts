@@ -114,8 +114,6 @@ for (const [what, { handler, onFailed }] of Object.entries(lastRuns)) {
       },
       { concurrency: 2, prefetch: 0, onFailed: () => onFailed?.(bugle, goOn) },
     )
-    const first = await claims.next()
-    first.answer()
     const nothingThere = await claims.next()
     await db.bugle().putMany('q', ['frees a slot', 'is the last'])
     nothingThere.answer()

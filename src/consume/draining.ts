@@ -28,6 +28,10 @@ import type { StepLimit } from './step.js'
  * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
  * - a put of others that commits after the snapshot: nobody is promised that it runs.
  *
+ * **Until 'scheduled'** nothing may be scheduled either. One that was when the claim looked may have become ready (any worker promotes
+ * what is due) when we look for scheduled ones; so, when none is left, the queue must run dry once more, without a job that might have
+ * scheduled another.
+ *
  * What it cannot know: what a handler does after it has ended; and jobs that were taken by a claim whose answer was lost. Those go back
  * when the worker leaves, or a heartbeat finds them.
  */
@@ -87,11 +91,16 @@ export function createDraining(parts: DrainingParts): Draining {
     for (;;) {
       await ranDry()
       if (until === 'ready' || parts.isQueuePaused() || isStopping()) return
+      const before = everClaimed
       const dueInMs = await parts.nextScheduled().catch((error) => {
         parts.onError(toError(error))
         return scheduledLookMs
       })
-      if (dueInMs === null) return
+      if (dueInMs === null) {
+        await ranDry()
+        if (everClaimed === before) return
+        continue
+      }
       // Its own timer starts it. Others may take it meanwhile, or cancel it, and nobody tells.
       await sleep(Math.min(Math.max(dueInMs, 0) + 1, scheduledLookMs), undefined, { ref: false })
     }

@@ -151,6 +151,23 @@ test('E11 drain waits for a hook of its last run, and runs what that puts', asyn
   expect(await readyJobs(db)).toEqual([])
 })
 
+test("E11 until: 'scheduled' runs a job that becomes ready after a claim saw nothing ready, and before the look at what is scheduled", async ({
+  db,
+}) => {
+  const claims = await holdAnswers(db.connectionString)
+  const bugle = heldBugle(db, claims)
+  const id = await db.bugle().put('q', 1, { delayMs: 3_600_000 })
+  const drained = bugle.drain('q', () => {}, { until: 'scheduled' })
+  const first = await claims.next()
+  first.answer()
+  const nothingReady = await claims.next()
+  await db.sql.unsafe(`update ${db.s}.job set state = 'ready', run_at = now() where id = $1`, [id])
+  claims.open()
+  nothingReady.answer()
+  expect(await drained).toEqual({ ...nothing, completed: 1 })
+  expect(await db.jobs()).toEqual([])
+})
+
 /** Whose claims are held. It hears of nothing: it claims when its drain wants to see the queue empty, or a slot is free. */
 function heldBugle(db: TestDatabase, claims: HeldClaims): Bugle {
   const bugle = db.bugle({ connectionString: claims.connectionString, listen: false, ...withoutHeartbeat })

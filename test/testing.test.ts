@@ -13,6 +13,7 @@ import {
   testJob,
   waitForJob,
 } from '../src/testing/index.js'
+import { holdAnswers } from './support/held-claims.js'
 import { signal } from './support/signal.js'
 
 type Queues = {
@@ -353,6 +354,32 @@ describe('drain', () => {
       ['a', 5, 'failed', 'run 5'],
     ])
     expect(outcomes.filter(([to]) => to === 'b')).toEqual([['b', 1, 'acked', null]])
+  })
+
+  test("until 'scheduled' runs a job that became ready by itself after the last claim", async () => {
+    const claims = await holdAnswers(inject('connectionString'))
+    const bugle = db.bugle<Queues>({ connectionString: claims.connectionString, listen: false })
+    onTestFinished(() => bugle.close())
+    claims.hold(bugle, 'others')
+    await bugle.put('others', { n: 1 }, { delayMs: 60_000 })
+    const drained = drain(bugle, 'others', (job) => job.payload.n, { until: 'scheduled' })
+    const first = await claims.next()
+    first.answer()
+    const nothingReady = await claims.next()
+    expect(await makeDue(open(), 'others')).toBe(1)
+    claims.open()
+    nothingReady.answer()
+    expect(await drained).toMatchObject([{ outcome: 'acked', result: 1 }])
+    expect((await bugle.jobs()).jobs).toEqual([])
+  })
+
+  test("until 'scheduled' ends though a job is ready that is not for its handlers", async () => {
+    const bugle = open()
+    await bugle.put('media', { url: 'b' }, { kind: 'probe' })
+    await bugle.put('media', { file: 'a' }, { kind: 'thumb', delayMs: 60_000 })
+    const results = await drain(bugle, 'media', { thumb: () => {} } as never, { until: 'scheduled' })
+    expect(results).toMatchObject([{ job: { kind: 'thumb' }, outcome: 'acked' }])
+    expect((await bugle.jobs()).jobs).toMatchObject([{ kind: 'probe', state: 'ready' }])
   })
 
   test('ends with an error after maxRuns', async () => {

@@ -101,14 +101,25 @@ export async function drain<Queues extends object, Context, Queue extends QueueN
   wholeNumber('maxRuns', maxRuns, { min: 1, max: 1_000_000 })
   const consumeOptions = { concurrency: 1, prefetch: 0, ...rest }
   const results: RunResult[] = []
-  do {
+  async function runReady(): Promise<number> {
     // One more than allowed, to know whether there is one.
-    results.push(...(await step(bugle, queue, handler, consumeOptions, maxRuns + 1 - results.length)))
+    const ran = await step(bugle, queue, handler, consumeOptions, maxRuns + 1 - results.length)
+    results.push(...ran)
     if (results.length > maxRuns) {
       const what = `drain of the queue ${describe(queue)}: more than ${maxRuns} runs, and no end in sight`
       throw new BugleError('INVALID_OPTION', `${what}; raise maxRuns if so many are meant`)
     }
-  } while (until === 'scheduled' && options.signal?.aborted !== true && (await makeDue(bugle, queue)) > 0)
+    return ran.length
+  }
+
+  await runReady()
+  while (until === 'scheduled' && options.signal?.aborted !== true) {
+    const madeDue = await makeDue(bugle, queue)
+    // None is scheduled; but one may have been when the last claim looked, and be ready by now: whoever is there promotes what is due.
+    if (madeDue === 0 && (await bugle.jobs({ queue, state: 'ready', limit: 1 })).jobs.length === 0) break
+    // What is ready and does not run is not for these handlers, or the queue is paused.
+    if ((await runReady()) === 0 && madeDue === 0) break
+  }
   return results as RunResult<JobOf<Queues[Queue]>>[]
 }
 

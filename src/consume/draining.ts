@@ -10,9 +10,9 @@ import type { StepLimit } from './step.js'
  * A claim that comes back short, with nothing left behind, proves that its snapshot showed no ready job but those it took. Its answer
  * comes later, and what happens in between it has not seen. So the queue has run dry with a claim
  *
- * - that was sent while this consumer was **still**: no outcome waits to be durable, and no slot is taken, by a hook either;
- * - from the asking for which to its answer **nothing was claimed** here: not by itself, nor by one in flight before it, nor by one
- *   beside it, for whose answer we wait as well (dispatcher.ts).
+ * - that was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, by a hook either;
+ * - between whose asking for and whose answer **nothing was claimed** here: not by itself, nor by one that was in flight then, nor by
+ *   one beside it, for whose answer we wait as well (dispatcher.ts).
  *
  * Otherwise, wait until what was claimed is over, and claim again.
  *
@@ -21,9 +21,9 @@ import type { StepLimit } from './step.js'
  * durable, and a handler or hook that has ended has put what it puts. After it nothing of ours ran that could make more. What may
  * interleave:
  *
- * - a job that a claim brings runs while the next claim takes its snapshot, and goes back without a delay, or puts another and is
- *   settled, before that claim's answer is here. Nothing runs then, and the claim saw nothing; but it was not still, or, where both claims
- *   were sent after it was, something was claimed;
+ * - a job runs while a claim takes its snapshot, and goes back without a delay, or puts another and is settled, before that claim's
+ *   answer is here. Nothing runs then, and the claim saw nothing. But this consumer was not still when the claim was asked for, or the
+ *   job was claimed since;
  * - a claim beside the loop's own takes jobs before the loop's claim looks, and is answered after it;
  * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
  * - a put of others that commits after the snapshot: nobody is promised that it runs.

@@ -291,7 +291,8 @@ describe.concurrent('the demo', () => {
     expect(await left(marks)).toEqual([])
   })
 
-  test('bugle demo takes the current directory, and says it in JSON', async ({ expect }) => {
+  // A whole demo of 200 measured puts, on whatever machine.
+  test('bugle demo takes the current directory, and says it in JSON', { timeout: 180_000 }, async ({ expect }) => {
     const files = folder('commanded')
     writeFileSync(join(files, 'one'), 'one')
     writeFileSync(join(files, 'two'), 'two')

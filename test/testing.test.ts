@@ -382,6 +382,16 @@ describe('drain', () => {
     expect((await bugle.jobs()).jobs).toMatchObject([{ kind: 'probe', state: 'ready' }])
   })
 
+  test("until 'scheduled' ends though another consumer schedules its own again and again", async () => {
+    const bugle = open()
+    const consumer = await open().consume('media', { probe: () => release({ delayMs: 60_000 }) } as never)
+    await bugle.put('media', { url: 'b' }, { kind: 'probe' })
+    await bugle.put('media', { file: 'a' }, { kind: 'thumb', delayMs: 60_000 })
+    const results = await drain(bugle, 'media', { thumb: () => {} } as never, { until: 'scheduled' })
+    await consumer.stop()
+    expect(results).toMatchObject([{ job: { kind: 'thumb' }, outcome: 'acked' }])
+  })
+
   test('ends with an error after maxRuns', async () => {
     const bugle = open()
     await bugle.putMany('emails', [{ to: 'a' }, { to: 'b' }])

@@ -46,8 +46,8 @@ export interface WorkerStats {
   /** Since its last heartbeat, by the database's clock. */
   readonly seenMsAgo: number
   /**
-   * - `live`: it is connected (holds its presence lock), or had a heartbeat within its `rescueAfterMs`.
-   * - `hung`: connected, and without a heartbeat for longer than its `hungAfterMs`: its event loop is blocked, or it is stopped.
+   * - `live`: it had a heartbeat within its `rescueAfterMs`; or it is connected (holds its presence lock), and had one within its `hungAfterMs`.
+   * - `hung`: connected, and without one for longer than both: its event loop is blocked, or it is stopped.
    * - `dead`: neither. Its jobs are given back as soon as any live worker has seen so, within some seconds; its row goes then.
    */
   readonly state: WorkerState
@@ -57,8 +57,8 @@ export interface WorkerStats {
 }
 
 /**
- * 'live': it holds its presence lock, or was seen lately; 'hung': it holds the lock, and was silent for longer than its
- * `hungAfterMs`; 'dead': neither, and its jobs will be given back.
+ * 'live': it was seen within its `rescueAfterMs`, or holds its presence lock and was seen within its `hungAfterMs`; 'hung': it holds the
+ * lock, and was silent for longer than both; 'dead': neither, and its jobs will be given back.
  */
 export type WorkerState = 'live' | 'hung' | 'dead'
 
@@ -182,7 +182,7 @@ export interface SeenWorker {
   readonly hungAfterMs: number
 }
 
-/** As other workers judge it, but for what they know of themselves (worker/observations.ts). */
+/** As other workers judge it (worker/observations.ts), but for one moment's look. */
 export function workerState({ isLockHeld, seenMsAgo, rescueAfterMs, hungAfterMs }: SeenWorker): WorkerState {
   if (seenMsAgo < rescueAfterMs) return 'live'
   if (!isLockHeld) return 'dead'

@@ -226,6 +226,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function send(limit: number, workerId: string, proves: boolean, carried?: Carried): Promise<ClaimAnswer<Run>> {
     const from = floor.next(proves)
     const sentAt = now()
+    const promotionsBefore = due.promotions
     claimsSentAt.push(sentAt)
     asking += limit
     try {
@@ -241,7 +242,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const crashed = jobs.some(({ job }) => job.crashes > 0)
       lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
-      const leftBehind = claimed.leftBehind || due.isPromoting
+      const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)
       draining.claimed(jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }

@@ -24,6 +24,8 @@ import type { StepLimit } from './step.js'
  * - a job runs while a claim takes its snapshot, and goes back without a delay, or puts another and is settled, before that claim's
  *   answer is here. Nothing runs then, and the claim saw nothing. But this consumer was not still when the claim was asked for, or the
  *   job was claimed since;
+ * - due jobs become ready by this consumer's own promotion, which commits after the claim's snapshot: a claim during which one was in
+ *   flight, or has ended, counts as one that left jobs behind (consumer.ts);
  * - a claim beside the loop's own takes jobs before the loop's claim looks, and is answered after it;
  * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
  * - a put of others that commits after the snapshot: nobody is promised that it runs.
@@ -32,7 +34,9 @@ import type { StepLimit } from './step.js'
  * what is due) when we look for scheduled ones; so, when none is left, the queue must run dry once more, without a job that might have
  * scheduled another.
  *
- * What it cannot know: what a handler does after it has ended; and jobs that were taken by a claim whose answer was lost. Those go back
+ * It may never come to an end: while claims fail, others go on putting, or somebody holds a due or ready row locked. Stop ends it.
+ *
+ * What it cannot know: what a handler does after it has ended, and a hook of an ack that the database refused, which has no slot; and jobs that were taken by a claim whose answer was lost. Those go back
  * when the worker leaves, or a heartbeat finds them.
  */
 export interface Draining {
@@ -88,10 +92,13 @@ export function createDraining(parts: DrainingParts): Draining {
   }
 
   async function nothingLeft(until: 'ready' | 'scheduled'): Promise<void> {
+    let overdueWaitMs = 1
+    let before = everClaimed
     for (;;) {
       await ranDry()
       if (until === 'ready' || parts.isQueuePaused() || isStopping()) return
-      const before = everClaimed
+      const hasClaimed = everClaimed > before
+      before = everClaimed
       const dueInMs = await parts.nextScheduled().catch((error) => {
         parts.onError(toError(error))
         return scheduledLookMs
@@ -101,8 +108,10 @@ export function createDraining(parts: DrainingParts): Draining {
         if (everClaimed === before) return
         continue
       }
+      // One that is due and does not become ready is locked by somebody.
+      overdueWaitMs = dueInMs > 0 || hasClaimed ? 1 : Math.min(overdueWaitMs * 2, scheduledLookMs)
       // Its own timer starts it. Others may take it meanwhile, or cancel it, and nobody tells.
-      await sleep(Math.min(Math.max(dueInMs, 0) + 1, scheduledLookMs), undefined, { ref: false })
+      await sleep(Math.min(Math.max(dueInMs, 0) + overdueWaitMs, scheduledLookMs), undefined, { ref: false })
     }
   }
 

@@ -33,6 +33,8 @@ export interface DueTimer {
   seen(dueInMs: number): void
   /** Due rows are about to become ready. */
   readonly isPromoting: boolean
+  /** How often rows have become ready by it: a claim during which this has changed may not have seen them. */
+  readonly promotions: number
   /** Resolves when no promotion is in flight. */
   stop(): Promise<void>
 }
@@ -71,6 +73,7 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   let claims = 0
   let promoting: Promise<void> | null = null
   let stopped = false
+  let promotions = 0
 
   function setTimer(at: number, fire: () => void): void {
     clearTimeout(timer)
@@ -120,6 +123,7 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
         const claimsBefore = claims
         const { promoted, dueInMs } = await promote(promotedAtOnce)
         if (promoted > 0) {
+          promotions += 1
           log('%d due jobs are ready', promoted)
           wake()
         }
@@ -144,6 +148,9 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
       // Due, and not known to be: somebody's writes were silent. A claim finds out how it stands.
       if (dueInMs <= 0 && isWaiting()) wake()
       else if (at < dueAt) learn(dueInMs)
+    },
+    get promotions() {
+      return promotions
     },
     get isPromoting() {
       return promoting !== null

@@ -118,7 +118,7 @@ export async function drain<Queues extends object, Context, Queue extends QueueN
     // None is scheduled; but one may have been when the last claim looked, and be ready by now: whoever is there promotes what is due.
     if (madeDue === 0 && (await bugle.jobs({ queue, state: 'ready', limit: 1 })).jobs.length === 0) break
     // What is ready and does not run is not for these handlers, or the queue is paused.
-    if ((await runReady()) === 0 && madeDue === 0) break
+    if ((await runReady()) === 0) break
   }
   return results as RunResult<JobOf<Queues[Queue]>>[]
 }

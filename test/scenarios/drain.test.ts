@@ -1,8 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { type Bugle, type Outcome, reject, retry, type StopReport } from '../../src/index.js'
 import { type JobRow, signal, type TestDatabase } from '../support/database.js'
+import { debugLines } from '../support/debug-lines.js'
 import { type Gate, test } from '../support/gates.js'
 import { type HeldClaims, holdAnswers } from '../support/held-claims.js'
+import { gate as heldRows } from '../support/held-rows.js'
 import { refusal } from '../support/refusal.js'
 import { aborted, fence, isPending, untilNoSession, withoutHeartbeat, workerRows } from '../support/stopping.js'
 
@@ -174,6 +177,32 @@ test("E11 until: 'scheduled' runs a job that becomes ready after a claim saw not
   nothingReady.answer()
   expect(await drained).toEqual({ ...nothing, completed: 1 })
   expect(await db.jobs()).toEqual([])
+})
+
+test('E11 drain runs a due job that its own promotion has made ready after a claim saw nothing ready, and before its answer', async ({
+  db,
+}) => {
+  const promotions = debugLines('bugle:due')
+  const claims = await holdAnswers(db.connectionString)
+  const bugle = heldBugle(db, claims)
+  const [, locked] = await db.bugle().putMany('q', ['free', 'locked'], { delayMs: 3_600_000 })
+  await db.sql.unsafe(`update ${db.s}.job set run_at = now() - interval '1 s'`)
+  const promotion = await heldRows(db, 'update', "old.state = 'scheduled'")
+  const holder = db.connect()
+  await holder`begin`
+  await holder.unsafe(`select from ${db.s}.job where id = $1 for update`, [locked ?? ''])
+  const drained = bugle.drain('q', () => {})
+  const first = await claims.next()
+  first.answer()
+  const nothingReady = await claims.next()
+  await promotion.isWaitedFor()
+  await promotion.open()
+  // What is overdue still is tried again later, so no promotion is in flight when the claim is answered.
+  while (!promotions.some((line) => line.includes('1 due jobs are ready'))) await nextTurn()
+  claims.open()
+  nothingReady.answer()
+  expect(await drained).toEqual({ ...nothing, completed: 1 })
+  expect(await db.jobs()).toMatchObject([{ payload: 'locked', state: 'scheduled' }])
 })
 
 /** Whose claims are held. It hears of nothing: it claims when its drain wants to see the queue empty, or a slot is free. */

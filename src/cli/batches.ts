@@ -1,5 +1,5 @@
 import type { Progress } from '../terminal/screen.js'
-import type { Cli } from './cli.js'
+import { type Cli, exitCodes } from './cli.js'
 
 /** Work in batches: how far it is, and a Ctrl-C that ends it between two of them. */
 export interface BatchWork {
@@ -7,6 +7,13 @@ export interface BatchWork {
   onProgress(total: number): void
   /** Take the bar away. */
   end(): void
+  /**
+   * The end, and what was done: as JSON with `isComplete`.
+   *
+   * @returns the exit code
+   * @throws Interrupted - where a signal ended it
+   */
+  finish(report: object, told: string): number
 }
 
 /** @param done - in the past: 'requeued' */
@@ -14,6 +21,7 @@ export function batchWork({ out, interruptible }: Cli, done: string): BatchWork 
   const signal = interruptible()
   signal.addEventListener('abort', () => out.note('stopping after the batch in flight'), { once: true })
   let progress: Progress | null = null
+  const end = (): void => progress?.end()
   return {
     signal,
     onProgress(total) {
@@ -21,6 +29,13 @@ export function batchWork({ out, interruptible }: Cli, done: string): BatchWork 
       progress ??= out.progress(done, null, 'jobs')
       progress.update(total)
     },
-    end: () => progress?.end(),
+    end,
+    finish(report, told) {
+      end()
+      out.json({ ...report, isComplete: !signal.aborted })
+      out.say(`${told}${signal.aborted ? '; then it was stopped' : ''}`)
+      signal.throwIfAborted()
+      return exitCodes.ok
+    },
   }
 }

@@ -146,7 +146,7 @@ describe('bugle requeue', () => {
     requeue.child.kill('SIGINT')
     await requeue.printed(/stopping after the batch in flight/)
     await held.open()
-    expect(await requeue.ended).toMatchObject({ code: 130, stdout: '2,000 jobs requeued, then it was stopped\n' })
+    expect(await requeue.ended).toMatchObject({ code: 130, stdout: '2,000 jobs requeued; then it was stopped\n' })
     expect((await db.jobs()).filter(({ state }) => state === 'ready')).toHaveLength(2_000)
   })
 })

@@ -1,6 +1,6 @@
 import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
-import { type Cli, exitCodes, UsageError } from '../cli.js'
+import { type Cli, UsageError } from '../cli.js'
 
 export interface CollectCommandOptions {
   readonly failedOlderThan?: number
@@ -18,21 +18,17 @@ export async function collect(
   if (failedOlderThan === undefined && archivedOlderThan === undefined) {
     throw new UsageError('collect needs --failed-older-than, --archived-older-than or both')
   }
-  const { out } = cli
   const bugle = cli.bugle()
   const work = batchWork(cli, 'deleted')
-  const { signal } = work
   const report = await bugle.collect({
     ...(failedOlderThan !== undefined && { failedOlderThanMs: failedOlderThan }),
     ...(archivedOlderThan !== undefined && { archivedOlderThanMs: archivedOlderThan }),
     ...(limit !== undefined && { limit }),
-    signal,
+    signal: work.signal,
     onProgress: work.onProgress,
   })
-  work.end()
-  out.json({ ...report, isComplete: !signal.aborted })
-  const told = `${plural(report.failed, 'failed job')}, ${plural(report.archived, 'archived job')}`
-  out.say(`deleted: ${told}${signal.aborted ? '; then it was stopped' : ''}`)
-  signal.throwIfAborted()
-  return exitCodes.ok
+  return work.finish(
+    report,
+    `deleted: ${plural(report.failed, 'failed job')}, ${plural(report.archived, 'archived job')}`,
+  )
 }

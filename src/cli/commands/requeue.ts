@@ -36,14 +36,9 @@ async function requeueIds({ out, bugle: open }: Cli, ids: readonly string[]): Pr
 }
 
 async function requeueMatching(cli: Cli, filter: RequeueFilter): Promise<number> {
-  const { out } = cli
   const bugle = cli.bugle()
   const work = batchWork(cli, 'requeued')
   const { signal, onProgress } = work
   const requeued = await bugle.requeue(filter, { signal, onProgress })
-  work.end()
-  out.json({ requeued, isComplete: !signal.aborted })
-  out.say(`${plural(requeued, 'job')} requeued${signal.aborted ? ', then it was stopped' : ''}`)
-  signal.throwIfAborted()
-  return exitCodes.ok
+  return work.finish({ requeued }, `${plural(requeued, 'job')} requeued`)
 }

@@ -134,8 +134,10 @@ describe('bugle requeue', () => {
     await failedJobs(db, 2, 'b')
     const limited = await runCli(db, ['requeue', '--queue', 'a', '--limit', '2', '--json'])
     expect(jsonLines(limited.stdout)).toEqual([{ requeued: 2, isComplete: true }])
-    expect((await runCli(db, ['requeue', '--all'])).stdout).toBe('3 jobs requeued\n')
-    expect((await db.jobs()).every(({ state }) => state === 'ready')).toBe(true)
+    expect((await runCli(db, ['requeue', '--all', '--limit', '2'])).stdout).toBe('2 jobs requeued\n')
+    expect((await db.jobs()).map(({ queue, state }) => `${queue} ${state}`)).toEqual([
+      ...['a ready', 'a ready', 'a ready', 'b ready', 'b failed'],
+    ])
   })
 
   test('Ctrl-C ends it after the batch in flight', async ({ db }) => {

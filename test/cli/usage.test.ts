@@ -32,6 +32,8 @@ const wrong = [
   ['requeue'],
   ['requeue', 'x'],
   ['requeue', '1', '--all'],
+  ['requeue', '1', '--limit', '5'],
+  ['requeue', '--limit', '5'],
   ['requeue', '--all', '--queue', 'q'],
   ['requeue', '--state', 'ready'],
   ['cancel'],

@@ -8,7 +8,7 @@ export interface RequeueCommandOptions extends RequeueFilter {
 }
 
 /**
- * `bugle requeue ID…`, by a filter, or `--all`. JSON: `{ "requeued", "isComplete" }`.
+ * `bugle requeue ID…`, by a filter, or `--all`; `--limit` beside either of the last two. JSON: `{ "requeued", "isComplete" }`.
  *
  * Not complete, and exit code 1: some of the ids are no failed or archived jobs. Not complete, and 130: it was interrupted
  * between two batches.
@@ -18,10 +18,14 @@ export async function requeue(
   ids: readonly string[],
   { all = false, ...filter }: RequeueCommandOptions,
 ): Promise<number> {
-  const isFiltered = Object.keys(filter).length > 0
+  const { limit, ...which } = filter
+  const isFiltered = Object.keys(which).length > 0
   if ([ids.length > 0, isFiltered, all].filter(Boolean).length !== 1) {
-    throw new UsageError('requeue needs ids, or options that say which jobs (such as --queue), or --all')
+    throw new UsageError(
+      'requeue needs ids, or options that say which jobs (such as --queue; not --limit alone), or --all',
+    )
   }
+  if (ids.length > 0 && limit !== undefined) throw new UsageError('--limit is not for ids: give as many as you mean')
   return ids.length > 0 ? requeueIds(cli, [...new Set(ids)]) : requeueMatching(cli, filter)
 }
 

@@ -28,17 +28,21 @@ export const listOption = (flags: string, description: string): Option =>
     text,
   ])
 
+/** Years of 365.25 days: what is longer is a slip, and leads out of what a Date or a timestamp can be. */
+const longestMs = ms('100y')
+
 /**
- * `90s`, `15m`, `2h`, `7d`; a number alone is milliseconds.
+ * `90s`, `15m`, `2h`, `7d`; a number alone is milliseconds. At most a hundred years.
  *
  * @returns milliseconds
  * @throws InvalidArgumentError
  */
 export function duration(text: string): number {
-  // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it, and at a very long one.
-  const value = text === '' || text.length > 100 ? undefined : ms(text as StringValue)
+  // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it.
+  const value = text === '' ? undefined : ms(text as StringValue)
   if (value === undefined || !Number.isFinite(value) || value < 0)
     throw new InvalidArgumentError('not a duration such as 90s, 15m, 2h or 7d.')
+  if (value > longestMs) throw new InvalidArgumentError('longer than a hundred years.')
   return Math.round(value)
 }
 

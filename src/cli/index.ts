@@ -12,17 +12,20 @@ import { parseCommand } from './program.js'
 
 let isLeaving = false
 
-// Whoever read our output has left (`| head`).
+const args = process.argv.slice(2)
+const isJson = args.includes('--json')
+
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  // Whoever read our output has left (`| head`).
+  if (error.code === 'EPIPE') return
+  process.exit(tell(new Refusal(`standard output cannot be written: ${error.message}`)))
 })
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await main()
 if (isLeaving) process.exit()
 
 /** @returns the exit code */
-async function main(args: readonly string[]): Promise<number> {
+async function main(): Promise<number> {
   let code: number = exitCodes.ok
-  const isJson = args.includes('--json')
   try {
     await parseCommand(args, async (options, command) => {
       code = await carryOut(options, command)
@@ -30,7 +33,7 @@ async function main(args: readonly string[]): Promise<number> {
     return code
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok
-    return tell(error, isJson)
+    return tell(error)
   }
 }
 
@@ -48,7 +51,7 @@ async function carryOut(options: CliOptions, command: (cli: Cli) => Promise<numb
 }
 
 /** One line on standard error. @returns the exit code */
-function tell(thrown: unknown, isJson: boolean): number {
+function tell(thrown: unknown): number {
   const error = toError(thrown)
   const code = exitCodeOf(error)
   // Whoever calls the command migrates by it.
@@ -63,9 +66,17 @@ function tell(thrown: unknown, isJson: boolean): number {
     console.error(JSON.stringify({ error: { code: kind, message } }))
   } else if (code === exitCodes.usage) console.error(`bugle: ${message} (--help shows the usage)`)
   // A failure of ours, or of the user's module: where it was thrown may say more.
-  else console.error(`bugle: ${isExpected || 'severity' in error ? message : (error.stack ?? message)}`)
-  if (!isJson && error instanceof Refusal && error.cause instanceof Error) console.error(error.cause.stack)
+  else console.error(`bugle: ${isExpected || 'severity' in error ? message : stackOf(error)}`)
+  if (!isJson && error instanceof Refusal && error.cause instanceof Error) console.error(stackOf(error.cause))
   return code
+}
+
+/** In lines, in which nothing foreign can act: its message may quote what was read somewhere. */
+function stackOf(error: Error): string {
+  return String(error.stack ?? error)
+    .split('\n')
+    .map(shown)
+    .join('\n')
 }
 
 function exitCodeOf(error: Error): number {

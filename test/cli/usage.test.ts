@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished } from 'vitest'
-import { jsonLines, runCli, startCli } from '../support/cli.js'
+import { cliProgram, jsonLines, plainEnv, runCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
 
 const wrong = [
@@ -106,6 +106,16 @@ test('whoever reads may leave', async ({ db }) => {
   await jobs.printed(/\n/)
   jobs.child.stdout?.destroy()
   expect(await jobs.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.skipIf(!existsSync('/dev/full'))('a disk that is full is told in one line', async ({ db }) => {
+  const words = [process.execPath, cliProgram, 'jobs', '--schema', db.schema]
+  await db.bugle().put('q', 1)
+  const full = startProcess('sh', ['-c', 'exec "$@" > /dev/full', 'sh', ...words], { env: plainEnv(db) })
+  expect(await full.ended).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^bugle: standard output cannot be written: ENOSPC[^\n]*\n$/),
+  })
 })
 
 test('the help loads no driver, and none of what draws', async ({ db }) => {

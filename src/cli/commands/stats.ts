@@ -66,8 +66,8 @@ const longestTimerMs = 2_147_483_647
 /** From the top left corner, over what was there: lines and screen are cleared behind the new text, so that nothing flickers. */
 function frame(text: string, everyMs: number): string {
   const head = `${new Date().toLocaleTimeString()}, every ${ageText(everyMs)}, until Ctrl-C`
-  // A line that falls out at the foot would move the whole picture.
-  const lines = [head, '', ...text.split('\n')].slice(0, Math.max(1, (process.stdout.rows ?? 24) - 1))
+  // A line that falls out at the foot would move the whole picture. A terminal whose size nobody has set says that it has no rows.
+  const lines = [head, '', ...text.split('\n')].slice(0, Math.max(1, (process.stdout.rows || 24) - 1))
   return `\x1b[H${lines.map((one) => `${one}\x1b[K`).join('\n')}\x1b[J`
 }
 

@@ -2,63 +2,104 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished } from 'vitest'
+import { openCli } from '../../src/cli/cli.js'
+import { UsageError } from '../../src/cli/ending.js'
+import { parseCommand } from '../../src/cli/program.js'
+import { BugleError } from '../../src/errors.js'
 import { cliProgram, jsonLines, plainEnv, runCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
 
-const wrong = [
-  [],
-  ['nonsense'],
-  ['jobs', '--nonsense'],
-  ['migrate', '--status', '--dry-run'],
-  ['put'],
-  ['put', ''],
-  ['put', 'q', '{oops'],
-  ['put', 'q', '1', '--from-line', '2'],
-  ['put', 'q', '1', '--priority', '1.5'],
-  ['put', 'q', '1', '--key-mode', 'other', '--key', 'k'],
-  ['put', 'q', '1', '--run-at', '2h'],
-  ['put', 'q', '1', '--run-at', '2040-02-31'],
-  ['put', 'q', '1', '--delay', ''],
-  ['put', 'q', '1', '--delay', '1'.repeat(101)],
-  ['put', 'q', '1', '--delay', '1h', '--run-at', '2040-01-01'],
-  ['put', 'q', '-', '--key', 'k'],
-  ['work'],
-  ['jobs', '--state', 'gone'],
-  ['jobs', '--since', 'yesterday'],
-  ['jobs', '--since', '300000y'],
-  ['requeue', '--since', '100.1y'],
-  ['collect', '--archived-older-than', '101y'],
-  ['doctor', '--running-longer-than', '300000y'],
-  ['jobs', '--limit', '0'],
-  ['jobs', '--cursor', 'x'],
-  ['show'],
-  ['show', 'x'],
-  ['requeue'],
-  ['requeue', 'x'],
-  ['requeue', '1', '--all'],
-  ['requeue', '1', '--limit', '5'],
-  ['requeue', '--limit', '5'],
-  ['requeue', '--all', '--queue', 'q'],
-  ['requeue', '--state', 'ready'],
-  ['cancel'],
-  ['cancel', 'x'],
-  ['collect'],
-  ['collect', '--failed-older-than', 'long'],
+const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = [
+  [[], /^a command is missing$/],
+  [['nonsense'], /unknown command 'nonsense'/],
+  [['jobs', '--nonsense'], /unknown option '--nonsense'/],
+  [['migrate', '--status', '--dry-run'], /--dry-run or --status, not both/],
+  [['put'], /'queue'/],
+  [['put', ''], /^queue/],
+  [['put', 'q', '{oops'], /the payload is not JSON; quote it/],
+  [['put', 'q', '1', '--from-line', '2'], /--from-line is for lines/],
+  [['put', 'q', '1', '--priority', '1.5'], /not a whole number from -32768 up/],
+  [['put', 'q', '1', '--priority', '-32769'], /not a whole number/],
+  [['put', 'q', '1', '--max-attempts', '0x10'], /not a whole number from 1 up/],
+  [['put', 'q', '1', '--key-mode', 'other', '--key', 'k'], /replace, keep, reject/],
+  [['put', 'q', '1', '--run-at', '2h'], /not a date such as/],
+  [['put', 'q', '1', '--run-at', '2040-02-31'], /not a date such as/],
+  [['put', 'q', '1', '--delay', ''], /not a duration such as/],
+  [['put', 'q', '1', '--delay', '1'.repeat(101)], /not a duration such as/],
+  [['put', 'q', '1', '--delay', '-1s'], /not a duration such as/],
+  [['put', 'q', '1', '--delay', '300000y'], /longer than a hundred years/],
+  [['put', 'q', '1', '--delay', '1h', '--run-at', '2040-01-01'], /delayMs|runAt/],
+  [['put', 'q', '-', '--key', 'k'], /--key would make one job of all lines/],
+  [['work'], /'module'/],
+  [['jobs', '--state', 'gone'], /scheduled, ready/],
+  [['jobs', '--since', 'yesterday'], /not a duration such as/],
+  [['jobs', '--since', '300000y'], /'--since .*300000y.*longer than a hundred years/],
+  [['jobs', '--limit', '0'], /not a whole number from 1 up/],
+  [['jobs', '--cursor', 'x'], /cursor must be one that/],
+  [['show'], /'id'/],
+  [['show', 'x'], /id must be/],
+  [['requeue'], /needs ids, or options/],
+  [['requeue', 'x'], /must be a job's id/],
+  [['requeue', '1', '--all'], /needs ids, or options/],
+  [['requeue', '1', '--limit', '5'], /--limit is not for ids/],
+  [['requeue', '--limit', '5'], /not --limit alone/],
+  [['requeue', '--all', '--queue', 'q'], /needs ids, or options/],
+  [['requeue', '--state', 'ready'], /failed, archived/],
+  [['requeue', '--since', '100.1y'], /longer than a hundred years/],
+  [['cancel'], /'id'/],
+  [['cancel', 'x'], /id must be/],
+  [['collect'], /needs --failed-older-than, --archived-older-than or both/],
+  [['collect', '--failed-older-than', 'long'], /not a duration such as/],
+  [['collect', '--archived-older-than', '101y'], /longer than a hundred years/],
+  [['doctor', '--running-longer-than', '300000y'], /longer than a hundred years/],
+  [['stats', '--watch', '0'], /not a whole number from 1 up/],
+  [['stats', 'a', 'b'], /too many arguments/],
+  [['stats', ''], /^queue/],
+  [['workers', 'a'], /too many arguments/],
 ]
 
-test('wrong usage is told in one line, with exit code 2', async ({ db }) => {
-  // A few at a time: each is a process.
-  for (let from = 0; from < wrong.length; from += 4) {
-    const some = wrong.slice(from, from + 4)
-    const ended = await Promise.all(some.map((args) => runCli(db, args)))
-    for (const [index, one] of ended.entries()) {
-      expect(one, String(some[index])).toMatchObject({
-        code: 2,
-        stdout: '',
-        stderr: expect.stringMatching(/^bugle: [^\n]+ \(--help shows the usage\)\n$/),
-      })
+/** Carry out a command in this process. */
+async function carryOut(args: readonly string[]): Promise<void> {
+  await parseCommand(args, async (options, command) => {
+    const cli = openCli(options, process, () => {})
+    try {
+      await command(cli)
+    } finally {
+      await cli[Symbol.asyncDispose]()
     }
+  })
+}
+
+test('wrong usage is refused in one line, before anything is done', async () => {
+  for (const [args, message] of wrong) {
+    const error = await carryOut(args).then(
+      () => null,
+      (thrown) => thrown,
+    )
+    expect(error, String(args)).toBeInstanceOf(Error)
+    const kind = error instanceof BugleError ? error.code : error instanceof UsageError ? 'USAGE' : String(error)
+    expect(kind, String(args)).toMatch(/^(USAGE|INVALID_OPTION|INVALID_QUEUE)$/)
+    expect(error.message, String(args)).toMatch(message)
+    expect(error.message, String(args)).not.toMatch(/\n/)
   }
+})
+
+test('wrong usage is told on standard error alone, with exit code 2', async ({ db }) => {
+  const some = [[], ['put', ''], ['job\u001b[2J'], ['show', 'x']]
+  const [json, ...ended] = await Promise.all(
+    [['requeue', '--limit', '5', '--json'], ...some].map((args) => runCli(db, args)),
+  )
+  for (const [index, one] of ended.entries()) {
+    expect(one, String(some[index])).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^bugle: \P{Cc}+ \(--help shows the usage\)\n$/u),
+    })
+  }
+  expect(json).toMatchObject({ code: 2, stdout: '' })
+  expect(jsonLines(json?.stderr ?? '')).toEqual([
+    { error: { code: 'USAGE', message: expect.stringMatching(/^requeue needs ids/) } },
+  ])
 })
 
 const calls = [
@@ -72,14 +113,15 @@ const calls = [
 ]
 
 test('a database that is down is told in one line, with exit code 1', async ({ db }) => {
-  const env = { DATABASE_URL: 'postgres://127.0.0.1:1/none' }
+  const env = { DATABASE_URL: 'postgres://app:secret@127.0.0.1:1/none' }
   const ended = await Promise.all(calls.map((args) => runCli(db, args, { env })))
   for (const one of ended) {
     expect(one).toMatchObject({
       code: 1,
       stdout: '',
-      stderr: expect.stringMatching(/^bugle: [^\n]+ECONNREFUSED[^\n]*\n$/),
+      stderr: expect.stringMatching(/^bugle: [^\n]+as user "app"[^\n]+ECONNREFUSED[^\n]*\n$/),
     })
+    expect(one.stderr).not.toContain('secret')
   }
   const json = await runCli(db, ['jobs', '--json'], { env })
   expect(jsonLines(json.stderr)).toMatchObject([{ error: { code: 'DATABASE_DOWN' } }])

@@ -38,7 +38,7 @@ describe('bugle jobs and show', () => {
     expect(further).toEqual([])
     expect(one).toMatchObject({ id: ids[2], queue: 'emails', kind: 'k', state: 'ready', attempt: 0, error: null })
     expect(one?.createdAt).toMatch(/^\d{4}-.*Z$/)
-    expect(Object.keys(one ?? {})).not.toEqual(expect.arrayContaining(['payload']))
+    for (const name of ['payload', 'progress', 'result']) expect(one).not.toHaveProperty(name)
     expect(two).toMatchObject({ id: ids[1] })
     expect(Object.keys(last ?? {})).toEqual(['cursor'])
     const next = await runCli(db, ['jobs', '--json', '--payload', ...filter, '--cursor', String(last?.cursor)])
@@ -52,8 +52,8 @@ describe('bugle jobs and show', () => {
 
   test('jobs is a table for people, in which nothing foreign can act', async ({ db }) => {
     const bugle = db.bugle()
-    const id = await bugle.put(hostile, 'secret', { kind: hostile })
-    await bugle.drain(hostile, () => reject(`first ${hostile}\nsecond line`))
+    const id = await bugle.put(hostile, 'secret\u202e\u009b2J', { kind: hostile })
+    await bugle.drain(hostile, () => reject(`first ${hostile} ${'and so on '.repeat(5)}\nsecond line`))
     await bugle.put('q', 1)
     const { stdout, stderr } = await runCli(db, ['jobs', '--limit', '1'])
     expect(stdout).toMatch(/^ *id +queue +kind +state +attempt +age +error\n *\d+ +q +ready +0 +\d+m?s\n$/)
@@ -61,33 +61,37 @@ describe('bugle jobs and show', () => {
     const failed = await runCli(db, ['jobs', '--cursor', cursor])
     const shown = 'bad\\x1b[2J\\u{202e}\\x07name'
     expect(failed.stdout.split(/ {2,}/).map((cell) => cell.trim())).toEqual(
-      expect.arrayContaining([id, shown, shown, 'failed', '1', `first ${shown}`]),
+      expect.arrayContaining([id, shown, shown, 'failed', '1', `first ${shown} and so on and so on and so…`]),
     )
     expect(failed.stdout).not.toMatch(/second line|secret/)
     expect(unsafe(failed.stdout)).toBe(false)
     const wide = await runCli(db, ['jobs', '--payload', '--state', 'failed'])
-    expect(wide.stdout).toContain('"secret"')
+    expect(wide.stdout).toContain('"secret\\u{202e}\\x9b2J"')
+    expect(unsafe(wide.stdout)).toBe(false)
   })
 
   test('show tells all of a job, its contents only with --payload', async ({ db }) => {
     const bugle = db.bugle()
-    const id = await bugle.put('q', { pass: `word ${hostile}` }, { key: 'k1', flags: ['a'], priority: 3 })
+    const queue = `q${hostile}`
+    const options = { kind: hostile, key: `k1${hostile}`, flags: ['a', hostile], priority: 3 }
+    const id = await bugle.put(queue, { pass: `word ${hostile}` }, options)
     await bugle.drain(
-      'q',
+      queue,
       () => {
-        throw Object.assign(new Error(`boom ${hostile}`), { code: 'E_BOOM' })
+        throw Object.assign(new Error(`boom ${hostile}`), { code: `E_BOOM${hostile}` })
       },
       { retryStrategy: false },
     )
     const told = await runCli(db, ['show', id])
     expect(told).toMatchObject({ code: 0, stderr: '' })
-    expect(told.stdout).toMatch(/^id +\d+\nqueue +q\nstate +failed\n/)
-    expect(told.stdout).toMatch(/error +exhausted, E_BOOM, attempt 1\n {2}Error: boom bad\\x1b\[2J.*\n {6}at /)
+    expect(told.stdout).toMatch(/^id +\d+\nqueue +qbad\\x1b.*\nkind +bad.*\nstate +failed\n/)
+    expect(told.stdout).toMatch(/flags +a, bad\\x1b/)
+    expect(told.stdout).toMatch(/error +exhausted, E_BOOMbad.*, attempt 1\n {2}Error: boom bad\\x1b\[2J.*\n {6}at /)
     expect(told.stdout).not.toContain('word')
     expect(unsafe(told.stdout)).toBe(false)
     expect((await runCli(db, ['show', id, '--payload'])).stdout).toContain('payload           {"pass":"word bad')
     const [json] = jsonLines((await runCli(db, ['show', id, '--json'])).stdout) as Record<string, unknown>[]
-    expect(json).toMatchObject({ id, key: 'k1', error: { failedBy: 'exhausted', attempt: 1 } })
+    expect(json).toMatchObject({ id, key: `k1${hostile}`, error: { failedBy: 'exhausted', attempt: 1 } })
     expect(json).not.toHaveProperty('payload')
     const [whole] = jsonLines((await runCli(db, ['show', id, '--json', '--payload'])).stdout)
     expect(whole).toMatchObject({ payload: { pass: `word ${hostile}` } })
@@ -123,8 +127,8 @@ describe('bugle cancel', () => {
 describe('bugle requeue', () => {
   test('by ids: those that were not failed are trouble', async ({ db }) => {
     const [first = '', second = ''] = await failedJobs(db, 2)
-    expect(await runCli(db, ['requeue', first])).toEqual({ code: 0, stdout: '1 job requeued\n', stderr: '' })
-    const { code, stdout } = await runCli(db, ['requeue', first, second, second, '--json'])
+    expect(await runCli(db, ['requeue', first, first])).toEqual({ code: 0, stdout: '1 job requeued\n', stderr: '' })
+    const { code, stdout } = await runCli(db, ['requeue', first, second, '--json'])
     expect(code).toBe(1)
     expect(jsonLines(stdout)).toEqual([{ requeued: 1, isComplete: false }])
   })
@@ -147,9 +151,35 @@ describe('bugle requeue', () => {
     await held.isWaitedFor()
     requeue.child.kill('SIGINT')
     await requeue.printed(/stopping after the batch in flight/)
+    // A second one changes nothing.
+    requeue.child.kill('SIGINT')
     await held.open()
     expect(await requeue.ended).toMatchObject({ code: 130, stdout: '2,000 jobs requeued; then it was stopped\n' })
     expect((await db.jobs()).filter(({ state }) => state === 'ready')).toHaveLength(2_000)
+  })
+})
+
+describe('bugle pause and resume', () => {
+  test('for all processes; what was so already is told', async ({ db }) => {
+    const paused = async () => (await db.bugle().stats()).queues.map(({ queue, isPaused }) => [queue, isPaused])
+    expect(await runCli(db, ['pause', hostile, 'q', 'q'])).toEqual({
+      code: 0,
+      stdout: 'bad\\x1b[2J\\u{202e}\\x07name: paused\nq: paused\nq: already paused\n',
+      stderr: '',
+    })
+    expect(await paused()).toEqual([
+      [hostile, true],
+      ['q', true],
+    ])
+    const { stdout } = await runCli(db, ['resume', 'q', 'q', '--json'])
+    expect(jsonLines(stdout)).toEqual([
+      { queue: 'q', changed: true },
+      { queue: 'q', changed: false },
+    ])
+    expect(await paused()).toEqual([
+      [hostile, true],
+      ['q', false],
+    ])
   })
 })
 
@@ -166,17 +196,17 @@ describe('bugle collect', () => {
   test('Ctrl-C ends it after the batch in flight', async ({ db }) => {
     await failedJobs(db, 3_500)
     const held = await gate(db, 'delete', 'old.payload = \'{"n":1500}\'')
-    const collect = startCli(db, ['collect', '--failed-older-than', '0'])
+    const collect = startCli(db, ['collect', '--failed-older-than', '0', '--json'])
     await held.isWaitedFor()
-    collect.child.kill('SIGINT')
-    await collect.printed(/stopping after the batch in flight/)
+    // The end of a terminal, as Ctrl-C.
+    collect.child.kill('SIGHUP')
     await held.open()
     const { code, stdout } = await collect.ended
-    expect(code).toBe(130)
-    expect(stdout).toMatch(/^deleted: [\d,]+ failed jobs, 0 archived jobs; then it was stopped\n$/)
-    const [, deleted = ''] = /([\d,]+)/.exec(stdout) ?? []
+    expect(code).toBe(129)
+    const [report] = jsonLines(stdout) as { failed: number }[]
+    expect(report).toEqual({ failed: expect.any(Number), archived: 0, isComplete: false })
     const left = (await db.jobs()).length
-    expect(left + Number(deleted.replace(',', ''))).toBe(3_500)
+    expect(left + (report?.failed ?? 0)).toBe(3_500)
     expect(left).toBeGreaterThan(0)
   })
 })

@@ -31,6 +31,20 @@ describe('bugle put', () => {
     expect((await db.bugle().job(stdout.trim()))?.runAt.toISOString()).toBe('2040-01-31T12:00:00.000Z')
   })
 
+  test('what the database refuses is told in one line, in which nothing foreign can act, and without a stack', async ({
+    db,
+  }) => {
+    await db.sql.unsafe(`
+      create function ${db.s}.refuse() returns trigger language plpgsql as $$
+        begin raise exception E'not\\x1b[2J\\n today\\u2028'; end $$;
+      create trigger refuse before insert on ${db.s}.job for each row execute function ${db.s}.refuse();`)
+    expect(await runCli(db, ['put', 'q', '1'])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'bugle: not\\x1b[2J today\\u{2028}\n',
+    })
+  })
+
   test('a key that is taken is trouble', async ({ db }) => {
     await db.bugle().put('q', 1, { key: 'x' })
     const { code, stderr } = await runCli(db, ['put', 'q', '1', '--key', 'x', '--key-mode', 'reject', '--json'])
@@ -48,8 +62,8 @@ describe('bugle put QUEUE -', () => {
     const jobs = await db.jobs()
     expect(jobs.map(({ payload }) => payload).slice(-3)).toEqual([{ n: 2_500 }, 'a\u2028b', 'last'])
     expect(jobs).toHaveLength(2_502)
-    const none = await runCli(db, ['put', 'q', '-', '--json'])
-    expect(jsonLines(none.stdout)).toEqual([{ queue: 'q', put: 0, lastLine: 0, isComplete: true }])
+    const none = await runCli(db, ['put', 'q', '-', '--json', '--from-line', '3'], { input: '1\n' })
+    expect(jsonLines(none.stdout)).toEqual([{ queue: 'q', put: 0, lastLine: 2, isComplete: true }])
   })
 
   test('a line that is not JSON ends it; all before are put, and the rest by --from-line', async ({ db }) => {
@@ -67,13 +81,15 @@ describe('bugle put QUEUE -', () => {
     )
   })
 
-  test('a payload that is refused is named by its line, and its batch is not put', async ({ db }) => {
-    const input = `${lines(1, 1_000)}\n1\n"\\u0000"\n`
+  test('a payload that is refused is named by its line, and its batch is not put; one of long payloads is small', async ({
+    db,
+  }) => {
+    const input = `${lines(1, 500)}${`"${'x'.repeat(1_000_000)}"\n`.repeat(4)}\n1\n"\\u0000"\n`
     const { code, stdout, stderr } = await runCli(db, ['put', 'q', '-', '--json'], { input })
     expect(code).toBe(1)
-    expect(jsonLines(stdout)).toEqual([{ queue: 'q', put: 1_000, lastLine: 1_000, isComplete: false }])
-    expect(jsonLines(stderr)).toMatchObject([{ error: { message: expect.stringMatching(/^line 1,003: the payload/) } }])
-    expect(await db.jobs()).toHaveLength(1_000)
+    expect(jsonLines(stdout)).toEqual([{ queue: 'q', put: 504, lastLine: 504, isComplete: false }])
+    expect(jsonLines(stderr)).toMatchObject([{ error: { message: expect.stringMatching(/^line 507: the payload/) } }])
+    expect(await db.jobs()).toHaveLength(504)
   })
 
   test('a line that is not UTF-8 is refused', async ({ db }) => {
@@ -104,18 +120,39 @@ describe('bugle put QUEUE -', () => {
   })
 
   test('Ctrl-C ends it while it waits for lines; what was read of a batch is not put', async ({ db }) => {
-    const put = startCli(db, ['put', 'q', '-'])
-    put.child.stdin?.on('error', () => {}).write(lines(1, 1_001))
+    const put = startCli(db, ['put', 'q', '-', '--json'])
+    put.child.stdin?.on('error', () => {}).write(`${lines(1, 1_001)}1002`)
     while ((await db.jobs()).length === 0);
     put.child.kill('SIGTERM')
-    expect(await put.ended).toMatchObject({
-      code: 143,
-      stdout: '1000\n',
-      stderr: expect.stringMatching(
-        /lines up to 1,000 were put and none after; go on with --from-line 1001\n.*SIGTERM/s,
-      ),
-    })
+    const { code, stdout, stderr } = await put.ended
+    expect(code).toBe(143)
+    expect(jsonLines(stdout)).toEqual([{ queue: 'q', put: 1_000, lastLine: 1_000, isComplete: false }])
+    expect(jsonLines(stderr)).toEqual([{ error: { code: 'FAILED', message: 'interrupted by SIGTERM' } }])
     expect(await db.jobs()).toHaveLength(1_000)
+  })
+
+  test('where the connection is lost in a batch, it is not known whether its lines were put', async ({ db }) => {
+    const held = await gate(db, 'insert', 'new.payload = \'{"n":1500}\'')
+    const put = startCli(db, ['put', 'q', '-', '--json'])
+    put.child.stdin?.on('error', () => {}).write(lines(1, 2_500))
+    await held.isWaitedFor()
+    await db.sql`
+      select pg_terminate_backend(pid) from pg_locks
+      where locktype = 'advisory' and not granted and pid in (
+        select pid from pg_stat_activity where application_name like 'bugle command%')`
+    const { code, stdout, stderr } = await put.ended
+    expect(code).toBe(1)
+    expect(jsonLines(stdout)).toEqual([{ queue: 'q', put: 1_000, lastLine: 1_000, isComplete: false }])
+    expect(jsonLines(stderr)).toEqual([
+      {
+        error: {
+          code: 'RESULT_UNKNOWN',
+          message: expect.stringMatching(
+            /^of lines 1001 to 2000 it is not known whether they were put: .*; lines up to 1,000 were put; go on with --from-line 1001$/,
+          ),
+        },
+      },
+    ])
   })
 
   test('reads no faster than it puts', async ({ db }) => {

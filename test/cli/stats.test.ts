@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished } from 'vitest'
+import { countText } from '../../src/cli/commands/stats.js'
 import { type TestDatabase, test } from '../support/database.js'
 
 /** The command, as it is installed: needs a build. */
@@ -38,10 +39,10 @@ async function fill(db: TestDatabase): Promise<void> {
   await db.sql.unsafe(`
     insert into ${db.s}.worker (id, name, host, pid, version, started_at, seen_at, consumers)
     values
-      (1, 'mailer', 'one', 11, '0.1.0', now() - interval '3 h', now() + interval '1 h',
-        '[{"queue": "emails", "concurrency": 10, "kinds": ["letter", "bill"], "isPaused": false}]'),
+      (1, E'mail\\x1ber', E'o\\x1bne', 11, E'0.1.0\\x1b', now() - interval '3 h', now() + interval '1 h',
+        '[{"queue": "emails", "concurrency": 10, "kinds": ["letter", "bi\\u001bll"], "isPaused": false}]'),
       (2, 'gone', 'two', 12, '0.1.0', now() - interval '2 h', now() - interval '1 h',
-        '[{"queue": "emails", "concurrency": 10, "kinds": null, "isPaused": true}]')`)
+        '[{"queue": "me\\tdia", "concurrency": 10, "kinds": null, "isPaused": true}]')`)
 }
 
 test('bugle stats --json: one line', async ({ db }) => {
@@ -92,6 +93,9 @@ test('bugle stats: a table for people', async ({ db }) => {
   await fill(db)
   const { code, stdout } = await run(db, 'stats')
   expect(code).toBe(0)
+  expect([countText({ count: 9_999, isExact: true }), countText({ count: 10_000, isExact: false })]).toEqual([
+    ...['9,999', '10,000+'],
+  ])
   expect(stdout.replaceAll(/ +/g, ' ').trimEnd().split('\n')).toEqual([
     ' queue ready oldest scheduled running failed workers slots',
     ' emails 1,200 2m 1 0 0 1 10',
@@ -128,24 +132,12 @@ test('bugle stats --watch: a look that fails is told, and the next one made', as
   await db.sql.unsafe(`alter table ${db.s}.away rename to job`)
   do failed = JSON.parse((await lines.next()).value)
   while (failed.error !== undefined)
-  child.kill('SIGTERM')
+  // A reader that leaves is the end as well.
+  child.stdout.destroy()
   expect(await ended).toEqual({ code: 0, stderr: '' })
 })
 
-test('bugle stats: wrong usage is one line, and so is a database that is not there', async ({ db }) => {
-  for (const args of [
-    ['stats', '--watch', '0'],
-    ['stats', 'a', 'b'],
-    ['stats', ''],
-    ['workers', 'a'],
-  ]) {
-    const { code, stdout, stderr } = await run(db, ...args)
-    expect({ code, stdout, lines: stderr.trimEnd().split('\n').length }, stderr).toEqual({
-      code: 2,
-      stdout: '',
-      lines: 1,
-    })
-  }
+test('bugle stats --watch: a database that is not there at its first look is told in one line', async ({ db }) => {
   const { code, stderr } = await run({ ...db, connectionString: 'postgres://localhost:1/x' }, 'stats', '--watch')
   expect(code).toBe(1)
   expect(stderr).toMatch(/^bugle: cannot reach .*\n$/)
@@ -167,20 +159,29 @@ test('bugle workers: a line of JSON each, and a table for people', async ({ db }
   ).toEqual([
     {
       id: '1',
-      name: 'mailer',
-      host: 'one',
+      name: 'mail\u001ber',
+      host: 'o\u001bne',
       pid: 11,
       state: 'live',
       ...rest,
-      consumers: [{ ...emails, kinds: ['letter', 'bill'] }],
+      version: '0.1.0\u001b',
+      consumers: [{ ...emails, kinds: ['letter', 'bi\u001bll'] }],
     },
-    { id: '2', name: 'gone', host: 'two', pid: 12, state: 'dead', ...rest, consumers: [{ ...emails, isPaused: true }] },
+    {
+      id: '2',
+      name: 'gone',
+      host: 'two',
+      pid: 12,
+      state: 'dead',
+      ...rest,
+      consumers: [{ ...emails, queue: 'me\tdia', isPaused: true }],
+    },
   ])
 
   const people = await run(db, 'workers')
   expect(people.stdout.replaceAll(/ +/g, ' ').trimEnd().split('\n')).toEqual([
     ' id name host pid version state seen up running consumes',
-    ' 1 mailer one 11 0.1.0 live 0s ago 3h 0 emails ×10 (letter, bill)',
-    ' 2 gone two 12 0.1.0 dead 1h ago 2h 0 emails ×10 paused',
+    ' 1 mail\\x1ber o\\x1bne 11 0.1.0\\x1b live 0s ago 3h 0 emails ×10 (letter, bi\\x1bll)',
+    ' 2 gone two 12 0.1.0 dead 1h ago 2h 0 me\\x09dia ×10 paused',
   ])
 })

@@ -185,11 +185,13 @@ test('queues and kinds that no live worker serves', async ({ clinic }) => {
   ])
 })
 
-test('a note alone leaves the exit code at 0', async ({ clinic }) => {
+test('a note alone leaves the exit code at 0; nothing foreign acts in what is printed', async ({ clinic }) => {
   await clinic.bugle.pause('emails')
+  await clinic.bugle.pause('e\u001b[2J\u202emails')
   const { code, stdout } = await clinic.doctor()
   expect(stdout).toMatch(/^note {5}paused .*emails/m)
   expect(stdout).toContain('resume emails')
-  expect(stdout).toMatch(/no trouble found, 2 notes\n$/)
+  expect(stdout).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u)
+  expect(stdout).toMatch(/no trouble found, 3 notes\n$/)
   expect(code).toBe(0)
 })

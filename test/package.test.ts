@@ -83,6 +83,20 @@ test('only declared dependencies are imported by published files', async () => {
   }
 })
 
+test('an application that imports the library loads no library of the command', () => {
+  const seen = new Set(['index', 'embedded/index', 'testing/index'].map((name) => join(root, 'dist', `${name}.js`)))
+  const packages = new Set<string>()
+  // What is added while it goes on is visited as well.
+  for (const file of seen) {
+    const imports = /(?:^(?:import|export)\b[^'"]*?|\bimport\()'([^']+)'/gm
+    for (const [, target = ''] of readFileSync(file, 'utf8').matchAll(imports)) {
+      if (target.startsWith('.')) seen.add(join(dirname(file), target))
+      else if (!target.startsWith('node:')) packages.add(target)
+    }
+  }
+  expect([...packages].toSorted()).toEqual(['debug', 'p-queue', 'pg', 'pg-listen', 'postgres'])
+})
+
 test('no path of this machine is published', async () => {
   const local = [root.replace(/\/$/, ''), homedir()].filter((path) => path.length > 1)
   for (const file of await packedFiles()) {

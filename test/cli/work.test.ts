@@ -2,8 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished } from 'vitest'
-import { jsonLines, runCli, startCli } from '../support/cli.js'
+import { jsonLines, runCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
+
+/** Whether a terminal would be told more than text and line ends. */
+function unsafe(text: string): boolean {
+  return /[\p{Cc}\p{Cf}]/u.test(text.replaceAll('\n', ''))
+}
 
 /** A folder with the module in it, to be the working directory. */
 function folderWith(text: string, name = 'work.mjs'): string {
@@ -13,30 +18,56 @@ function folderWith(text: string, name = 'work.mjs'): string {
   return folder
 }
 
+/** What a module says, and what is made of it: its queues with their options, or a refusal. */
+const modules: readonly (readonly [text: string, answer: RegExp | readonly unknown[]])[] = [
+  ['export const version = 3', /^Refusal m\d.mjs: the export "version" is no queue: /],
+  ['export default () => {}', /^Refusal m\d.mjs: the default export must be an object; /],
+  ['export const a = () => {}; export default { a() {} }', /"a" is exported twice/],
+  ['export const a = () => {}; export const options = { b: {} }', /^Refusal m\d.mjs: .*"b"/],
+  ['export const a = () => {}; export const options = { a: { concurrency: 0 } }', /options of "a": concurrency/],
+  ['export const a = () => {}; export const bugle = { nope: 1 }', /^Refusal m\d.mjs: the export bugle: .*"nope"/],
+  // Its own mistake, and not a path that the user has mistyped.
+  [`import './gone.mjs'`, /^Refusal m\d.mjs threw when it was imported: Cannot find module .*gone\.mjs/],
+  [
+    'export const a = () => {}; export default { options() {} }; export const options = { a: { concurrency: 2 } }',
+    [
+      ['a', { concurrency: 2 }],
+      ['options', {}],
+    ],
+  ],
+  // What every object has is nobody's options.
+  ['export function toString() {}; export const options = {}', [['toString', {}]]],
+]
+
 const none = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
 describe('bugle work', () => {
   test('--drain runs what is there, by queue and by kind, and reports; a failed job is trouble', async ({ db }) => {
     const cwd = folderWith(`
-      export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one') }
-      export default { 'order events': { made(job, { context }) { if (context !== 'seen') throw new Error('no context') } } }
+      export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one\\n and more') }
+      export default { 'order \u001b[2J\u202eevents': { made(job, { context }) { if (context !== 'seen') throw new Error('no context') } } }
       export const options = { emails: { retryStrategy: false } }
       export const bugle = { context: 'seen' }`)
     const bugle = db.bugle()
     await bugle.putMany('emails', ['good', 'bad', 'good'])
-    await bugle.put('order events', 1, { kind: 'made' })
+    const orders = 'order \u001b[2J\u202eevents'
+    await bugle.put(orders, 1, { kind: 'made' })
     const human = await runCli(db, ['work', 'work.mjs', '--drain', '--verbose'], { cwd })
     expect(human.code).toBe(1)
     expect(human.stdout).toContain('emails: 2 completed, 1 failed, 0 interrupted, 0 released, 0 abandoned\n')
-    expect(human.stdout).toContain('order events: 1 completed, 0 failed')
+    expect(human.stdout).toContain('order \\x1b[2J\\u{202e}events: 1 completed, 0 failed')
     expect(human.stderr).toMatch(/job \d+ of "emails", attempt 1: failed \(exhausted\): bad\\x1b\[2J one\n/)
-    expect(human.stderr).toMatch(/job \d+ of "order events", kind "made", attempt 1: acked after \d+ ms\n/)
+    expect(human.stderr).toMatch(/job \d+ of "order .*events", kind "made", attempt 1: acked after \d+ ms\n/)
+    expect(unsafe(human.stdout + human.stderr)).toBe(false)
     await bugle.put('emails', 'good')
-    await bugle.put('order events', 1, { kind: 'made' })
+    await bugle.put(orders, 1, { kind: 'made' })
     const json = await runCli(db, ['work', './work.mjs', '--drain', '--json', '--queue', 'emails'], { cwd })
     expect(json.code).toBe(0)
     expect(jsonLines(json.stdout)).toEqual([{ queue: 'emails', ...none, completed: 1 }])
-    jsonLines(json.stderr)
+    // Of runs that went well only --verbose tells.
+    expect((jsonLines(json.stderr) as { message: string }[]).filter(({ message }) => /job \d/.test(message))).toEqual(
+      [],
+    )
   })
 
   test('runs until it is told to stop, lets running jobs end, and leaves with what the module still does', async ({
@@ -44,6 +75,8 @@ describe('bugle work', () => {
   }) => {
     const cwd = folderWith(`
       setInterval(() => {}, 1000)
+      export const bugle = { handleSignals: false } // It is the command's, whatever a module says.
+      export const options = { q: { concurrency: 2 } }
       export async function q(job, { signal }) {
         console.error('runs', job.payload)
         await new Promise((resolve) => process.once('SIGTERM', resolve))
@@ -105,39 +138,23 @@ describe('bugle work', () => {
     expect(await work.ended).toMatchObject({ code: 0, stdout: expect.stringContaining('q: 0 completed') })
   })
 
+  test('a module that throws is told with its stack, in which nothing foreign can act; as JSON in a line', async ({
+    db,
+  }) => {
+    const cwd = folderWith(`throw new Error('at \\u001b[2J\\n import')`)
+    const [told, json] = await Promise.all(
+      [[], ['--json']].map((more) => runCli(db, ['work', 'work.mjs', ...more], { cwd })),
+    )
+    expect(told).toMatchObject({ code: 1, stdout: '' })
+    expect(told?.stderr).toMatch(
+      /^bugle: work.mjs threw when it was imported: at \\x1b\[2J import\nError: at \\x1b\[2J\n import\n {4}at .*work\.mjs/,
+    )
+    expect(unsafe(told?.stderr ?? '')).toBe(false)
+    expect(json).toMatchObject({ code: 1, stdout: '' })
+    expect(jsonLines(json?.stderr ?? '')).toMatchObject([{ error: { code: 'FAILED' } }])
+  })
+
   test.for([
-    [
-      'throws',
-      `throw new Error('at import')`,
-      /^bugle: work.mjs threw when it was imported: at import\nError: at import\n {4}at .*work\.mjs/,
-    ],
-    ['exports nothing', '', /^bugle: work.mjs: it exports no queue .*\n$/],
-    [
-      'exports what is no handler',
-      'export const version = 3',
-      /^bugle: work.mjs: the export "version" is no queue: .*\n$/,
-    ],
-    [
-      'exports one function by default',
-      'export default () => {}',
-      /^bugle: work.mjs: the default export must be an object; .*\n$/,
-    ],
-    ['exports a queue twice', 'export const a = () => {}; export default { a() {} }', /"a" is exported twice/],
-    [
-      'has options of no queue',
-      'export const a = () => {}; export const options = { b: {} }',
-      /unknown.*b|b.*unknown|"b"/,
-    ],
-    [
-      'has wrong options',
-      'export const a = () => {}; export const options = { a: { concurrency: 0 } }',
-      /options of "a": concurrency/,
-    ],
-    [
-      'has wrong options of an instance',
-      'export const a = () => {}; export const bugle = { nope: 1 }',
-      /^bugle: work.mjs: the export bugle: .*"nope".*\n$/,
-    ],
     ['ends the process', 'process.exit(0)', /^bugle: work.mjs ended the process, .*\n$/],
     ['awaits what never comes', 'await new Promise(() => {})', /bugle: work.mjs .* waited for nothing, .*\n/],
   ] as const)('a module that %s is refused', async ([, text, told], { db }) => {
@@ -156,6 +173,35 @@ describe('bugle work', () => {
     const typed = await runCli(db, ['work', 'work.ts', '--drain'], { cwd })
     if (Reflect.get(process.features, 'typescript')) expect(typed.code).toBe(0)
     else expect(typed.stderr).toMatch(/^bugle: work.ts: Node [\d.]+ does not read TypeScript; .*\n$/)
+  })
+
+  test('what a module exports is understood, or refused', async () => {
+    const cwd = folderWith('', 'empty.mjs')
+    for (const [index, [text]] of modules.entries()) writeFileSync(join(cwd, `m${index}.mjs`), text)
+    const paths = ['empty.mjs', '.', ...Array.from(modules, (_, index) => `m${index}.mjs`)]
+    // Node's own import, and one process for all.
+    const { ended } = startProcess(
+      process.execPath,
+      [
+        '--input-type=module',
+        '--eval',
+        `const { loadModule } = await import(${JSON.stringify(new URL('../../dist/cli/module.js', import.meta.url).href)})
+         for (const path of ${JSON.stringify(paths)}) {
+           const { queues, name, message } = await loadModule(path).catch((error) => error)
+           console.log(JSON.stringify(queues ? [...queues].map(([queue, { options }]) => [queue, options]) : name + ' ' + message))
+         }`,
+      ],
+      { cwd },
+    )
+    const { stdout, stderr } = await ended
+    expect(stderr).toBe('')
+    const [empty, folder, ...answers] = jsonLines(stdout)
+    expect(empty).toMatch(/^Refusal empty.mjs: it exports no queue /)
+    expect(folder).toBe('Refusal . is a directory; give a file')
+    for (const [index, [text, answer]] of modules.entries()) {
+      if (answer instanceof RegExp) expect(answers[index], text).toMatch(answer)
+      else expect(answers[index], text).toEqual(answer)
+    }
   })
 
   test('a CommonJS module is read, though Node gives its exports twice', async ({ db }) => {

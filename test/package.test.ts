@@ -88,7 +88,7 @@ test('an application that imports the library loads no library of the command', 
   const packages = new Set<string>()
   // What is added while it goes on is visited as well.
   for (const file of seen) {
-    const imports = /(?:^(?:import|export)\b[^'"]*?|\bimport\()'([^']+)'/gm
+    const imports = /(?:^(?:import|export)\b[^'"=(]*?|\bimport\()'([^']+)'/gm
     for (const [, target = ''] of readFileSync(file, 'utf8').matchAll(imports)) {
       if (target.startsWith('.')) seen.add(join(dirname(file), target))
       else if (!target.startsWith('node:')) packages.add(target)

@@ -3,7 +3,7 @@ import { type Bugle, type BugleError, type Outcome, partial, reject, release, re
 import { signal, type TestDatabase } from '../support/database.js'
 import { test } from '../support/gates.js'
 import { startStopProcess } from '../support/stop-process.js'
-import { aborted, fence, withoutHeartbeat } from '../support/stopping.js'
+import { aborted, fence, untilShown, withoutHeartbeat } from '../support/stopping.js'
 
 /** No retry within the test. */
 const later = { retries: 3, delaysMs: 3_600_000 } as const
@@ -121,9 +121,7 @@ test('G2 a cancel that comes while the listener is away is told when it is back'
   await bugle.put('q', 1)
   const id = await begun.promise
   expect((await health.next()).to).toBe('live')
-  // The last heartbeat of its start says what it consumes.
-  const shows = () => db.sql.unsafe(`select from ${db.s}.worker where consumers <> '[]'`)
-  while ((await shows()).length === 0);
+  await untilShown(db)
   // Requested, and told of as soon as nobody listens: sooner than a new listener can be there.
   await db.sql.begin(async (tx) => {
     await tx.unsafe(`update ${db.s}.job set cancel_requested_at = now() where id = $1`, [id])

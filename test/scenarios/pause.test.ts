@@ -4,7 +4,7 @@ import { signal, type TestDatabase } from '../support/database.js'
 import { test } from '../support/gates.js'
 import { refusal } from '../support/refusal.js'
 import { untilAsleep, untilAwake, watchNotifications } from '../support/sleepers.js'
-import { fence, holdClaims, isPending, timed, untilState, withoutHeartbeat } from '../support/stopping.js'
+import { fence, holdClaims, isPending, timed, untilShown, untilState, withoutHeartbeat } from '../support/stopping.js'
 
 /** No heartbeat, no sweep: only a notification, a timer or a call of this process can have done it. */
 const quiet = withoutHeartbeat
@@ -373,6 +373,7 @@ test('pause: the consumer of a paused queue holds no lock, is not notified of pu
   const ran = signal()
   await bugle.consume('q', () => ran.resolve())
   await untilAsleep(db, 'q')
+  await untilShown(db)
   await db.bugle().pause('q')
   await bugle.put('q', 'the one that tells it')
   await untilAwake(db, 'q')

@@ -39,6 +39,12 @@ export async function workerRows(db: TestDatabase): Promise<WorkerRow[]> {
   return [...(await db.sql.unsafe<WorkerRow[]>(`select id, seen_at::text from ${db.s}.worker order by id`))]
 }
 
+/** Waits for the heartbeat after a consumer's start that says what is consumed: the last one that comes before its time. */
+export async function untilShown(db: TestDatabase): Promise<void> {
+  const shown = () => db.sql.unsafe(`select from ${db.s}.worker where consumers <> '[]'`)
+  while ((await shown()).length === 0);
+}
+
 /** Waits for a heartbeat of that worker. */
 export async function untilSeenAgain(db: TestDatabase, workerId: string): Promise<void> {
   const seenAt = async (): Promise<string> => {

@@ -1,6 +1,6 @@
 import { type Bugle, createBugle } from '../bugle.js'
 import type { BugleOptions } from '../options.js'
-import { Interrupted } from '../terminal/ending.js'
+import { interruptible } from '../terminal/ending.js'
 import { type Output, openOutput } from './output.js'
 
 export { exitCodes, Interrupted, Refusal, UsageError } from '../terminal/ending.js'
@@ -42,19 +42,7 @@ export function openCli(
 ): Cli {
   const out = openOutput({ stdout, stderr, isJson: json })
   const opened: Bugle[] = []
-  let interrupting: AbortController | null = null
-
-  function interruptible(): AbortSignal {
-    if (interrupting !== null) return interrupting.signal
-    const controller = new AbortController()
-    interrupting = controller
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      // They stay for good: a second Ctrl-C must not cut the tidying short.
-      process.on(name, () => controller.abort(new Interrupted(name)))
-    }
-    stdout.on('error', () => controller.abort(new Interrupted('SIGPIPE')))
-    return controller.signal
-  }
+  let interrupted: AbortSignal | null = null
 
   return {
     env,
@@ -70,7 +58,10 @@ export function openCli(
       opened.push(bugle)
       return bugle
     },
-    interruptible,
+    interruptible: () => {
+      interrupted ??= interruptible(stdout)
+      return interrupted
+    },
     leaveBehind,
     async [Symbol.asyncDispose]() {
       await Promise.all(opened.map((bugle) => bugle.close()))

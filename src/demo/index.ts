@@ -3,7 +3,7 @@
  * (src/cli/commands/demo.ts).
  */
 import { constants } from 'node:os'
-import { exitCodes, Interrupted, UsageError } from '../terminal/ending.js'
+import { exitCodes, Interrupted, interruptible, UsageError } from '../terminal/ending.js'
 import { openScreen } from '../terminal/screen.js'
 import { type Options, parseOptions, usage } from './options.js'
 import { run } from './run.js'
@@ -30,15 +30,8 @@ async function main(): Promise<number> {
 async function demo(options: Options & { do: 'run' }): Promise<number> {
   const { stdout, env } = process
   const screen = openScreen(stdout, env, () => performance.now())
-  const interrupting = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    // They stay for good: a second Ctrl-C must not cut the tidying short.
-    process.on(name, () => interrupting.abort(new Interrupted(name)))
-  }
-  // Whoever read our output has left (`| head`): nobody to work for.
-  stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
   try {
-    const { verdict } = await run({ ...options, env, screen, signal: interrupting.signal })
+    const { verdict } = await run({ ...options, env, screen, signal: interruptible(stdout) })
     return verdict.differences.length === 0 ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     console.error(`demo: ${error instanceof Error ? error.message : error}`)

@@ -25,3 +25,15 @@ export class Interrupted extends Error {
     this.signal = signal
   }
 }
+
+/** Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when whoever read our output has left. */
+export function interruptible(stdout: NodeJS.WriteStream): AbortSignal {
+  const interrupting = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    // They stay for good: a second Ctrl-C must not cut the tidying short.
+    process.on(name, () => interrupting.abort(new Interrupted(name)))
+  }
+  // Such as `head`: nobody to work for.
+  stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
+  return interrupting.signal
+}

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BoundedCount, BugleStats, QueueStats } from '../../admin/stats.js'
+import { longestTimerMs } from '../../checks.js'
 import { unlessAborted } from '../../deadline.js'
 import { BugleError, toError } from '../../errors.js'
 import { ageText, count, plural, shown } from '../../terminal/text.js'
@@ -59,9 +60,6 @@ async function watchStats(cli: Cli, look: () => Promise<BugleStats>, everyMs: nu
     if (signal.aborted) return exitCodes.ok
   }
 }
-
-/** Node fires a longer timer at once. */
-const longestTimerMs = 2_147_483_647
 
 /** From the top left corner, over what was there: lines and screen are cleared behind the new text, so that nothing flickers. */
 function frame(text: string, everyMs: number): string {

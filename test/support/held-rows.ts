@@ -1,5 +1,6 @@
 import { onTestFinished } from 'vitest'
 import type { TestDatabase } from './database.js'
+import { until } from './until.js'
 
 /** Holds up the statements that write certain rows: so that a test can act in the middle of a batch. */
 export interface Gate {
@@ -33,7 +34,7 @@ export async function gate(db: TestDatabase, event: 'insert' | 'update' | 'delet
       const waiting = () => sql`
         select from pg_locks
         where locktype = 'advisory' and not granted and objid::bigint = ${key}::bigint & 4294967295`
-      while ((await waiting()).length === 0);
+      await until(async () => (await waiting()).length > 0)
     },
     open,
   }

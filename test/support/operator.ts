@@ -4,6 +4,7 @@ import { resolveConnection } from '../../src/database/connection.js'
 import { createDatabase, type Database } from '../../src/database/database.js'
 import { loadStatements } from '../../src/database/statements.js'
 import type { TestDatabase } from './database.js'
+import { until } from './until.js'
 
 /** What an operator's calls are given, with connections of their own that can be told apart. */
 export interface Operator extends AdminParts {
@@ -35,11 +36,10 @@ export function operator(
   return {
     database,
     async untilBlocked(count = 1) {
-      for (;;) {
-        const rows = await db.sql<{ pid: number }[]>`
-          select pid from pg_stat_activity where application_name = ${name} and wait_event_type = 'Lock'`
-        if (rows.length >= count) return rows.map(({ pid }) => pid)
-      }
+      const waiting = () => db.sql<{ pid: number }[]>`
+        select pid from pg_stat_activity where application_name = ${name} and wait_event_type = 'Lock'`
+      await until(async () => (await waiting()).length >= count)
+      return (await waiting()).map(({ pid }) => pid)
     },
   }
 }

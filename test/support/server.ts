@@ -10,10 +10,10 @@ declare module 'vitest' {
   }
 }
 
-/** One embedded server a project; a project's name is the npm package that carries it. */
+/** Each project has an embedded server of its own, which the npm package `serverPackage` carries. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const server = await startEmbedded({
-    package: project.name,
+    package: project.getProvidedContext().serverPackage,
     settings: {
       max_connections: 300,
       max_prepared_transactions: 10,
@@ -22,6 +22,5 @@ export default async function setup(project: TestProject): Promise<() => Promise
     },
   })
   project.provide('connectionString', server.connectionString)
-  project.provide('serverPackage', project.name)
   return () => server.stop()
 }

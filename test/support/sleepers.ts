@@ -1,13 +1,14 @@
 import { loadStatements } from '../../src/database/statements.js'
 import type { Consumer } from '../../src/index.js'
 import type { TestDatabase } from './database.js'
+import { until } from './until.js'
 
 /**
  * Waits until so many sessions hold the queue's sleep lock shared: from then on every insert into it notifies.
  * One look at pg_locks after the other; a test's own time-out ends it.
  */
 export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1): Promise<void> {
-  while ((await countAsleep(db, queue)) < sessions);
+  await until(async () => (await countAsleep(db, queue)) >= sessions)
 }
 
 /**
@@ -19,7 +20,7 @@ export async function untilSoundAsleep(db: TestDatabase, ...consumers: Consumer[
   for (const { queue } of consumers) await untilAsleep(db, queue, consumers.length)
   for (const consumer of consumers) await consumer.idle()
   const { next } = await transactions(db)
-  while ((await transactions(db)).oldest < next);
+  await until(async () => (await transactions(db)).oldest >= next)
   for (const consumer of consumers) await consumer.idle()
 }
 
@@ -33,7 +34,7 @@ async function transactions(db: TestDatabase): Promise<{ oldest: bigint; next: b
 
 /** Waits until no session holds the queue's sleep lock: from then on its writers are silent. */
 export async function untilAwake(db: TestDatabase, queue: string): Promise<void> {
-  while ((await countAsleep(db, queue)) > 0);
+  await until(async () => (await countAsleep(db, queue)) === 0)
 }
 
 async function countAsleep(db: TestDatabase, queue: string): Promise<number> {

@@ -1,5 +1,6 @@
 import type { JobContext } from '../../src/index.js'
 import { signal, type TestDatabase } from './database.js'
+import { until } from './until.js'
 
 /** No heartbeat within a test's time: what happens all the same, a notification has done. */
 export const withoutHeartbeat = { rescueAfterMs: 3_600_000, hungAfterMs: 3_600_000 } as const
@@ -42,7 +43,7 @@ export async function workerRows(db: TestDatabase): Promise<WorkerRow[]> {
 /** Waits for the heartbeat after a consumer's start that says what is consumed: the last one that comes before its time. */
 export async function untilShown(db: TestDatabase): Promise<void> {
   const shown = () => db.sql.unsafe(`select from ${db.s}.worker where consumers <> '[]'`)
-  while ((await shown()).length === 0);
+  await until(async () => (await shown()).length > 0)
 }
 
 /** Waits for a heartbeat of that worker. */
@@ -53,20 +54,21 @@ export async function untilSeenAgain(db: TestDatabase, workerId: string): Promis
     return row.seen_at
   }
   const before = await seenAt()
-  while ((await seenAt()) === before);
+  await until(async () => (await seenAt()) !== before)
 }
 
 /** Waits until a job has the state, or is gone (null). */
 export async function untilState(db: TestDatabase, id: string, state: string | null): Promise<void> {
-  for (;;) {
+  await until(async () => {
     const rows = await db.sql.unsafe<{ state: string }[]>(`select state from ${db.s}.job where id = $1`, [id])
-    if ((rows[0]?.state ?? null) === state) return
-  }
+    return (rows[0]?.state ?? null) === state
+  })
 }
 
 /** Waits until no session of the test's instances is left. */
 export async function untilNoSession(db: TestDatabase): Promise<void> {
-  for (const role of ['control', 'listener', ''] as const) while ((await db.backends(role)).length > 0);
+  for (const role of ['control', 'listener', ''] as const)
+    await until(async () => (await db.backends(role)).length === 0)
 }
 
 /** A job goes to somebody else, as by a rescue and a further claim. */
@@ -101,7 +103,7 @@ export async function holdClaims(db: TestDatabase): Promise<ClaimGate> {
     async untilHeld() {
       const pids = await db.backends('')
       const held = () => db.sql`select from pg_stat_activity where pid = any (${pids}) and wait_event = 'PgSleep'`
-      while ((await held()).length === 0);
+      await until(async () => (await held()).length > 0)
     },
     open: async () => void (await gate`select pg_advisory_unlock(${key})`),
   }

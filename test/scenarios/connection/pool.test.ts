@@ -1,0 +1,268 @@
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import postgres from 'postgres'
+import { expect, inject, onTestFinished, test } from 'vitest'
+import { resolveConnection } from '../../../src/database/connection.js'
+import { createPool, type Pool, type PoolOptions } from '../../../src/database/pool.js'
+import { createSockets } from '../../../src/database/sockets.js'
+import { startProxy, type Proxy as TestProxy } from '../../support/proxy.js'
+import { signal } from '../../support/signal.js'
+import { until } from '../../support/until.js'
+
+/** A pool through a proxy of its own. Three connections, so that one that is poisoned does not show at once. */
+async function poolUnderTest(own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[] } = {}) {
+  const { hostname, port } = new URL(inject('connectionString'))
+  const proxy = await startProxy({ host: hostname, port: Number(port) })
+  const { through = [proxy], ...options } = own
+  const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
+  const connection = resolveConnection(
+    { connectionString: `postgres://postgres@${hosts}/postgres?connect_timeout=1&sslmode=disable` },
+    {},
+  )
+  const [firstHost] = connection.hosts
+  if (firstHost === undefined) throw new Error('no host')
+  const doubts = signal()
+  const pool = createPool({
+    connection,
+    name: 'pool-test',
+    poolSize: 3,
+    prepare: true,
+    settings: {},
+    firstHost,
+    stateStatement: 'select pg_is_in_recovery() as standby',
+    onDoubt: doubts.resolve,
+    now: () => performance.now(),
+    random: () => 0.5,
+    ...options,
+  })
+  onTestFinished(async () => {
+    await pool.end(0)
+    for (const each of new Set([proxy, ...through])) await each.close()
+  })
+  return { pool, proxy, doubted: doubts.promise }
+}
+
+const pidOf = async (pool: Pool, ms = 5_000): Promise<number> =>
+  (await pool.query<{ pid: number }>('select pg_backend_pid() as pid', [], ms, 'pid'))[0]?.pid ?? 0
+
+/** Ask until there is an answer. How often that takes is not asserted on. */
+function untilAnswered(pool: Pool): Promise<number> {
+  return until(() => pidOf(pool, 1_000).catch(() => null))
+}
+
+test('a half-open connection is given up at the first expired deadline, and statements go through new ones', async () => {
+  const { pool, proxy, doubted } = await poolUnderTest()
+  const pids = await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])
+  // Those that exist are swallowed, as by a firewall that has forgotten them; new ones are not.
+  proxy.forget()
+  const connections = proxy.connections
+  await expect(pidOf(pool, 200)).rejects.toMatchObject({ code: 'DEADLINE' })
+  await doubted
+  const pid = await untilAnswered(pool)
+  expect(pids).not.toContain(pid)
+  expect(proxy.connections).toBeGreaterThan(connections)
+  expect(await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])).not.toContain(0)
+})
+
+test('what no connection had taken when the instance was swapped is sent by the new one, and once', async () => {
+  const { pool, proxy } = await poolUnderTest()
+  await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])
+  const name = `handed_over_${process.pid}`
+  await pool.query(`create sequence ${name}`, [], 5_000, 'create')
+  proxy.forget()
+  const swallowed = [200, 9_000, 9_000].map((ms) => pidOf(pool, ms).catch((error) => error.code))
+  // Behind them in the queue: it has time for the swap, but not for those in front.
+  expect(await pool.query('select nextval($1) as n', [name], 5_000, 'next')).toEqual([{ n: '1' }])
+  expect(await swallowed[0]).toBe('DEADLINE')
+  expect(await pool.query(`select last_value as n from ${name}`, [], 5_000, 'last')).toEqual([{ n: '1' }])
+  await pool.query(`drop sequence ${name}`, [], 5_000, 'drop')
+})
+
+test('two connects in a row without an answer: a new instance is tried until the way is free', async () => {
+  const { pool, proxy, doubted } = await poolUnderTest()
+  proxy.freeze()
+  const code = (ms: number) => pidOf(pool, ms).catch((error) => error.code)
+  expect(await code(5_000)).toBe('CONNECT_TIMEOUT')
+  expect(await code(5_000)).toBe('CONNECT_TIMEOUT')
+  await doubted
+  await proxy.heal()
+  expect(await untilAnswered(pool)).toBeGreaterThan(0)
+})
+
+test('a server that accepts and drops is not connected to in a tight loop, and the statement is told unsent', async () => {
+  const { pool, proxy } = await poolUnderTest()
+  proxy.drop()
+  const asked = [1, 2, 3].map(() => pidOf(pool, 1_500).catch((error) => error))
+  for (const error of await Promise.all(asked)) expect(error).toMatchObject({ code: 'NOT_SENT' })
+  // Three places, and the probes of the heal. Without a pause there are thousands.
+  expect(proxy.connections).toBeLessThan(60)
+  await proxy.heal()
+  expect(await untilAnswered(pool)).toBeGreaterThan(0)
+})
+
+test('a healthy statement of the old instance is answered after the swap, and then the old one is gone', async () => {
+  const { pool, proxy } = await poolUnderTest()
+  const sql = postgres(inject('connectionString'), { max: 1 })
+  onTestFinished(() => sql.end())
+  const name = `beside_the_old_${process.pid}`
+  await sql`create sequence ${sql(name)}`
+  await sql`select pg_advisory_lock(815)`
+  const wait = (ms: number) =>
+    pool.query<{ pid: number }>(
+      'select pg_backend_pid() as pid, pg_advisory_lock_shared(815), pg_advisory_unlock_shared(815)',
+      [],
+      ms,
+      'wait',
+    )
+  const held = [wait(20_000), wait(20_000)]
+  const waiting = async () =>
+    (await sql`select pid from pg_locks where objid = 815 and not granted`).map(({ pid }) => pid)
+  await until(async () => (await waiting()).length >= 2)
+  const expired = expect(wait(400)).rejects.toMatchObject({ code: 'DEADLINE' })
+  // In the queue of the old one, behind all its connections: handed over, it must not be run by the old one as well.
+  expect(await pool.query('select nextval($1) as n', [name], 10_000, 'next')).toEqual([{ n: '1' }])
+  await expired
+  const old = await waiting()
+  expect(old).not.toContain(await pidOf(pool))
+  // Longer than any farewell: an old one that is ended before its time would be gone.
+  await sleep(300)
+  await sql`select pg_advisory_unlock(815)`
+  for (const { pid } of (await Promise.all(held)).flat()) expect(old).toContain(pid)
+  const left = async () => (await sql`select from pg_stat_activity where pid = any (${old})`).length
+  await until(async () => (await left()) === 0)
+  expect(await sql`select last_value as n from ${sql(name)}`).toMatchObject([{ n: '1' }])
+  await sql`drop sequence ${sql(name)}`
+  // Those of the new instance.
+  expect(proxy.open).toBeGreaterThan(0)
+  await pool.end()
+  await until(() => proxy.open === 0)
+})
+
+test('an end leaves no socket to a side that does not answer its farewell', async () => {
+  const accepted: Socket[] = []
+  const silent = createServer({ allowHalfOpen: true }, (socket) => accepted.push(socket.resume()))
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    for (const socket of accepted) socket.destroy()
+    silent.close()
+  })
+  const { port } = silent.address() as AddressInfo
+  const ours = (): number =>
+    process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length - accepted.length
+  const before = ours()
+  const { pool } = await poolUnderTest({ through: [{ port, close: async () => {} }] })
+  const asked = [1, 2, 3].map(() => pidOf(pool).catch((error) => error.code))
+  await until(() => accepted.length >= 3)
+  await pool.end(0)
+  expect(await Promise.all(asked)).toEqual(Array(3).fill('NOT_SENT'))
+  // Handles are closed in the turn after.
+  await sleep(1)
+  expect(ours()).toBe(before)
+})
+
+test('with several hosts the next one is taken when the first refuses, and a standby is none', async () => {
+  const { hostname, port } = new URL(inject('connectionString'))
+  const first = await startProxy({ host: hostname, port: Number(port) })
+  const second = await startProxy({ host: hostname, port: Number(port) })
+  const { pool } = await poolUnderTest({ through: [first, second] })
+  await pidOf(pool)
+  expect([first.connections > 0, second.connections]).toEqual([true, 0])
+  await first.refuse()
+  expect(await untilAnswered(pool)).toBeGreaterThan(0)
+  expect(second.connections).toBeGreaterThan(0)
+
+  const standby = await poolUnderTest({ through: [first, second], stateStatement: 'select true as standby' })
+  await first.heal()
+  await pidOf(standby.pool)
+  await first.refuse()
+  let isDoubted = false
+  void standby.doubted.then(() => {
+    isDoubted = true
+  })
+  // The first may only tell that its connection was cut.
+  await until(async () => {
+    await pidOf(standby.pool).catch(() => {})
+    return isDoubted
+  })
+  const connections = second.connections
+  await until(() => second.connections >= connections + 2)
+  await expect(pidOf(standby.pool, 500)).rejects.toMatchObject({ code: expect.stringMatching(/ECONNREFUSED|NOT_SENT/) })
+})
+
+test('an end in the middle of a heal comes by its deadline, and leaves no connection', async () => {
+  for (let turn = 0; turn < 10; turn += 1) {
+    const { pool, proxy, doubted } = await poolUnderTest()
+    await Promise.all([pidOf(pool), pidOf(pool)])
+    if (turn % 2 === 0) proxy.forget()
+    else proxy.freeze()
+    const asked = [pidOf(pool, 50), pidOf(pool, 9_000), pidOf(pool, 9_000), pidOf(pool, 9_000)].map((answer) =>
+      answer.then(
+        () => 'answered',
+        (error) => error.code,
+      ),
+    )
+    await doubted
+    // In the pause, while the probe connects, waits for its answer, after the swap.
+    await sleep(turn * 11)
+    const endedAt = performance.now()
+    await pool.end(endedAt + 100)
+    expect(performance.now() - endedAt).toBeLessThan(500)
+    for (const code of await Promise.all(asked)) expect(code).toMatch(/DEADLINE|CONNECTION|NOT_SENT|answered/)
+    expect(performance.now() - endedAt).toBeLessThan(500)
+    await until(() => proxy.open === 0)
+    await expect(pidOf(pool)).rejects.toMatchObject({ code: 'CONNECTION_ENDED' })
+    const { connections } = proxy
+    await sleep(150)
+    expect(proxy.connections).toBe(connections)
+  }
+})
+
+test('a pool whose sister is in doubt heals too, unless it was answered lately', async () => {
+  let time = 0
+  const { pool, proxy } = await poolUnderTest({ now: () => time })
+  const pid = await pidOf(pool)
+  pool.suspect()
+  // Longer than the pause before a heal.
+  await sleep(200)
+  expect(await pidOf(pool)).toBe(pid)
+  time += 6_000
+  pool.suspect()
+  await until(async () => (await pidOf(pool)) !== pid)
+  expect(proxy.connections).toBe(2)
+})
+
+test('a socket is opened at once where the last ones have served, and later and later where they have not', async () => {
+  const proxy = await startProxy({ host: '127.0.0.1', port: 1 })
+  onTestFinished(() => proxy.close())
+  proxy.drop()
+  const sockets = createSockets({ host: '127.0.0.1', port: proxy.port }, () => 0.5)
+  const open = async (): Promise<number> => {
+    const before = performance.now()
+    const socket = await sockets.open()
+    const waitedMs = performance.now() - before
+    await new Promise((resolve) => socket.resume().once('close', resolve))
+    return waitedMs
+  }
+  const waits = [await open(), await open(), await open(), await open(), await open()]
+  expect(waits[4]).toBeGreaterThan(350)
+  expect(waits[0]).toBeLessThan(350)
+  const socket = await sockets.open()
+  sockets.answered()
+  await new Promise((resolve) => socket.resume().once('close', resolve))
+  expect(await open()).toBeLessThan(350)
+  sockets.destroy()
+  const never = await Promise.race([sockets.open(), new Promise((resolve) => setTimeout(() => resolve('never'), 50))])
+  expect(never).toBe('never')
+})
+
+test('a pool that opens many connections at once makes Node print no warning', async () => {
+  const warnings: Error[] = []
+  const note = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', note)
+  onTestFinished(() => void process.off('warning', note))
+  const { pool } = await poolUnderTest({ poolSize: 24 })
+  await Promise.all(Array.from({ length: 24 }, () => pool.query('select pg_sleep(0.05)', [], 5_000, 'a test')))
+  // A warning is told in the next turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(warnings).toEqual([])
+})

@@ -1,0 +1,505 @@
+import { expect } from 'vitest'
+import { type Bugle, retry } from '../../../src/index.js'
+import { signal, type TestDatabase } from '../../support/database.js'
+import { test } from '../../support/gates.js'
+import { refusal } from '../../support/refusal.js'
+import { untilAsleep, untilAwake, watchNotifications } from '../../support/sleepers.js'
+import {
+  fence,
+  holdClaims,
+  isPending,
+  timed,
+  untilShown,
+  untilState,
+  withoutHeartbeat,
+} from '../../support/stopping.js'
+import { until } from '../../support/until.js'
+
+/** No heartbeat, no sweep: only a notification, a timer or a call of this process can have done it. */
+const quiet = withoutHeartbeat
+
+/** Both ways to pause a queue of this instance, and their ends. */
+const ways: Record<
+  string,
+  (
+    bugle: Bugle,
+    consumer: { pause(): Promise<void>; resume(): void },
+  ) => { pause(): Promise<unknown>; resume(): unknown }
+> = {
+  'consumer.pause()': (_bugle, consumer) => consumer,
+  'bugle.pause()': (bugle) => ({ pause: () => bugle.pause('q'), resume: () => bugle.resume('q') }),
+}
+
+test('pause: consumer.pause() lets running jobs go on and claims nothing more; resume() runs what came meanwhile', async ({
+  db,
+  gate,
+}) => {
+  const bugle = db.bugle(quiet)
+  const acked = db.collect(bugle, 'job:acked')
+  const end = gate()
+  const begun = signal()
+  const seen: unknown[] = []
+  const consumer = await bugle.consume('q', async (job) => {
+    seen.push(job.payload)
+    if (job.payload !== 'running') return
+    begun.resolve()
+    await end.promise
+  })
+  expect(consumer.isPaused).toBe(false)
+  await bugle.put('q', 'running')
+  await begun.promise
+  await consumer.pause()
+  expect(consumer.isPaused).toBe(true)
+  expect(consumer.isRunning).toBe(true)
+  await bugle.putMany('q', ['meanwhile 1', 'meanwhile 2'])
+  await fence(db)
+  expect(seen).toEqual(['running'])
+  end.resolve()
+  await acked.next()
+  // Its slot is free, and takes nothing.
+  await fence(db)
+  expect(seen).toEqual(['running'])
+  expect(await db.jobs()).toMatchObject([
+    { state: 'ready', attempt: 0 },
+    { state: 'ready', attempt: 0 },
+  ])
+  consumer.resume()
+  expect(consumer.isPaused).toBe(false)
+  await consumer.idle()
+  expect(seen).toEqual(['running', 'meanwhile 1', 'meanwhile 2'])
+  expect(await db.jobs()).toEqual([])
+})
+
+test('pause: while one process is paused the others go on, and its own writers are silent for it', async ({ db }) => {
+  const paused = db.bugle(quiet)
+  const consumer = await paused.consume('q', () => expect.unreachable())
+  await untilAsleep(db, 'q')
+  await consumer.pause()
+  await untilAwake(db, 'q')
+  const notified = await watchNotifications(db)
+  await paused.put('q', 'silent')
+  expect(await notified()).toEqual([])
+  const seen: unknown[] = []
+  const other = await db.bugle(quiet).consume('q', (job) => void seen.push(job.payload))
+  await paused.put('q', 'second')
+  await other.idle()
+  expect(seen).toEqual(['silent', 'second'])
+  expect(await db.jobs()).toEqual([])
+})
+
+test('pause: a paused queue has no effect on the other queues of the instance', async ({ db }) => {
+  const bugle = db.bugle(quiet)
+  const ran = signal()
+  const consumer = await bugle.consume('a', () => expect.unreachable())
+  await bugle.consume('b', () => ran.resolve())
+  await consumer.pause()
+  await bugle.pause('a')
+  await bugle.put('a', 1)
+  await bugle.put('b', 1)
+  await ran.promise
+})
+
+test('pause: consumer.pause() twice, resume() twice, and after the stop, are harmless', async ({ db }) => {
+  const bugle = db.bugle(quiet)
+  const ran = signal()
+  const consumer = await bugle.consume('q', () => ran.resolve())
+  consumer.resume()
+  await Promise.all([consumer.pause(), consumer.pause()])
+  await bugle.put('q', 1)
+  consumer.resume()
+  consumer.resume()
+  await ran.promise
+  const pausing = consumer.pause()
+  // Taken back before it was carried out: the promise ends all the same.
+  consumer.resume()
+  await pausing
+  expect(consumer.isPaused).toBe(false)
+  await bugle.put('q', 2)
+  await consumer.idle()
+  expect(await db.jobs()).toEqual([])
+  await consumer.stop()
+  await consumer.pause()
+  consumer.resume()
+  expect(consumer.isRunning).toBe(false)
+})
+
+test('pause: consumer.pause() resolves after the claim in flight, whose jobs run', async ({ db }) => {
+  const bugle = db.bugle(quiet)
+  const acked = db.collect(bugle, 'job:acked')
+  const consumer = await bugle.consume('q', () => {})
+  const claims = await holdClaims(db)
+  await bugle.put('q', 1)
+  await claims.untilHeld()
+  const pausing = consumer.pause()
+  await fenceByRows(db)
+  expect(await isPending(pausing)).toBe(true)
+  await claims.open()
+  await pausing
+  await acked.next()
+  expect(await db.jobs()).toEqual([])
+})
+
+test('pause: stopping a consumer that is paused is as any stop, also with a job that runs', async ({ db, gate }) => {
+  const bugle = db.bugle(quiet)
+  const end = gate()
+  const begun = signal()
+  const consumer = await bugle.consume('q', async () => {
+    begun.resolve()
+    await end.promise
+  })
+  await bugle.put('q', 1)
+  await begun.promise
+  await consumer.pause()
+  await bugle.put('q', 'left')
+  const stopped = consumer.stop({ graceMs: 60_000 })
+  await fence(db)
+  expect(await isPending(stopped)).toBe(true)
+  end.resolve()
+  expect(await stopped).toMatchObject({ completed: 1, released: 0, interrupted: 0 })
+  expect(await db.jobs()).toMatchObject([{ payload: 'left', state: 'ready', attempt: 0 }])
+  await db.sql.unsafe(`delete from ${db.s}.job`)
+
+  for (const way of Object.values(ways)) {
+    const idle = await bugle.consume('q', () => expect.unreachable())
+    await way(bugle, idle).pause()
+    const { tookMs } = await timed(() => idle.stop())
+    expect(tookMs).toBeLessThan(1_000)
+  }
+})
+
+for (const [way, pauser] of Object.entries(ways)) {
+  test(`pause: idle() while paused by ${way} waits until what is there has run`, async ({ db }) => {
+    const bugle = db.bugle(quiet)
+    const seen: unknown[] = []
+    const consumer = await bugle.consume('q', (job) => void seen.push(job.payload))
+    const { pause, resume } = pauser(bugle, consumer)
+    await pause()
+    await bugle.put('q', 1)
+    const idle = consumer.idle()
+    await fence(db)
+    expect(await isPending(idle)).toBe(true)
+    resume()
+    await idle
+    expect(seen).toEqual([1])
+    expect(await db.jobs()).toEqual([])
+  })
+
+  test(`pause: jobs that become due, or are retried, while paused by ${way} run at the resume`, async ({
+    db,
+    gate,
+  }) => {
+    const bugle = db.bugle(quiet)
+    const retrying = db.collect(bugle, 'job:retrying')
+    const end = gate()
+    const begun = signal()
+    const seen: unknown[] = []
+    const consumer = await bugle.consume('q', async (job) => {
+      seen.push(job.payload)
+      if (job.payload !== 'retried' || job.attempt > 1) return
+      begun.resolve()
+      await end.promise
+      return retry({ delayMs: 0 })
+    })
+    await bugle.put('q', 'retried')
+    await begun.promise
+    const { pause, resume } = pauser(bugle, consumer)
+    await pause()
+    const due = await bugle.put('q', 'due', { delayMs: 50 })
+    await bugle.put('q', 'due later', { delayMs: 1_000 })
+    end.resolve()
+    await retrying.next()
+    // A job of another queue that is due after it has run: this one had its time.
+    await untilDue(db, due)
+    await fence(db)
+    expect(seen).toEqual(['retried'])
+    resume()
+    while (seen.length < 4) await consumer.idle()
+    expect(seen.slice(0, 3).sort()).toEqual(['due', 'retried', 'retried'])
+    expect(seen[3]).toBe('due later')
+    await consumer.idle()
+    expect(await db.jobs()).toEqual([])
+  })
+
+  test(`pause: once paused by ${way} no claim begins: a hammer of puts, pauses and resumes`, async ({ db }) => {
+    const bugle = db.bugle(quiet)
+    let started = 0
+    const handler = (): void => {
+      started += 1
+    }
+    const consumer = await bugle.consume('q', handler, { keep: 'all', concurrency: 3 })
+    const { pause, resume } = pauser(bugle, consumer)
+    let isOver = false
+    let put = 0
+    const putting = (async () => {
+      while (!isOver) {
+        await bugle.putMany('q', [1, 2, 3])
+        put += 3
+      }
+    })()
+    const spans: { from: string; to: string }[] = []
+    const clock = async (): Promise<string> =>
+      (await db.sql<{ now: string }[]>`select clock_timestamp()::text as now`)[0]?.now ?? ''
+    for (let round = 0; round < 10; round += 1) {
+      const atLeast = started + 10
+      while (started < atLeast) await new Promise((resolve) => setImmediate(resolve))
+      await pause()
+      const from = await clock()
+      await fenceByRows(db)
+      const startedThen = started
+      await fence(db)
+      if (way === 'consumer.pause()') expect(started).toBe(startedThen)
+      spans.push({ from, to: await clock() })
+      await resume()
+    }
+    isOver = true
+    await putting
+    await consumer.idle()
+    expect(started).toBe(put)
+    expect(await db.jobs()).toEqual([])
+    for (const { from, to } of spans) {
+      const rows = await db.sql.unsafe(
+        // As texts: of a moment the driver would send milliseconds.
+        `select claimed_at from ${db.s}.archive
+         where claimed_at > $1::text::timestamptz and claimed_at < $2::text::timestamptz`,
+        [from, to],
+      )
+      expect(rows).toEqual([])
+    }
+  })
+}
+
+test('pause: bugle.pause() and resume() tell whether that changed anything', async ({ db }) => {
+  const bugle = db.bugle()
+  expect(await bugle.resume('q')).toBe(false)
+  expect(await bugle.pause('q')).toBe(true)
+  expect(await bugle.pause('q')).toBe(false)
+  expect(await db.bugle().pause('q')).toBe(false)
+  expect(await db.bugle().resume('q')).toBe(true)
+  expect(await bugle.resume('q')).toBe(false)
+})
+
+test('pause: a paused queue is paused for every instance, for consumers that start later, and after a restart', async ({
+  db,
+}) => {
+  const first = db.bugle(quiet)
+  const seen: unknown[] = []
+  const handler = (job: { payload: unknown }): void => void seen.push(job.payload)
+  const one = await first.consume('q', handler)
+  const two = await db.bugle(quiet).consume('q', handler)
+  await untilAsleep(db, 'q', 2)
+  expect(await db.bugle().pause('q')).toBe(true)
+  await first.put('q', 'while paused')
+  await fence(db)
+  // One that starts now, and says that it has.
+  const third = await db.bugle(quiet).consume('q', handler)
+  await fence(db)
+  expect(seen).toEqual([])
+  expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0, worker_id: null }])
+
+  // Everybody ends, and somebody comes back.
+  await one.stop()
+  await two.stop()
+  await third.stop()
+  await first.close()
+  const again = db.bugle(quiet)
+  const consumer = await again.consume('q', handler)
+  await fence(db)
+  expect(seen).toEqual([])
+  await db.bugle().resume('q')
+  await consumer.idle()
+  expect(seen).toEqual(['while paused'])
+})
+
+test('pause: jobs that run when their queue is paused go on, and are settled', async ({ db, gate }) => {
+  const bugle = db.bugle(quiet)
+  const end = gate()
+  const begun = signal<string>()
+  const consumer = await bugle.consume('q', async (job, ctx) => {
+    const { signal: own } = ctx
+    begun.resolve(job.id)
+    await end.promise
+    expect(own.aborted).toBe(false)
+  })
+  await bugle.put('q', 1)
+  const id = await begun.promise
+  await bugle.pause('q')
+  await fence(db)
+  end.resolve()
+  await untilState(db, id, null)
+  expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0 })
+})
+
+const resumers: Record<string, (db: TestDatabase) => Promise<unknown>> = {
+  'another instance': async (db) => expect(await db.bugle().resume('q')).toBe(true),
+  'the SQL function': (db) => db.sql.unsafe(`select ${db.s}.resume('q')`),
+  'an update of its row': (db) => db.sql.unsafe(`update ${db.s}.queue set paused_at = null where name = 'q'`),
+  'the end of its row': (db) => db.sql.unsafe(`delete from ${db.s}.queue where name = 'q'`),
+}
+for (const [who, resume] of Object.entries(resumers)) {
+  test(`pause: a resume by ${who} wakes its consumers at once, with neither sweeps nor heartbeats`, async ({ db }) => {
+    const bugle = db.bugle(quiet)
+    const ran = signal()
+    await bugle.consume('q', () => ran.resolve())
+    await untilAsleep(db, 'q')
+    expect(await db.sql.unsafe(`select ${db.s}.pause('q') as changed`)).toEqual([{ changed: true }])
+    await bugle.put('q', 1)
+    await untilAwake(db, 'q')
+    await resume(db)
+    await ran.promise
+    // And it sleeps under its lock again.
+    await untilAsleep(db, 'q')
+  })
+}
+
+test('pause: a resume whose notification was lost is found by the heartbeat', async ({ db }) => {
+  await db.sql.unsafe(`alter table ${db.s}.queue disable trigger queue_resume`)
+  const bugle = db.bugle({ rescueAfterMs: 900 })
+  const ran = signal()
+  await bugle.consume('q', () => ran.resolve())
+  await bugle.pause('q')
+  await bugle.put('q', 1)
+  await untilAwake(db, 'q')
+  await db.bugle().resume('q')
+  await ran.promise
+})
+
+test('pause: of a queue that is resumed before its consumer has noticed anything every job runs', async ({ db }) => {
+  const bugle = db.bugle(quiet)
+  const consumer = await bugle.consume('q', () => {})
+  for (let round = 0; round < 20; round += 1) {
+    const calls = [bugle.pause('q'), bugle.put('q', round), bugle.resume('q')]
+    await Promise.all(round % 2 === 0 ? calls : calls.reverse())
+  }
+  await bugle.resume('q')
+  await consumer.idle()
+  expect(await db.jobs()).toEqual([])
+})
+
+test('pause: the consumer of a paused queue holds no lock, is not notified of puts, and does not poll', async ({
+  db,
+}) => {
+  const bugle = db.bugle(quiet)
+  const ran = signal()
+  await bugle.consume('q', () => ran.resolve())
+  await untilAsleep(db, 'q')
+  await untilShown(db)
+  await db.bugle().pause('q')
+  await bugle.put('q', 'the one that tells it')
+  await untilAwake(db, 'q')
+  const notified = await watchNotifications(db)
+  await bugle.putMany('q', [1, 2, 3])
+  await bugle.put('q', 4)
+  expect(await notified()).toEqual([])
+  const before = await lastStatements(db)
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  expect(await lastStatements(db)).toEqual(before)
+  await bugle.resume('q')
+  await ran.promise
+})
+
+test('pause: a consumer that is paused in this process neither polls nor is notified, also with jobs there', async ({
+  db,
+}) => {
+  const bugle = db.bugle(quiet)
+  const ran = signal()
+  const consumer = await bugle.consume('q', () => ran.resolve())
+  await untilAsleep(db, 'q')
+  await consumer.pause()
+  await untilAwake(db, 'q')
+  await bugle.putMany('q', [1, 2, 3])
+  // A heartbeat tells of the pause, soon after it.
+  await until(() => saysPaused(db))
+  const before = await lastStatements(db)
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  expect(await lastStatements(db)).toEqual(before)
+  consumer.resume()
+  await ran.promise
+})
+
+test('pause: a resume of the queue does not undo the pause of a consumer, nor the other way round', async ({ db }) => {
+  const bugle = db.bugle(quiet)
+  const seen: unknown[] = []
+  const consumer = await bugle.consume('q', (job) => void seen.push(job.payload))
+  await consumer.pause()
+  await bugle.pause('q')
+  await bugle.put('q', 1)
+  await bugle.resume('q')
+  await fence(db)
+  expect(seen).toEqual([])
+  await bugle.pause('q')
+  consumer.resume()
+  await fence(db)
+  expect(seen).toEqual([])
+  await bugle.resume('q')
+  await consumer.idle()
+  expect(seen).toEqual([1])
+})
+
+test('pause: with listen: false the sweeps find the resume', async ({ db }) => {
+  const bugle = db.bugle({ listen: false })
+  const ran = signal()
+  await bugle.consume('q', () => ran.resolve())
+  await bugle.pause('q')
+  await bugle.put('q', 1)
+  await fence(db)
+  expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0 }])
+  await bugle.resume('q')
+  await ran.promise
+})
+
+test('pause: any queue name, and what is none is refused before anything is written', async ({ db }) => {
+  const bugle = db.bugle()
+  const names = ['MixedCase', 'a-b.c', `it's "q"; drop table job`, '🎺', 'x'.repeat(128)]
+  for (const name of names) {
+    expect(await bugle.pause(name)).toBe(true)
+    const ran = signal()
+    const consumer = await bugle.consume(name, () => ran.resolve())
+    await bugle.put(name, null)
+    expect(await db.jobs()).toMatchObject([{ queue: name, state: 'ready' }])
+    expect(await bugle.resume(name)).toBe(true)
+    await ran.promise
+    await consumer.stop()
+  }
+  const rows = await db.sql.unsafe(`select count(*)::int as n from ${db.s}.queue`)
+  for (const call of [bugle.pause, bugle.resume]) {
+    for (const name of ['', 'x'.repeat(129), 'a\0b', '\ud800', 5, null, undefined]) {
+      expect((await refusal(() => call(name as string))).code).toBe('INVALID_QUEUE')
+    }
+  }
+  expect(await db.sql.unsafe(`select count(*)::int as n from ${db.s}.queue`)).toEqual(rows)
+  await bugle.close()
+  expect((await refusal(() => bugle.pause('q'))).code).toBe('CLOSED')
+  expect((await refusal(() => bugle.resume('q'))).code).toBe('CLOSED')
+})
+
+test('pause: SQL refuses a name that no queue can have', async ({ db }) => {
+  await expect(db.sql.unsafe(`select ${db.s}.pause('')`)).rejects.toMatchObject({ code: '23514' })
+  await expect(db.sql.unsafe(`select ${db.s}.pause(repeat('x', 129))`)).rejects.toMatchObject({ code: '23514' })
+  expect(await db.sql.unsafe(`select ${db.s}.resume('never paused') as changed`)).toEqual([{ changed: false }])
+})
+
+/** Some statements go to the server and back: what this process had already sent has been answered. */
+async function fenceByRows(db: TestDatabase): Promise<void> {
+  for (let n = 0; n < 5; n += 1) await db.jobs()
+}
+
+/** When each session of the test's instances began its last statement. */
+async function lastStatements(db: TestDatabase): Promise<string[]> {
+  const pids = [...(await db.backends('')), ...(await db.backends('control'))]
+  const rows = await db.sql<{ began: string }[]>`
+    select query_start::text as began from pg_stat_activity where pid = any (${pids}) order by pid`
+  return rows.map(({ began }) => began)
+}
+
+async function untilDue(db: TestDatabase, id: string): Promise<void> {
+  const due = () =>
+    db.sql.unsafe(`select from ${db.s}.job where id = $1 and run_at > clock_timestamp() - interval '100 ms'`, [id])
+  await until(async () => (await due()).length === 0)
+}
+
+async function saysPaused(db: TestDatabase): Promise<boolean> {
+  const [worker] = await db.sql.unsafe<{ paused: boolean }[]>(
+    `select consumers @> '[{"isPaused": true}]' as paused from ${db.s}.worker`,
+  )
+  return worker?.paused ?? false
+}

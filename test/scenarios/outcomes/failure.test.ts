@@ -1,0 +1,420 @@
+import { expect } from 'vitest'
+import { ack, BugleError, reject } from '../../../src/index.js'
+import { test } from '../../support/database.js'
+
+const refusing = (): never => {
+  throw new Error('a trap')
+}
+
+/** Objects that throw at whoever looks at them. */
+const hostile: Record<string, () => unknown> = {
+  'an object whose properties throw': () =>
+    Object.defineProperties(
+      {},
+      Object.fromEntries(
+        ['name', 'message', 'stack', 'code', 'cause', 'errors', 'toString', 'toJSON', 'then'].map((key) => [
+          key,
+          { get: refusing, enumerable: true },
+        ]),
+      ),
+    ),
+  'an error whose properties throw': () =>
+    Object.defineProperties(new Error('x'), {
+      // First, as V8 writes the stack when it is touched, and reads the others for it.
+      stack: { get: refusing },
+      name: { get: refusing },
+      message: { get: refusing },
+      cause: { get: refusing },
+    }),
+  'a proxy that refuses everything': () =>
+    new Proxy(
+      {},
+      {
+        get: refusing,
+        has: refusing,
+        ownKeys: refusing,
+        getPrototypeOf: refusing,
+        getOwnPropertyDescriptor: refusing,
+        isExtensible: refusing,
+      },
+    ),
+  'a revoked proxy': () => {
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    return proxy
+  },
+}
+
+/** What a handler may throw, and the message that is stored of it (where one is promised). */
+const thrown: Record<string, { value: () => unknown; message?: string | RegExp }> = {
+  'an Error': { value: () => new Error('broken'), message: 'broken' },
+  'an error of another class': { value: () => new TypeError('not a function'), message: 'not a function' },
+  'a string': { value: () => 'just text', message: 'just text' },
+  'an empty string': { value: () => '' },
+  undefined: { value: () => undefined, message: /undefined/ },
+  null: { value: () => null, message: /null/ },
+  'a number': { value: () => 42, message: /42/ },
+  'a BigInt': { value: () => 1n, message: /1/ },
+  'a symbol': { value: () => Symbol('s'), message: /Symbol\(s\)/ },
+  'a function': { value: () => refusing },
+  'an object': { value: () => ({ message: 'not an error' }) },
+  'an object without a prototype': { value: () => Object.create(null) },
+  'a frozen error': { value: () => Object.freeze(new Error('frozen')), message: 'frozen' },
+  'an error whose message is no string': { value: () => Object.assign(new Error(), { message: 7n }) },
+  'an error that is its own cause': {
+    value: () => {
+      const error = new Error('circle')
+      error.cause = error
+      return error
+    },
+    message: 'circle',
+  },
+  'an aggregate of errors': { value: () => new AggregateError([new Error('a'), 'b'], 'several'), message: 'several' },
+  'an outcome': { value: () => ack() },
+  'an error with NUL and a lone surrogate': {
+    value: () => new Error('a\0b\ud800c'),
+    message: 'a\uFFFDb\uFFFDc',
+  },
+}
+
+const ways: Record<string, (value: unknown) => unknown> = {
+  'throws synchronously': (value) => {
+    throw value
+  },
+  rejects: (value) => Promise.reject(value),
+  'answers with a proxy that rejects, and has no answer to `in`': (value) =>
+    new Proxy(
+      {},
+      {
+        get: (_, name) =>
+          name === 'then' ? (_: unknown, refuse: (reason: unknown) => void) => refuse(value) : undefined,
+      },
+    ),
+  'answers with a promise that rejects, and has a `then` of its own': (value) =>
+    Object.assign(Promise.reject(value), {
+      // biome-ignore lint/suspicious/noThenProperty: `await` does not ask for it
+      then: () => undefined,
+    }),
+  'answers with a thenable that rejects': (value) => ({
+    // biome-ignore lint/suspicious/noThenProperty: a thenable is what is shown
+    then: (_: unknown, refuse: (reason: unknown) => void) => refuse(value),
+  }),
+}
+
+for (const [way, fail] of Object.entries(ways)) {
+  test(`D1 a handler that ${way} with anything at all: the slot lives, the failure is stored`, async ({ db }) => {
+    const bugle = db.bugle()
+    const events = db.collect(bugle, 'job:failed')
+    const names = Object.keys(thrown)
+    const order: unknown[] = []
+    const consumer = await bugle.consume(
+      'emails',
+      ({ payload }) => {
+        order.push(payload)
+        return payload === 'good' ? undefined : fail(thrown[payload as string]?.value())
+      },
+      { concurrency: 1, retryStrategy: false },
+    )
+    // After each bad job one that is good, in the only slot.
+    const jobs = names.flatMap((name) => [name, 'good'])
+    await bugle.putMany('emails', jobs)
+    await consumer.idle()
+    expect(order).toEqual(jobs)
+    const rows = await db.jobs()
+    expect(rows.map(({ payload }) => payload)).toEqual(names)
+    for (const [index, { payload, last_error, ...row }] of rows.entries()) {
+      const name = payload as string
+      expect(row, name).toMatchObject({ state: 'failed', attempt: 1, worker_id: null })
+      expect(last_error, name).toMatchObject({ failedBy: 'exhausted', attempt: 1, message: expect.any(String) })
+      const { message } = thrown[name] ?? {}
+      if (message instanceof RegExp) expect(last_error?.message, name).toMatch(message)
+      else if (message !== undefined) expect(last_error?.message, name).toBe(message)
+      expect(events.all[index], name).toMatchObject({ id: row.id, attempt: 1, cause: 'exhausted' })
+      expect(events.all[index]?.error, name).toBeInstanceOf(Error)
+    }
+    expect(await consumer.stop()).toMatchObject({ completed: names.length, failed: names.length })
+  })
+
+  for (const [what, value] of Object.entries(hostile)) {
+    test(`D1 a handler that ${way} with ${what}: the slot lives, the failure is stored`, async ({ db }) => {
+      const bugle = db.bugle()
+      const failed = db.collect(bugle, 'job:failed')
+      const acked = db.collect(bugle, 'job:acked')
+      const [id, next] = await bugle.putMany('emails', ['bad', 'good'])
+      await bugle.consume('emails', (job) => (job.payload === 'bad' ? fail(value()) : undefined), {
+        concurrency: 1,
+        retryStrategy: false,
+      })
+      expect((await acked.next()).id).toBe(next)
+      expect(await db.jobs()).toMatchObject([
+        { id, state: 'failed', attempt: 1, last_error: { failedBy: 'exhausted', attempt: 1 } },
+      ])
+      expect(failed.all).toMatchObject([{ id, attempt: 1, cause: 'exhausted' }])
+      expect(failed.all[0]?.error).toBeInstanceOf(Error)
+    })
+  }
+}
+
+const reasons: Record<string, () => unknown> = {
+  undefined: () => undefined,
+  null: () => null,
+  'an object that JSON cannot hold': () => ({ n: 1n }),
+  'a text with NUL and a lone surrogate': () => 'a\0b\ud800c',
+  'an error': () => new Error('broken'),
+  ...hostile,
+}
+
+for (const [what, value] of Object.entries(reasons)) {
+  test(`D1 a handler that rejects its job because of ${what}: the slot lives, the reject is stored`, async ({ db }) => {
+    const bugle = db.bugle()
+    const failed = db.collect(bugle, 'job:failed')
+    const acked = db.collect(bugle, 'job:acked')
+    await bugle.putMany('emails', ['bad', 'good'])
+    await bugle.consume('emails', (job) => (job.payload === 'bad' ? reject(value()) : undefined), {
+      concurrency: 1,
+      retryStrategy: false,
+    })
+    await acked.next()
+    expect(failed.all).toMatchObject([{ cause: 'rejected', error: { code: 'REJECTED' } }])
+    expect(await db.jobs()).toMatchObject([
+      { state: 'failed', last_error: { failedBy: 'rejected', code: 'REJECTED', attempt: 1 } },
+    ])
+  })
+}
+
+test('D1 a result that JSON could not hold is an ack all the same while no result is kept', async ({ db }) => {
+  const bugle = db.bugle()
+  await bugle.putMany('emails', Object.keys(hostile))
+  // A promise that resolves with an object looks at its `then`: one that throws there is a failure of its own.
+  const consumer = await bugle.consume('emails', ({ payload }) => ack(hostile[payload as string]?.()))
+  await consumer.idle()
+  expect(await db.jobs()).toEqual([])
+})
+
+test('D6 message, stack, code, cause and attempt of the error are stored and told', async ({ db }) => {
+  const bugle = db.bugle()
+  const failed = db.collect(bugle, 'job:failed')
+  const root = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+  const error = new TypeError('could not send', { cause: root })
+  const consumer = await bugle.consume('emails', () => Promise.reject(error), { retryStrategy: false })
+  const id = await bugle.put('emails', null)
+  expect(await failed.next()).toEqual({
+    queue: 'emails',
+    id,
+    kind: null,
+    attempt: 1,
+    workerId: bugle.workerId,
+    cause: 'exhausted',
+    error,
+  })
+  await consumer.idle()
+  const [row] = await db.jobs()
+  expect(row).toMatchObject({ state: 'failed', attempt: 1 })
+  expect(row?.last_error).toEqual({
+    name: 'TypeError',
+    message: 'could not send',
+    stack: error.stack?.slice(0, 4_000),
+    cause: { name: 'Error', message: 'connect ECONNREFUSED', code: 'ECONNREFUSED', stack: root.stack?.slice(0, 4_000) },
+    failedBy: 'exhausted',
+    attempt: 1,
+  })
+  const [times] = await db.sql.unsafe(
+    `select finished_at between claimed_at and clock_timestamp() as finished from ${db.s}.job`,
+  )
+  expect(times).toEqual({ finished: true })
+})
+
+test('D6 a message and a stack of megabytes are stored cut', async ({ db }) => {
+  const bugle = db.bugle()
+  const consumer = await bugle.consume('emails', () => Promise.reject(new Error('€'.repeat(2_000_000))), {
+    retryStrategy: false,
+  })
+  await bugle.put('emails', null)
+  await consumer.idle()
+  const [row] = await db.jobs()
+  expect(row?.last_error?.message).toBe('€'.repeat(2_000))
+})
+
+test('F9 error texts with NUL and lone surrogates are stored, and the others of the batch are settled', async ({
+  db,
+}) => {
+  const bugle = db.bugle()
+  const acked = db.collect(bugle, 'job:acked')
+  const all = together(9)
+  const consumer = await bugle.consume(
+    'emails',
+    async ({ payload }) => {
+      await all()
+      if (payload === 1) throw new Error('nul \0')
+      if (payload === 2) throw `surrogate \ud800`
+      if (payload === 3) return reject('reason \udfff\0')
+      if (payload === 4) throw Object.assign(new Error('x'), { code: '\0', name: '\ud800', stack: 'at \0' })
+    },
+    { concurrency: 9, retryStrategy: false },
+  )
+  await bugle.putMany('emails', [0, 1, 2, 3, 4, 5, 6, 7, 8])
+  await consumer.idle()
+  expect(acked.all).toHaveLength(5)
+  const rows = await db.jobs()
+  expect(rows.map(({ payload, state, last_error }) => [payload, state, last_error?.message])).toEqual([
+    [1, 'failed', 'nul \uFFFD'],
+    [2, 'failed', 'surrogate \uFFFD'],
+    [3, 'failed', 'reason \uFFFD\uFFFD'],
+    [4, 'failed', 'x'],
+  ])
+})
+
+test('F9 a failure that the database refuses becomes one that says so, and the others of the batch are settled', async ({
+  db,
+}) => {
+  await db.sql.unsafe(`
+    alter table ${db.s}.job add constraint no_poison check (last_error ->> 'message' not like '%poison%')`)
+  const bugle = db.bugle()
+  const failed = db.collect(bugle, 'job:failed')
+  const acked = db.collect(bugle, 'job:acked')
+  const all = together(9)
+  const consumer = await bugle.consume(
+    'emails',
+    async ({ payload }) => {
+      await all()
+      if (payload === 3) throw new Error('poison')
+      if (payload === 5) return reject('well founded')
+    },
+    { concurrency: 9, retryStrategy: false },
+  )
+  await bugle.putMany('emails', [0, 1, 2, 3, 4, 5, 6, 7, 8])
+  await consumer.idle()
+  expect(acked.all).toHaveLength(7)
+  expect(await db.jobs()).toMatchObject([
+    {
+      payload: 3,
+      state: 'failed',
+      last_error: { message: expect.stringContaining('refused to store'), failedBy: 'invalid', attempt: 1 },
+    },
+    { payload: 5, state: 'failed', last_error: { message: 'well founded', failedBy: 'rejected' } },
+  ])
+  expect(failed.all.map(({ error }) => error.message).sort()).toEqual([
+    expect.stringContaining('no_poison'),
+    'well founded',
+  ])
+  expect(await consumer.stop()).toMatchObject({ completed: 7, failed: 2 })
+})
+
+test('F9 an ack that the database refuses, for a row of others that refers to the job, becomes a failure that says so', async ({
+  db,
+}) => {
+  await db.sql.unsafe(`create table ${db.s}.letter (job bigint references ${db.s}.job)`)
+  const bugle = db.bugle()
+  const failed = db.collect(bugle, 'job:failed')
+  const all = together(3)
+  const [, second] = await bugle.putMany('emails', [0, 1, 2])
+  await db.sql.unsafe(`insert into ${db.s}.letter values ($1)`, [second ?? ''])
+  const consumer = await bugle.consume('emails', all, { concurrency: 3 })
+  await consumer.idle()
+  expect(await db.jobs()).toMatchObject([
+    { id: second, state: 'failed', last_error: { message: expect.stringContaining('refused to store') } },
+  ])
+  expect(failed.all).toMatchObject([{ id: second, cause: 'invalid', error: { code: '23503' } }])
+})
+
+const brokenListeners: Record<string, () => unknown> = {
+  throws: () => {
+    throw new Error('a listener')
+  },
+  rejects: () => Promise.reject(new Error('a listener')),
+}
+
+for (const [what, broken] of Object.entries(brokenListeners)) {
+  test(`D1 an event listener that ${what} becomes callback:error, and hurts nothing`, async ({ db }) => {
+    const bugle = db.bugle()
+    const errors = db.collect(bugle, 'callback:error')
+    const names = [
+      'job:started',
+      'job:acked',
+      'job:failed',
+      'consumer:started',
+      'consumer:stopping',
+      'consumer:stopped',
+      'listener:health',
+    ] as const
+    for (const name of names) bugle.on(name, broken)
+    // A listener after the broken one is called all the same.
+    const acked = db.collect(bugle, 'job:acked')
+    const consumer = await bugle.consume('emails', ({ payload }) => (payload === 2 ? reject('no') : undefined), {
+      concurrency: 1,
+    })
+    await bugle.putMany('emails', [1, 2, 3])
+    await consumer.idle()
+    expect(await consumer.stop()).toMatchObject({ completed: 2, failed: 1 })
+    expect(acked.all).toHaveLength(2)
+    expect(await db.jobs()).toMatchObject([{ payload: 2, state: 'failed' }])
+    // started 3, acked 2, failed 1, the consumer's three, and live and stopped of the listener
+    expect(errors.all.map(({ where, error }) => [where, error.message])).toEqual(
+      Array.from({ length: 3 + 2 + 1 + 3 + 2 }, () => ['listener', 'a listener']),
+    )
+  })
+}
+
+const listenersThrow: Record<string, () => unknown> = {
+  undefined: () => undefined,
+  'a string': () => 'text',
+  ...hostile,
+}
+
+for (const [what, value] of Object.entries(listenersThrow)) {
+  test(`D1 an event listener that throws ${what}, or rejects with it, hurts nothing`, async ({ db }) => {
+    const bugle = db.bugle()
+    const errors = db.collect(bugle, 'callback:error')
+    bugle.on('job:started', () => {
+      throw value()
+    })
+    bugle.on('job:acked', () => Promise.reject(value()))
+    // Where the telling ends.
+    bugle.on('callback:error', () => {
+      throw value()
+    })
+    const consumer = await bugle.consume('emails', () => {}, { concurrency: 1, retryStrategy: false })
+    await bugle.putMany('emails', [1, 2])
+    await consumer.idle()
+    expect(await db.jobs()).toEqual([])
+    for (let n = 0; n < 4; n += 1) expect((await errors.next()).error).toBeInstanceOf(Error)
+  })
+}
+
+test('D1 a listener that is added once is called once, and one that is taken off no more', async ({ db }) => {
+  const bugle = db.bugle()
+  const seen: string[] = []
+  const off = (): void => void seen.push('off')
+  bugle.once('job:acked', () => void seen.push('once'))
+  bugle.on('job:acked', off)
+  bugle.off('job:acked', off)
+  const consumer = await bugle.consume('emails', () => {})
+  await bugle.putMany('emails', [1, 2])
+  await consumer.idle()
+  expect(seen).toEqual(['once'])
+})
+
+test('D1 an error of ours that a handler throws keeps its code', async ({ db }) => {
+  const bugle = db.bugle()
+  const put = async (): Promise<void> => void (await bugle.put('', null))
+  const consumer = await bugle.consume('emails', put, { retryStrategy: false })
+  const failed = db.collect(bugle, 'job:failed')
+  await bugle.put('emails', null)
+  await consumer.idle()
+  expect(failed.all[0]?.error).toBeInstanceOf(BugleError)
+  expect(await db.jobs()).toMatchObject([{ last_error: { name: 'BugleError', code: 'INVALID_QUEUE' } }])
+})
+
+/** A barrier: resolves for all when so many have come. So they end in one turn, and are settled in one batch. */
+function together(count: number): () => Promise<void> {
+  let open = (): void => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  let come = 0
+  return () => {
+    come += 1
+    if (come === count) open()
+    return opened
+  }
+}

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto'
+import type postgres from 'postgres'
+import { loadMigrations, loadStatements } from '../../src/database/statements.js'
+import { until } from './until.js'
+
+/** The schemas of one test file: each serves one test at a time, and a further one after a green test. */
+export interface Schemas {
+  /** A schema as migrate() makes it, with empty tables. */
+  take(): Promise<string>
+  /** A test has passed with it. It is emptied when the next test takes it: by then the test's processes are gone. */
+  giveBack(schema: string): void
+  /** Drop all that were given back. */
+  end(): Promise<void>
+}
+
+/**
+ * A new schema costs three to four times what emptying one does, and few tests change more than rows. A test may change
+ * anything all the same: a schema whose catalog rows are not those of its beginning, or whose tables were analysed, is
+ * dropped and not handed on.
+ */
+export function createSchemas(sql: postgres.Sql): Schemas {
+  const unused: string[] = []
+  const beginnings = new Map<string, string>()
+
+  async function create(): Promise<string> {
+    const schema = `test-${randomUUID().slice(0, 8)}`
+    // As migrate() does it, which has tests of its own, in one round trip.
+    const steps = loadMigrations(schema).flatMap(({ number, name, text }) => [
+      text,
+      `insert into "${schema}".migration (number, name) values (${number}, '${name}')`,
+    ])
+    await sql.unsafe([loadStatements(schema).schema_create, ...steps].join(';\n'))
+    beginnings.set(schema, await fingerprint(sql, schema))
+    return schema
+  }
+
+  async function isAsAtItsBeginning(schema: string): Promise<boolean> {
+    // No fingerprint can be had of a schema that has lost a table.
+    return (await fingerprint(sql, schema).catch(() => null)) === beginnings.get(schema)
+  }
+
+  return {
+    async take() {
+      for (;;) {
+        const schema = unused.pop()
+        if (schema === undefined) return create()
+        if ((await isForgotten(sql, schema)) && (await isAsAtItsBeginning(schema))) {
+          await empty(sql, schema)
+          return schema
+        }
+        await drop(sql, schema)
+      }
+    },
+    giveBack: (schema) => void unused.push(schema),
+    async end() {
+      for (const schema of unused.splice(0)) await drop(sql, schema)
+    },
+  }
+}
+
+async function drop(sql: postgres.Sql, schema: string): Promise<void> {
+  await sql.unsafe(`drop schema if exists "${schema}" cascade`)
+}
+
+/**
+ * What a killed process has sent may still run: waits until no session is left whose last statement names the schema.
+ *
+ * @returns false: somebody keeps a session open
+ */
+async function isForgotten(sql: postgres.Sql, schema: string): Promise<boolean> {
+  const own = sql.options.connection.application_name ?? ''
+  const patienceEndsAt = performance.now() + 1_000
+  return until(async () => {
+    const sessions = await sql`
+      select application_name, query from pg_stat_activity
+      where application_name <> ${own} and strpos(query, ${schema}) > 0`
+    if (sessions.length === 0) return 'forgotten'
+    return performance.now() > patienceEndsAt && 'in use'
+  }).then((answer) => answer === 'forgotten')
+}
+
+async function empty(sql: postgres.Sql, schema: string): Promise<void> {
+  const tables = ['job', 'archive', 'queue', 'worker'].map((table) => `"${schema}".${table}`)
+  // Most tests leave most tables untouched, and each costs a file per index.
+  const rows = await sql.unsafe<{ name: string }[]>(
+    'select name from unnest($1::text[]) as tables (name) where pg_relation_size(name::regclass) > 0',
+    [tables],
+  )
+  if (rows.length > 0) await sql.unsafe(`truncate ${rows.map(({ name }) => name).join(', ')} restart identity`)
+}
+
+/** What changes if anything but the tables' rows does: which catalog rows there are, and who wrote them last. */
+async function fingerprint(sql: postgres.Sql, schema: string): Promise<string> {
+  const [row] = await sql<{ fingerprint: string }[]>`
+    with space as (select oid, xmin from pg_namespace where nspname = ${schema}),
+    relation as (select class.* from pg_class as class join space on relnamespace = space.oid)
+    select md5(concat(
+      (select xmin from space),
+      -- Emptying a table writes its row in pg_class anew, with another file.
+      (select string_agg(concat_ws(' ', oid, relname, relowner, relacl::text, reloptions::text, relrowsecurity), ',' order by oid)
+        from relation),
+      (select string_agg(concat(attribute.xmin), ',' order by attrelid, attnum)
+        from pg_attribute as attribute join relation on attrelid = relation.oid),
+      (select string_agg(concat(trigger.oid, trigger.xmin), ',' order by trigger.oid)
+        from pg_trigger as trigger join relation on tgrelid = relation.oid),
+      (select string_agg(concat(rule.oid, rule.xmin), ',' order by rule.oid)
+        from pg_rewrite as rule join relation on ev_class = relation.oid),
+      (select string_agg(concat(function.oid, function.xmin), ',' order by function.oid)
+        from pg_proc as function join space on pronamespace = space.oid),
+      (select string_agg(concat(type.oid, type.xmin), ',' order by type.oid)
+        from pg_type as type join space on typnamespace = space.oid),
+      (select string_agg(concat(rule.oid, rule.xmin), ',' order by rule.oid)
+        from pg_constraint as rule join space on connamespace = space.oid),
+      (select count(*) from pg_statistic join relation on starelid = relation.oid),
+      (select string_agg(concat(number, xmin), ',' order by number) from ${sql(schema)}.migration)
+    )) as fingerprint`
+  if (row === undefined) throw new Error(`nothing is known of ${schema}`)
+  return row.fingerprint
+}

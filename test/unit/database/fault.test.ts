@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest'
+import { type CallEffect, callError } from '../../../src/database/fault.js'
+import { BugleError } from '../../../src/errors.js'
+
+const failure = (code: string): Error => Object.assign(new Error('beneath'), { code })
+const effects: readonly CallEffect[] = ['reads', 'writes', 'has written']
+
+const codes = {
+  // Nobody was reached; whatever a call has written before that is written.
+  ECONNREFUSED: ['DATABASE_DOWN', 'DATABASE_DOWN', 'RESULT_UNKNOWN'],
+  NOT_SENT: ['DATABASE_DOWN', 'DATABASE_DOWN', 'RESULT_UNKNOWN'],
+  // The answer was lost.
+  CONNECTION_CLOSED: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
+  DEADLINE: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
+  '57P01': ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
+  '42P01': ['NOT_MIGRATED', 'NOT_MIGRATED', 'NOT_MIGRATED'],
+  '42883': ['NOT_MIGRATED', 'NOT_MIGRATED', 'NOT_MIGRATED'],
+} as const
+
+for (const [code, expected] of Object.entries(codes)) {
+  test(`a call that fails with ${code} is ${expected.join(', ')} if it ${effects.join(', ')}`, () => {
+    const cause = failure(code)
+    for (const [index, effect] of effects.entries()) {
+      const error = callError('requeue', cause, effect)
+      expect(error).toBeInstanceOf(BugleError)
+      expect(error).toMatchObject({ code: expected[index], cause })
+      expect(error.message).toMatch(/^requeue: .*beneath/)
+    }
+  })
+}
+
+test('what no code of ours says better comes through, and so does what has a code already', () => {
+  for (const code of ['42501', '55P03', '40P01', '23514', '22003']) {
+    const error = failure(code)
+    expect(callError('cancel', error, 'writes')).toBe(error)
+  }
+  const closed = new BugleError('CLOSED', 'closed')
+  expect(callError('cancel', closed, 'writes')).toBe(closed)
+  expect(callError('cancel', 'thrown', 'reads')).toMatchObject({ message: 'thrown' })
+})

@@ -17,6 +17,9 @@ const seldom = [
   'test/scenarios/waking/races-broken.test.ts',
 ]
 
+/** `npm test -- fleet` runs it all the same. */
+const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))
+
 /** The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too. */
 const onTheOldest = ['test/scenarios/operating/migration*.test.ts', 'test/scenarios/outcomes/outcomes*.test.ts']
 
@@ -65,8 +68,8 @@ export default defineConfig({
       // Nothing here needs a server, and no file leaves anything behind for the next one.
       { root, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'threads' as const, isolate: false } },
       onServer('postgres', 18, {
-        include: ['test/{cli,doctor,scenarios,testing}/**/*.test.ts'],
-        exclude: seldom,
+        include: ['test/{cli,demo,doctor,embedded,scenarios,testing}/**/*.test.ts'],
+        exclude: isNamed ? [] : seldom,
       }),
       onServer('oldest', 13, { include: onTheOldest }),
       onServer('package', 18, { include: ['test/package/**/*.test.ts'] }),

@@ -75,7 +75,6 @@ byte firstSeen[2];      /* the lease that the last heartbeat showed and nothing 
 /* A failover's earlier state. */
 byte state0 = READY, owner0 = 0, lease0 = 1;
 bool hasRow0[IDS];
-bool isSaved = false;
 byte era = 0;           /* a statement of an earlier era has no effect and no answer */
 
 #ifdef NO_RANDOM_STEP
@@ -105,7 +104,7 @@ inline oneFence() {
 #define NOTHING 0
 #define CLAIM 1    /* perhaps with an ack */
 #define SETTLE 2   /* an ack alone */
-byte kind[BACKENDS], claimer_[BACKENDS], worker[BACKENDS], ackId[BACKENDS], ackLease[BACKENDS];
+byte kind[BACKENDS], forClaimer[BACKENDS], worker[BACKENDS], ackId[BACKENDS], ackLease[BACKENDS];
 bool isGivenUp[BACKENDS];   /* nobody waits for the answer any more */
 
 /* What each claimer hears. */
@@ -163,7 +162,7 @@ proctype backend(byte b) {
        if
        :: isGivenUp[b] || startedIn != era -> skip
        :: else ->
-            ackMatched[claimer_[b]] = matched; gotLease[claimer_[b]] = newLease; answer[claimer_[b]] = says
+            ackMatched[forClaimer[b]] = matched; gotLease[forClaimer[b]] = newLease; answer[forClaimer[b]] = says
        fi;
        kind[b] = NOTHING; isGivenUp[b] = false; ackLease[b] = 0; ackId[b] = 0; worker[b] = 0;
        newLease = 0; says = NONE; matched = false; sees = false
@@ -173,7 +172,7 @@ proctype backend(byte b) {
 }
 
 inline send(b, what, c, w, aw, al) {
-  kind[b] = what; claimer_[b] = c; worker[b] = w; ackId[b] = aw; ackLease[b] = al; isGivenUp[b] = false;
+  kind[b] = what; forClaimer[b] = c; worker[b] = w; ackId[b] = aw; ackLease[b] = al; isGivenUp[b] = false;
   answer[c] = NONE; asked[c] = b
 }
 inline choose(b) {

@@ -196,13 +196,14 @@ function requireDefines(check) {
 }
 
 /**
- * Debian's spin says its version so. There are other programs of that name.
+ * Spin must be this one: there are other programs of that name. A compiler alone is not enough: it needs the headers of
+ * the C library.
  *
  * @param {string} program
  */
 function isInstalled(program) {
-  const { error, stdout } = spawnSync(program, [program === 'spin' ? '-V' : '--version'], { encoding: 'utf8' })
-  return error === undefined && (program !== 'spin' || stdout.includes('Spin Version'))
+  if (program === 'spin') return spawnSync('spin', ['-V'], { encoding: 'utf8' }).stdout?.includes('Spin Version')
+  return spawnSync('gcc', ['-fsyntax-only', '-x', 'c', '-'], { input: '#include <stdio.h>' }).status === 0
 }
 
 /**

@@ -77,19 +77,21 @@ export async function ask(question, { sources, folder, limitMs, isToFail, wantsT
 
   const answer = judge(question.mode, searched)
   if (answer.verdict === 'fails' && wantsTrail) {
-    const told = await run(folder, 'spin', [...defines, '-t', '-p', '-g', file])
+    const told = await run(folder, 'spin', [...defines, '-t', '-p', file])
     answer.trail = told.output.split('\n').filter(isTold).join('\n')
   }
   return answer
 }
 
 /**
- * Not the mere jumps and choices within a step, nor the formula's own automaton.
+ * Not the beginning, loop counters, mere jumps and choices within a step, nor the formula's own automaton; and at the
+ * end, no variable that is 0.
  *
  * @param {string} line
  */
 function isTold(line) {
-  return !/\[(\.?\(?goto.*|DO|IF|break|else|sub-sequence)\]|^(Never claim|MSC|spin: )|proc\s+- /.test(line)
+  const isMere = /\[(\.?\(?goto.*|DO|IF|break|else|sub-sequence|\(1\)|[bcij] = .*|\(+[cij]<.*)\]|^\t\t.* = 0$/
+  return !isMere.test(line) && !/\(:init:|proc\s+- |^(ltl|Never claim|MSC|Starting|starting|spin:)|processes/.test(line)
 }
 
 /** @param {Question} question */

@@ -77,10 +77,11 @@ byte state0 = READY, owner0 = 0, lease0 = 1;
 bool hasRow0[IDS];
 byte era = 0;           /* a statement of an earlier era has no effect and no answer */
 
+/* A byte that begins again at 0 would be no lease any more: such a search must not pass for a verdict. */
 #ifdef NO_RANDOM_STEP
-#define raiseLease() lease = lease + 1
+#define raiseLease() assert(lease < 255); lease = lease + 1
 #else
-#define raiseLease() highestLease++; lease = highestLease
+#define raiseLease() assert(highestLease < 255); highestLease++; lease = highestLease
 #endif
 
 #define claimerOf(p, s) (2 * (p) + (s))

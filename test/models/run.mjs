@@ -212,7 +212,11 @@ function isInstalled(program) {
  */
 async function runAll(list) {
   const folder = mkdtempSync(join(tmpdir(), 'bugle-models-'))
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const ending = new AbortController()
+  process.once('exit', () => {
+    ending.abort()
+    rmSync(folder, { recursive: true, force: true })
+  })
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 
   /** @type {Answer[]} */
@@ -233,6 +237,7 @@ async function runAll(list) {
         limitMs: check.isLong ? limitMs.long : limitMs.short,
         isToFail: check.expected === 'fails',
         wantsTrail: values.trail,
+        signal: ending.signal,
       })
       tellInOrder()
     }

@@ -24,6 +24,11 @@ import { join } from 'node:path'
 /** For the assertion of safety, and the formula of liveness. What else spin reports is no counterexample to them. */
 const violations = { safety: 'assertion violated', liveness: 'acceptance cycle' }
 
+const timeIsOver = 'the time is over'
+
+/** For spin and for gcc: seconds do, but the machine may be busy with the search of another check. */
+const toolLimitMs = 300_000
+
 /** A deeper search says so, and then it proves nothing. */
 const mostSteps = 200_000
 
@@ -58,26 +63,29 @@ function searchOptions({ model, mode }) {
  * @param {number} surroundings.limitMs for the search
  * @param {boolean} surroundings.isToFail a counterexample is expected
  * @param {boolean} surroundings.wantsTrail
+ * @param {AbortSignal} surroundings.signal ends the program that runs
  * @returns {Promise<Answer>}
  */
-export async function ask(question, { sources, folder, limitMs, isToFail, wantsTrail }) {
+export async function ask(question, { sources, folder, limitMs, isToFail, wantsTrail, signal }) {
   const file = `${question.model}.pml`
+  /** @type {(command: string, parameters: readonly string[], limitMs?: number) => Promise<Ran>} */
+  const run = (command, parameters, ms = toolLimitMs) => runIn(folder, command, parameters, ms, signal)
   mkdirSync(folder)
   // Spin writes all that it makes, the counterexample too, into the folder where it runs.
   copyFileSync(join(sources, file), join(folder, file))
   const defines = definesOf(question).map((define) => `-D${define}`)
 
-  const translated = await run(folder, 'spin', [...defines, '-a', file])
-  if (translated.code !== 0) return undecided(`spin: ${lastLine(translated.output)}`)
+  const translated = await run('spin', [...defines, '-a', file])
+  if (translated.code !== 0) return undecided('spin', translated)
   // -O1: most checks search for less time than -O2 compiles. -w: the program is spin's, and so are its warnings.
   const options = ['-O1', '-w', '-DVECTORSZ=4096', '-DCOLLAPSE', ...compilerOptions(question, isToFail)]
-  const compiled = await run(folder, 'gcc', [...options, '-o', 'pan', 'pan.c'])
-  if (compiled.code !== 0) return undecided(`gcc: ${lastLine(compiled.output)}`)
-  const searched = await run(folder, './pan', [...searchOptions(question), `-m${mostSteps}`], limitMs)
+  const compiled = await run('gcc', [...options, '-o', 'pan', 'pan.c'])
+  if (compiled.code !== 0) return undecided('gcc', compiled)
+  const searched = await run('./pan', [...searchOptions(question), `-m${mostSteps}`], limitMs)
 
   const answer = judge(question.mode, searched)
   if (answer.verdict === 'fails' && wantsTrail) {
-    const told = await run(folder, 'spin', [...defines, '-t', '-p', file])
+    const told = await run('spin', [...defines, '-t', '-p', file])
     answer.trail = told.output.split('\n').filter(isTold).join('\n')
   }
   return answer
@@ -114,7 +122,7 @@ function judge(mode, { output, code, isCutShort }) {
   const errors = /errors: (\d+)/.exec(output)?.[1]
   const reported = /^pan:1: (.*?)(?: \(at depth \d+\))?$/m.exec(output)?.[1] ?? ''
   const isTooDeep = output.includes('max search depth too small')
-  if (isCutShort) return { ...figures, verdict: 'undecided', detail: 'the time is over' }
+  if (isCutShort) return { ...figures, verdict: 'undecided', detail: timeIsOver }
   if (isTooDeep) return { ...figures, verdict: 'undecided', detail: `more than ${mostSteps} steps deep` }
   if (errors === '1' && reported.startsWith(violations[mode])) {
     return { ...figures, verdict: 'fails', detail: violations[mode] }
@@ -126,10 +134,12 @@ function judge(mode, { output, code, isCutShort }) {
 }
 
 /**
- * @param {string} detail
+ * @param {string} program
+ * @param {Ran} ran
  * @returns {Answer}
  */
-function undecided(detail) {
+function undecided(program, { output, isCutShort }) {
+  const detail = `${program}: ${isCutShort ? timeIsOver : lastLine(output)}`
   return { verdict: 'undecided', detail, states: 0, depth: 0, seconds: 0, trail: '' }
 }
 
@@ -157,13 +167,14 @@ function lastLine(text) {
  * @param {string} folder
  * @param {string} command
  * @param {readonly string[]} parameters
- * @param {number} [limitMs]
+ * @param {number} limitMs
+ * @param {AbortSignal} signal
  * @returns {Promise<Ran>}
  */
-function run(folder, command, parameters, limitMs = 60_000) {
+function runIn(folder, command, parameters, limitMs, signal) {
   return new Promise((resolve) => {
-    const options = { cwd: folder, timeout: limitMs, killSignal: /** @type {const} */ ('SIGKILL'), maxBuffer: 2 ** 28 }
-    execFile(command, parameters, options, (error, stdout, stderr) => {
+    const limits = { timeout: limitMs, killSignal: /** @type {const} */ ('SIGKILL'), maxBuffer: 2 ** 28 }
+    execFile(command, parameters, { cwd: folder, signal, ...limits }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null
       const isCutShort = error?.killed === true
       resolve({ output: `${stdout}${stderr}${code === null ? `\n${error?.message}` : ''}`, code, isCutShort })

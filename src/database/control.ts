@@ -2,7 +2,7 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { databaseFault, sqlState, toError } from '../errors.js'
-import type { Parameter } from './pool.js'
+import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
 
@@ -53,7 +53,7 @@ export interface ControlSession {
    *
    * @throws PostgreSQL's refusal, or SessionLostError
    */
-  query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs?: number): Promise<Row[]>
+  query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs?: number): Promise<Row[]>
   /** From now on it does not keep the process alive; it goes on all the same. */
   unref(): void
   /** In order, or by force when the server does not answer. */
@@ -146,7 +146,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
   /** @throws PostgreSQL's refusal; any other failure is the session's end. */
   function query<Row extends object>(
     name: StatementName,
-    parameters: readonly Parameter[],
+    parameters: readonly SqlValue[],
     withinMs: number,
     importance: number,
   ): Promise<{ rows: Row[]; session: Session }> {
@@ -235,7 +235,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
     },
     bePresent,
     lock,
-    async query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs = answerMs) {
+    async query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs = answerMs) {
       const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
       return namedAsByPool<Row>(rows)
     },

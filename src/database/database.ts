@@ -4,7 +4,7 @@ import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
 import { type Connection, describeConnection, type Host } from './connection.js'
 import type { Outage } from './outage.js'
-import { createPool, type Parameter, type Pool } from './pool.js'
+import { createPool, type Pool, type SqlValue } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
@@ -40,7 +40,7 @@ export interface Database {
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
    */
-  query<Row>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
+  query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
   openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
   /**
@@ -53,7 +53,7 @@ export interface Database {
 }
 
 /** A way for one autocommit statement, as `Database.query` is. */
-export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
+export type Query = <Row extends object>(name: StatementName, parameters: readonly SqlValue[]) => Promise<Row[]>
 
 export interface DatabaseOptions {
   readonly connection: Connection
@@ -269,7 +269,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
+    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
       if (ending.signal.aborted) throw closedError()
       if (pools === null) throw new Error(`${name} was sent before ready()`)
       const kind = poolOf[name] ?? 'rest'

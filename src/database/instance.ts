@@ -7,7 +7,7 @@ import { createSockets } from './sockets.js'
 
 const log = createDebug('bugle:pool')
 
-export type Parameter = string | number | null
+export type SqlValue = string | number | null
 
 /**
  * A postgres.js instance that nobody else uses, and of which only single statements are asked: never `begin`, never
@@ -24,7 +24,7 @@ export interface Instance {
    * @throws the driver's error; DeadlineError; NotSentError: no connection had taken it, and none will; HandedOverError:
    *   the same, by `retire`
    */
-  send<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
+  send<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** Whether a connection is open, or being opened. */
   readonly isConnected: boolean
   /** Give back what no connection has taken yet. Resolves when the rest is answered or given up, each in its own time. */
@@ -80,7 +80,7 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
 
   async function send<Row>(
     text: string,
-    parameters: readonly Parameter[],
+    parameters: readonly SqlValue[],
     deadlineMs: number,
     what: string,
   ): Promise<Row[]> {

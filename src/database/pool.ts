@@ -8,10 +8,10 @@ import {
   type Instance,
   type InstanceOptions,
   isExpired,
-  type Parameter,
+  type SqlValue,
 } from './instance.js'
 
-export type { Parameter }
+export type { SqlValue }
 
 const log = createDebug('bugle:pool')
 
@@ -46,7 +46,7 @@ const log = createDebug('bugle:pool')
  *   for the end first, so nothing is swapped in after it.
  */
 export interface Pool {
-  query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
+  query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
   /**
@@ -166,7 +166,7 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   return {
-    async query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]> {
+    async query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
       const until = now() + deadlineMs
       for (;;) {
         const by = current

@@ -1,7 +1,7 @@
 import { kindOf, synchronous } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { callError, despiteDeadlocks } from '../database/fault.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
@@ -163,7 +163,7 @@ async function write<Row>(
   database: Database,
   tx: unknown,
   statement: StatementName,
-  parameters: readonly Parameter[],
+  parameters: readonly SqlValue[],
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()

@@ -4,7 +4,7 @@ import type { Collector } from '../admin/collector.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
@@ -127,7 +127,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   /** What is the presence's own goes by the control session; without one by the pool, as long as there is one. */
-  async function ask<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]> {
+  async function ask<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
     if (control?.isConnected) return control.query<Row>(name, parameters, heartbeatMs)
     if (isLingering) throw new SessionLostError()
     return deadline(database.query<Row>(name, parameters), heartbeatMs, name)

@@ -1,7 +1,7 @@
 import createDebug from 'debug'
 import type { ControlSession } from '../database/control.js'
 import { closedError } from '../database/database.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { unlessAborted } from '../deadline.js'
 import { toError } from '../errors.js'
@@ -52,7 +52,7 @@ export interface Worker {
    *
    * @throws BugleError `CLOSED` if there is none; the driver's error
    */
-  lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
+  lateQuery<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Resolves when nothing is being started or stopped any more. */
   settled(): Promise<unknown>
   add(consumer: WorkerConsumer): void
@@ -203,7 +203,7 @@ export function createWorker(options: WorkerOptions): Worker {
       inTurn(async () => {
         if (parts !== null) await by(deadlineAt, parts.linger())
       }),
-    async lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]) {
+    async lateQuery<Row extends object>(name: StatementName, parameters: readonly SqlValue[]) {
       const control = parts?.control
       // One that is being connected again will be back: then a failure, to be tried again.
       if (!control) throw closedError()

@@ -19,7 +19,7 @@ const log = createDebug('bugle:pool')
  * Single autocommit statements over a few connections, each with a deadline; and the supervisor of those connections.
  *
  * An instance of Bugle has four: one for puts, of which a service may have many at once or long ones; one for an operator's
- * calls; one for statistics, which are slow to read; and one for what consumers need. So a claim never waits behind a put.
+ * calls; one for statistics, which are read one at a time; and one for what consumers need. So a claim never waits behind a put.
  *
  * **Healing.** A connection's place in postgres.js can be poisoned for good, and a connection that is half open swallows
  * statements for ever. Neither is mended from within; so a pool in doubt gets a new instance:

@@ -1,6 +1,6 @@
-import { BugleError } from '../errors.js'
 import type { AbortCode } from '../events.js'
-import type { ClaimedJob } from './claim.js'
+import { AbortReason } from './abort-reason.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /**
  * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop leaves
@@ -141,13 +141,5 @@ export class Run {
     this.#stuck = setTimeout(() => this.#parts.onStuck(this), stuckAfterMs)
     // A process that has nothing else to do may end.
     this.#stuck.unref()
-  }
-}
-
-/** What `signal.reason` is. */
-export class AbortReason extends BugleError {
-  declare readonly code: AbortCode
-  constructor(code: AbortCode, message: string) {
-    super(code, message)
   }
 }

@@ -1,24 +1,11 @@
 import type { Database, Query } from '../database/database.js'
 import { BugleError } from '../errors.js'
-import type { Job } from '../job.js'
 import { inTransaction } from '../put/transaction.js'
-import { givenBack } from './decision.js'
+import type { ClaimedJob } from './claimed-job.js'
 import type { ClaimAnswer } from './dispatcher.js'
 import type { ClaimOfDue } from './due.js'
-import type { Answer, Answers, Settlement } from './settler.js'
-
-/** A job under our lease. */
-export interface ClaimedJob {
-  /** Payload and progress as they are stored. */
-  readonly job: Job
-  /** The fence of every later write: this lease, and the worker's id. */
-  readonly lease: string
-  readonly workerId: string
-  /** The job's own; null: the consumer's. */
-  readonly timeoutMs: number | null
-  /** From when it could run to its claim, by the database's clock. */
-  readonly waitMs: number
-}
+import { givenBack, type Settlement } from './ending.js'
+import type { Answer, Answers } from './settler.js'
 
 interface ClaimRow {
   readonly id: string | null

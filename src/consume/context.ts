@@ -1,7 +1,7 @@
 import type { JobContext } from '../job.js'
 import type { Transaction } from '../put/transaction.js'
 import type { Run } from './active-runs.js'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /** What all contexts of a consumer share. */
 export interface Surroundings {

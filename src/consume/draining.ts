@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { toError } from '../errors.js'
 import { withResolvers } from '../with-resolvers.js'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 import type { StepLimit } from './step.js'
 
 /**

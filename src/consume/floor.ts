@@ -1,4 +1,4 @@
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /**
  * From which id on a claim looks for ready jobs: from the first, or in a hurry from where the last claim ended.

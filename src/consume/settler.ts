@@ -1,8 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { BugleError, databaseFault, isTimeOut, sqlState, toError } from '../errors.js'
-import type { FailureCause } from '../events.js'
-import type { StoredError } from '../payload.js'
+import type { Ending, Settled, Settlement } from './ending.js'
 
 const log = createDebug('bugle:settler')
 
@@ -58,56 +57,6 @@ export interface Carried {
   arrived(acked: readonly string[] | null): void
   failed(error: unknown): void
 }
-
-export interface Settlement {
-  readonly id: string
-  readonly lease: string
-  /** Under which it was claimed. */
-  readonly workerId: string
-  readonly attempt: number
-  readonly ending: Ending
-  /** The handler has acked it in a transaction of its own, which may have been committed. */
-  readonly ackedInTransaction: boolean
-}
-
-/** What is written of a job after a run. */
-export type Ending =
-  /** Deleted. */
-  | { readonly is: 'acked' }
-  /** Moved to the archive, with the result as JSON text. */
-  | { readonly is: 'archived'; readonly result: string }
-  | { readonly is: 'failed'; readonly error: StoredFailure }
-  /** Back to the queue. */
-  | {
-      readonly is: 'waiting'
-      readonly delayMs: number
-      /** false: the attempt is given back. */
-      readonly keptAttempt: boolean
-      /** null: the former one stays. */
-      readonly error: StoredFailure | null
-      /** JSON text; null: the former one stays. */
-      readonly progress: string | null
-    }
-
-/** What a job's `last_error` holds. */
-export interface StoredFailure extends StoredError {
-  /** Why the job is failed, as in the event `job:failed`; or 'retrying': it is not. */
-  readonly failedBy: FailureCause | 'retrying'
-  readonly attempt: number
-}
-
-export type Settled =
-  /** `runAt`: of a job that waits, ms since 1970. */
-  | { readonly is: 'durable'; readonly runAt: number | null }
-  /** It is gone by the handler's own transaction, whatever the run ended with. */
-  | { readonly is: 'acked-before' }
-  /** It should have gone back to the queue, and is failed: a cancel had been requested. */
-  | { readonly is: 'cancelled' }
-  /** The database would not hold the outcome: the job is failed instead, with this error. */
-  | { readonly is: 'refused'; readonly error: Error }
-  | { readonly is: 'stale'; readonly lease: string | null }
-  /** Nothing is known to be written: the instance is closed. */
-  | { readonly is: 'given-up' }
 
 /**
  * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that wait,

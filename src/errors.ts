@@ -91,7 +91,7 @@ export function describe(value: unknown): string {
 }
 
 /** What a failed statement means for whoever sent it. */
-export type DatabaseFault =
+type DatabaseFault =
   /** It never reached a server that could have run it. Sending it again is safe. */
   | 'down'
   /** The server, or the way to it, went away meanwhile: it may have committed. */

@@ -15,7 +15,7 @@ export interface Logger {
 }
 
 /** What is wrong with how the program was set up: a line, and a code that stays what it is. */
-export type Warn = (code: string, message: string) => void
+type Warn = (code: string, message: string) => void
 
 /** @throws BugleError `INVALID_OPTION` */
 export function loggerOption(value: unknown): Logger {

@@ -101,7 +101,7 @@ export const bugleDefaults = {
   middleware: [],
 } as const satisfies Partial<BugleOptions>
 
-export interface ResolvedBugleOptions {
+interface ResolvedBugleOptions {
   readonly connection: Connection
   readonly listenConnection: Connection
   readonly schema: string

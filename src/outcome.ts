@@ -97,7 +97,7 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: un
   return own({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
 }
 
-export const outcomeDefaults = { delayMs: 1_000 } as const
+const outcomeDefaults = { delayMs: 1_000 } as const
 
 /**
  * Not now: back to the queue, and the run does not count.

@@ -26,7 +26,7 @@ export interface Payloads {
   decode(stored: unknown): unknown
 }
 
-export interface PayloadsOptions {
+interface PayloadsOptions {
   readonly schemas: SchemasByQueue
   readonly codec: Codec | null
   readonly maxPayloadBytes: number

@@ -17,7 +17,7 @@ export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': StandardProps<Input, Output>
 }
 
-export interface StandardProps<Input = unknown, Output = Input> {
+interface StandardProps<Input = unknown, Output = Input> {
   readonly version: 1
   /** The library's name. */
   readonly vendor: string
@@ -27,11 +27,11 @@ export interface StandardProps<Input = unknown, Output = Input> {
 }
 
 /** `issues`, even none, means refused. */
-export type StandardResult<Output> =
+type StandardResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly StandardIssue[] }
 
-export interface StandardIssue {
+interface StandardIssue {
   readonly message: string
   /** From the value inwards. */
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
@@ -44,7 +44,7 @@ export type InputOf<Schema extends StandardSchema> = NonNullable<Schema['~standa
 export type OutputOf<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['output']
 
 /** A schema for each kind of one queue's jobs. */
-export interface KindSchemas {
+interface KindSchemas {
   readonly [kind: string]: StandardSchema
 }
 

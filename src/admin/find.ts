@@ -17,7 +17,7 @@ export interface JobsFilter {
   readonly cursor?: string | null
 }
 
-export const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
+const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
 
 /** What `jobs` answers with. */
 export interface JobsPage {

@@ -37,7 +37,7 @@ export interface ConsumerHealth {
   readonly active: number
 }
 
-export interface HealthParts {
+interface HealthParts {
   readonly database: Database
   readonly worker: {
     readonly listener: { readonly health: ListenerHealth } | null

@@ -14,7 +14,7 @@ export interface RequeueFilter extends Pick<JobsFilter, 'queue' | 'kind' | 'sinc
   readonly limit?: number
 }
 
-export const requeueDefaults = { state: 'failed' } as const satisfies Partial<RequeueFilter>
+const requeueDefaults = { state: 'failed' } as const satisfies Partial<RequeueFilter>
 
 /** Ids a statement: some tens of milliseconds, for which those rows are locked. */
 const batchSize = 1_000

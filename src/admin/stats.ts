@@ -174,7 +174,7 @@ function toWorkerStats(row: WorkerRow): WorkerStats {
 }
 
 /** What tells of a worker's state; all by the database. */
-export interface SeenWorker {
+interface SeenWorker {
   readonly isLockHeld: boolean
   readonly seenMsAgo: number
   /** Its own word. */

@@ -2,7 +2,7 @@ import type { Progress } from '../terminal/screen.js'
 import { type Cli, exitCodes } from './cli.js'
 
 /** Work in batches: how far it is, and a Ctrl-C that ends it between two of them. */
-export interface BatchWork {
+interface BatchWork {
   readonly signal: AbortSignal
   onProgress(total: number): void
   /** Take the bar away. */

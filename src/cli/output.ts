@@ -28,7 +28,7 @@ export interface Output {
   end(): void
 }
 
-export interface OutputParts {
+interface OutputParts {
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
   readonly isJson: boolean

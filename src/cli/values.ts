@@ -37,7 +37,7 @@ const longestMs = ms('100y')
  * @returns milliseconds
  * @throws InvalidArgumentError
  */
-export function duration(text: string): number {
+function duration(text: string): number {
   // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it.
   const value = text === '' ? undefined : ms(text as StringValue)
   if (value === undefined || !Number.isFinite(value) || value < 0)
@@ -51,7 +51,7 @@ export function duration(text: string): number {
  *
  * @throws InvalidArgumentError
  */
-export function momentOrAge(text: string, now: number): Date {
+function momentOrAge(text: string, now: number): Date {
   return isDate(text) ? date(text) : new Date(now - duration(text))
 }
 
@@ -73,7 +73,7 @@ function isInCalendar(text: string): boolean {
 }
 
 /** @throws InvalidArgumentError */
-export function wholeNumber(text: string, min: number): number {
+function wholeNumber(text: string, min: number): number {
   const value = Number(text)
   if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
     throw new InvalidArgumentError(`not a whole number from ${min} up.`)

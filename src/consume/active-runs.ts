@@ -9,7 +9,7 @@ import type { ClaimedJob } from './claimed-job.js'
  * A job is in here from the very turn of the event loop in which its claim is answered until its outcome is durable or
  * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.
  */
-export interface Runs {
+interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
   remove(run: Run): void
@@ -58,7 +58,7 @@ function keyOf(id: string, lease: string): string {
   return `${id} ${lease}`
 }
 
-export interface RunHooks {
+interface RunHooks {
   readonly now: () => number
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void

@@ -30,7 +30,7 @@ const log = createDebug('bugle:dispatcher')
  *   woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
  * - An error is told, and the claim repeated with back-off; no error ends the loop.
  */
-export interface Dispatcher {
+interface Dispatcher {
   /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
   /** A job may be wanted again: a slot is free, or will be with the next claim. */
@@ -103,7 +103,7 @@ export interface DispatcherParts<Job> {
   readonly random: () => number
 }
 
-export interface SleepLock {
+interface SleepLock {
   holds(): boolean
   take(): Promise<TakeResult>
   release(): void

@@ -39,7 +39,7 @@ import type { StepLimit } from './step.js'
  * What it cannot know: what a handler does after it has ended, and a hook of an ack that the database refused, which has no slot; and jobs that were taken by a claim whose answer was lost. Those go back
  * when the worker leaves, or a heartbeat finds them.
  */
-export interface Draining {
+interface Draining {
   /** How many more jobs it may claim. */
   readonly claimable: number
   /** A claim was answered: with these jobs, none of which has begun. */

@@ -37,7 +37,7 @@ export interface LookAhead {
   lost(): void
 }
 
-export interface AnswerSigns {
+interface AnswerSigns {
   /** As `roundTripMs` has it. */
   readonly tripMs: number
   /** It found as many jobs as it asked for. */

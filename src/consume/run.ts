@@ -23,7 +23,7 @@ const log = createDebug('bugle:run')
  *
  * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's own.
  */
-export interface RunJobs {
+interface RunJobs {
   /**
    * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler has ended.
    * That ack is written with the next claim, and the consumer counts it until then. (Should the database refuse it, its
@@ -36,7 +36,7 @@ export interface RunJobs {
   giveBack(run: Run): Promise<void>
 }
 
-export interface RunParts {
+interface RunParts {
   readonly queue: string
   readonly bugle: unknown
   readonly options: ConsumerOptions

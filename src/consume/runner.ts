@@ -8,7 +8,7 @@ import { throughMiddleware } from './middleware.js'
  *
  * @returns no promise where neither the handler nor middleware made one: nothing is to be waited for
  */
-export type Attempt = (handler: JobHandler<Job>, job: Job, context: JobContext) => Outcome | Promise<Outcome>
+type Attempt = (handler: JobHandler<Job>, job: Job, context: JobContext) => Outcome | Promise<Outcome>
 
 /**
  * @param middleware - the first outermost

@@ -72,7 +72,7 @@ export interface Answer {
   readonly runAt?: number | null
 }
 
-export interface SettlerParts {
+interface SettlerParts {
   /**
    * One autocommit statement for all of them, of one worker id: either all are plain acks, or none is.
    *

@@ -71,7 +71,7 @@ export interface ClaimSigns {
   readonly tripMs: number
 }
 
-export interface SleepProtocol {
+interface SleepProtocol {
   /** A notification came, whether or not we slept. */
   notified(): void
   /** K was just taken. */

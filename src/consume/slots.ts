@@ -19,7 +19,7 @@ const log = createDebug('bugle:slots')
  * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be counted
  *   against a job that has not begun.
  */
-export interface Slots<Job extends Held> {
+interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
   start(jobs: readonly Job[]): void
   /** Whatever is held, and has not begun: it never will. */
@@ -34,7 +34,7 @@ export interface Slots<Job extends Held> {
   onIdle(): Promise<void>
 }
 
-export interface Held {
+interface Held {
   /** performance.now() */
   readonly claimedAt: number
   readonly crashes: number

@@ -26,7 +26,7 @@ import type { StopTimes } from '../options.js'
  * asked for, and the shortest `abortMs` counts from then; a time that a later call leaves out (Infinity) stays. A call that comes
  * in phase 3 cannot bring the grace back.
  */
-export interface Stop {
+interface Stop {
   /**
    * Begin, or make shorter.
    *
@@ -38,7 +38,7 @@ export interface Stop {
   readonly deadlineAt: number
 }
 
-export interface StopParts {
+interface StopParts {
   /** Resolves when no claim is in flight, and what the last one brought is given back or run. */
   readonly endClaiming: () => Promise<unknown>
   /** Resolves when no run is left. Called after `endClaiming`. */

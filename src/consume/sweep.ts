@@ -11,7 +11,7 @@ const log = createDebug('bugle:sweep')
  * not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
  * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see due.ts).
  */
-export interface Sweeper {
+interface Sweeper {
   start(): void
   /** What it depends on has changed: look again at how soon the next sweep must come. */
   hurry(): void
@@ -35,7 +35,7 @@ export interface Seen {
   readonly dueInMs: number | null
 }
 
-export interface SweeperOptions {
+interface SweeperOptions {
   /** Between sweeps while all is well, jittered by a tenth; 0: none. */
   readonly sweepMs: number
   readonly isLive: () => boolean

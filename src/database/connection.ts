@@ -57,7 +57,7 @@ export interface Connection {
 const targets = ['any', 'read-write', 'primary'] as const
 type TargetSessionAttrs = (typeof targets)[number]
 
-export const connectionDefaults = {
+const connectionDefaults = {
   host: 'localhost',
   port: 5432,
   sslMode: 'prefer',
@@ -119,7 +119,7 @@ export function describeConnection(connection: Connection): string {
  * The connection's part of the options of `postgres({ … })`. Its declarations know one host and no sslnegotiation,
  * so spread this as an `object`.
  */
-export interface PostgresOptions {
+interface PostgresOptions {
   host: string[]
   port: number[]
   path?: string

@@ -75,7 +75,7 @@ export interface QueueLock {
   others(): Promise<{ asleep: number; blocker: number | null }>
 }
 
-export interface ControlOptions {
+interface ControlOptions {
   readonly open: () => Promise<Session>
   readonly statements: Statements
   readonly workerId: () => string

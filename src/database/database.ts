@@ -55,7 +55,7 @@ export interface Database {
 /** A way for one autocommit statement, as `Database.query` is. */
 export type Query = <Row extends object>(name: StatementName, parameters: readonly SqlValue[]) => Promise<Row[]>
 
-export interface DatabaseOptions {
+interface DatabaseOptions {
   readonly connection: Connection
   /** For sessions that must be direct: LISTEN and advisory locks do not pass a pooler. */
   readonly listenConnection: Connection

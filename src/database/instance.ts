@@ -145,7 +145,7 @@ class EndedError extends Error {
 }
 
 /** A statement that was given up on before any connection had taken it. */
-export class NotSentError extends Error {
+class NotSentError extends Error {
   override name = 'NotSentError'
   readonly code = 'NOT_SENT'
 }

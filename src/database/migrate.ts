@@ -51,7 +51,7 @@ export async function migrate(connection: Connection, schema: string, name: stri
 }
 
 /** What `migrate` would do now. */
-export interface MigrationPlan {
+interface MigrationPlan {
   readonly schema: string
   /** The schema's last step; 0: it has none of our tables. It may be newer than what is known here. */
   readonly version: number

@@ -82,7 +82,7 @@ export interface Session {
   unref(): void
 }
 
-export interface SessionRequest {
+interface SessionRequest {
   readonly connection: Connection
   /** The statement that yields a ServerState. */
   readonly stateStatement: string

@@ -10,7 +10,7 @@ import type { Host } from './connection.js'
  *   a second, for as long as there is a statement to be sent;
  * - the end says farewell and waits for the other side to close: with a silent one the socket stays, and the process.
  */
-export interface Sockets {
+interface Sockets {
   /** postgres.js's option `socket`. It may be connecting still: what is written waits. Never rejects, which would cost a place. */
   open(): Promise<Socket>
   /** A statement was answered: whatever is lost from now on is no failure to connect. */

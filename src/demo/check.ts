@@ -3,7 +3,7 @@ import type { FoundFile } from './files.js'
 import type { JobLeft, Result } from './tables.js'
 
 /** What was put, and what has become of it by the database's word. */
-export interface Evidence {
+interface Evidence {
   readonly folder: string
   /** The file of each job, by the job's id, in the order of putting. */
   readonly files: ReadonlyMap<string, FoundFile>

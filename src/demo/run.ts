@@ -12,7 +12,7 @@ import { ownNames } from './roles.js'
 import { openServer } from './server.js'
 import { forkWorkers } from './workers.js'
 
-export interface RunParts {
+interface RunParts {
   /** An absolute path to a directory. */
   readonly folder: string
   readonly env: NodeJS.ProcessEnv

@@ -16,7 +16,7 @@ const names = [
 ] as const
 
 export type DemoStatementName = (typeof names)[number]
-export type DemoStatements = Readonly<Record<DemoStatementName, string>>
+type DemoStatements = Readonly<Record<DemoStatementName, string>>
 
 /** What the roles of a run are called: all of its own. */
 export interface RoleNames {

@@ -25,7 +25,7 @@ export const drift: Check = {
   },
 }
 
-export interface Difference {
+interface Difference {
   readonly is: 'missing' | 'changed' | 'added'
   /** As it should be; of one that was added, as it is. */
   readonly object: SchemaObject

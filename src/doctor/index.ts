@@ -20,7 +20,6 @@ import { vacuumHorizon } from './vacuum-horizon.js'
 import { workers } from './workers.js'
 
 export type { CheckName, Finding, FindingStatus } from './check.js'
-export type { PatientOptions } from './patient.js'
 
 /** From the way to the database, over the server and our tables, to the jobs. */
 export const checks: readonly Check[] = [

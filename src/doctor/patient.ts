@@ -20,7 +20,7 @@ export interface Thresholds {
   readonly orphanMs: number
 }
 
-export const defaultThresholds: Thresholds = {
+const defaultThresholds: Thresholds = {
   runningLongerThanMs: 3_600_000,
   transactionOlderThanMs: 300_000,
   notificationQueue: 0.05,

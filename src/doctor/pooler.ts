@@ -13,7 +13,7 @@ import type { Patient, Way } from './patient.js'
  * - **transaction**: a session's statements go to one server process, then to another. LISTEN is left on whichever it
  *   met, and a session's lock on one that others use next.
  */
-export type WayKind = 'direct' | 'session' | 'transaction'
+type WayKind = 'direct' | 'session' | 'transaction'
 
 const rounds = 3
 /** A pooler whose connections are all taken lets us wait. */

@@ -14,7 +14,7 @@ export const socketName = 'supervisor.sock'
 /** Words of a supervisor to whoever connects. */
 export type SupervisorState = 'running' | 'stopping'
 
-export interface Holder {
+interface Holder {
   /** `running` also when it does not answer in time: it exists, and that counts. */
   state: SupervisorState
   /** Its process is gone. */

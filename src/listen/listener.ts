@@ -30,7 +30,7 @@ export interface Listener {
   stop(): void
 }
 
-export interface ListenerOptions {
+interface ListenerOptions {
   /** The fields of a session with the server that takes our jobs. */
   readonly connect: () => Promise<SessionFields>
   readonly channel: () => Promise<Channels>

@@ -7,14 +7,14 @@ import { toError } from '../errors.js'
  * It is the only proof that notifications arrive: a LISTEN can be answered and come to nothing (a pooler in
  * transaction mode), and a socket can be open with nobody at the other end.
  */
-export interface Ping {
+interface Ping {
   /** Ping at once, and then about every ten seconds. Resolves with the first echo, or with its silence told. */
   start(): Promise<void>
   echoed(mark: string): void
   stop(): void
 }
 
-export interface PingOptions {
+interface PingOptions {
   readonly send: (mark: string) => Promise<void>
   readonly onEcho: () => void
   /** No echo in time, or the ping could not be sent. No further ping until `start`. */

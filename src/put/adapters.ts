@@ -19,7 +19,7 @@ export interface KyselyTransaction {
 }
 
 /** Kysely's CompiledQuery of a text. */
-export interface KyselyQuery {
+interface KyselyQuery {
   readonly sql: string
   readonly parameters: readonly unknown[]
   readonly query: {

@@ -8,7 +8,7 @@ export interface KeyedJob {
   readonly text: string
 }
 
-export interface ResolvedKeys {
+interface ResolvedKeys {
   /** To be inserted: no key twice. */
   readonly kept: readonly KeyedJob[]
   /** The id of each given job, in the order given; `rows` are those of the statement that inserted the kept ones. */

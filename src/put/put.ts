@@ -10,7 +10,7 @@ import { type KeyedJob, resolveKeys } from './keys.js'
 import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from './options.js'
 import { inTransaction } from './transaction.js'
 
-export interface PutParts {
+interface PutParts {
   readonly database: Database
   readonly payloads: Payloads
 }

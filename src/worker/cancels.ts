@@ -11,12 +11,12 @@ const log = createDebug('bugle:cancels')
  * One statement at a time; jobs that are named meanwhile go with the next. One that fails is not repeated: the next heartbeat
  * tells of whatever is to be cancelled.
  */
-export interface Cancels {
+interface Cancels {
   /** The job is said to be cancelled. */
   hinted(jobId: string): void
 }
 
-export interface CancelsParts {
+interface CancelsParts {
   /** Of these running jobs of ours, those that are to be cancelled. */
   readonly look: (jobIds: readonly string[]) => Promise<readonly string[]>
   readonly cancel: (jobId: string) => void

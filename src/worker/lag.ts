@@ -6,13 +6,13 @@
  * It lags until a tick comes on time again. Whoever asks before the late timer has fired is told as well: `isLagging`
  * looks at the clock.
  */
-export interface Lag {
+interface Lag {
   readonly isLagging: boolean
   start(): void
   stop(): void
 }
 
-export interface LagOptions {
+interface LagOptions {
   /** It was blocked for so long; told once a late tick. */
   readonly onLag: (ms: number) => void
   /** It runs freely again. */

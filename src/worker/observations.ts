@@ -21,7 +21,7 @@
  * it has lost no session, and those who have lost theirs are back within a second or two. So a process that is started again in
  * place of one that was killed need not wait longer than any other for its jobs.
  */
-export interface Observations {
+interface Observations {
   /** @returns the suspects, of whose locks one must ask */
   look(seen: Look): OtherWorker[]
   /** @param isLockHeld - asked for a suspect of that look */

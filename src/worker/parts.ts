@@ -39,7 +39,7 @@ export interface WorkerConsumer extends Sweepable {
 }
 
 /** A running row that this worker owns. */
-export interface OwnedRow {
+interface OwnedRow {
   readonly id: string
   readonly lease: string
   readonly attempt: number
@@ -87,7 +87,7 @@ export interface Parts {
   destroy(): void
 }
 
-export interface PartsGiven {
+interface PartsGiven {
   readonly id: string
   readonly newId: () => string
   /** Those that are there now; it changes. */

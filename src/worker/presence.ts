@@ -76,7 +76,7 @@ export interface Beat extends Heartbeat {
   readonly isBack: boolean
 }
 
-export interface PresenceOptions {
+interface PresenceOptions {
   readonly id: string
   readonly newId: () => string
   readonly word: Word

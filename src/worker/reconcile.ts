@@ -17,7 +17,7 @@
  * that was sent before the answer to the first. A claim that was answered in between is among the runs, or was settled
  * in between; in the latter case the fence (id, worker, lease) does not match any more.
  */
-export interface Reconciler<Row extends OwnedLease> {
+interface Reconciler<Row extends OwnedLease> {
   /**
    * @param rows - all running rows of this worker, by one heartbeat
    * @param answeredAt - when its answer was read
@@ -28,12 +28,12 @@ export interface Reconciler<Row extends OwnedLease> {
   restart(): void
 }
 
-export interface OwnedLease {
+interface OwnedLease {
   readonly id: string
   readonly lease: string
 }
 
-export interface ReconcilerOptions {
+interface ReconcilerOptions {
   readonly knows: (id: string, lease: string) => boolean
   /** When the oldest claim that is in flight was sent; null: none is. */
   readonly claimingSince: () => number | null

@@ -30,7 +30,7 @@ const log = createDebug('bugle:rescue')
  * Two collects at once skip what the other has locked. What is locked is read again: a row that another has given back
  * since, and a third has claimed, has another owner and is left alone.
  */
-export interface Rescue {
+interface Rescue {
   start(): void
   /** A heartbeat was answered. `isBack`: after one that was not, or after a loss of the control session. */
   look(look: Look, isBack: boolean): void
@@ -40,7 +40,7 @@ export interface Rescue {
   stop(): Promise<void>
 }
 
-export interface RescueOptions {
+interface RescueOptions {
   readonly database: Pick<Database, 'query'>
   readonly events: Pick<Events, 'emit'>
   readonly rescueAfterMs: number

@@ -8,8 +8,6 @@ import { toError } from '../errors.js'
 import type { Listener } from '../listen/listener.js'
 import { createParts, type Parts, type WorkerConsumer, type WorkerOptions } from './parts.js'
 
-export type { OwnedRow, WorkerConsumer, WorkerOptions } from './parts.js'
-
 const log = createDebug('bugle:worker')
 
 /**

@@ -2,7 +2,7 @@ import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
 import { type Cli, UsageError } from '../cli.js'
 
-export interface CollectCommandOptions {
+interface CollectCommandOptions {
   readonly failedOlderThan?: number
   readonly archivedOlderThan?: number
   readonly limit?: number

@@ -4,7 +4,7 @@ import { plural, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes } from '../cli.js'
 import type { Output, Style } from '../output.js'
 
-export interface DoctorOptions {
+interface DoctorOptions {
   readonly listenUrl?: string
   readonly runningLongerThan?: number
   readonly transactionOlderThan?: number

@@ -3,7 +3,7 @@ import { type Grants, grantsFor, revokesFromPublic } from '../../database/grants
 import { version } from '../../version.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
-export interface GrantsOptions {
+interface GrantsOptions {
   readonly producer?: readonly string[]
   readonly consumer?: readonly string[]
   readonly observer?: readonly string[]

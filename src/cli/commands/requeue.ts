@@ -3,7 +3,7 @@ import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
-export interface RequeueCommandOptions extends RequeueFilter {
+interface RequeueCommandOptions extends RequeueFilter {
   readonly all?: boolean
 }
 

@@ -6,7 +6,7 @@ import { type Cli, exitCodes, Interrupted, UsageError } from '../cli.js'
 import { loadModule, type QueueWork, type WorkModule } from '../module.js'
 import { tellRuns, workLogger } from '../work-log.js'
 
-export interface WorkCommandOptions {
+interface WorkCommandOptions {
   readonly queue?: readonly string[]
   readonly concurrency?: number
   readonly drain?: boolean

@@ -21,8 +21,8 @@
 -- cost: a plan of half as many nodes starts in half the time, and for a few jobs that is most of it. A column costs server and
 --   client alike, unless it is null: so what all rows share is sent once; and times as float8, since an `extract` goes
 --   through numeric and back (1 us each).
--- This is the statement for consumers of any kind. For those of some kinds, what stands between the two marks is claim_kinds.sql's:
---   in one statement both cost every claim a tenth of its time.
+-- This is the statement of consumers that serve any kind. Those that serve some kinds send claim_kinds, which has
+--   parts/claim.picked.claim_kinds.sql between the two marks: one statement for both costs every claim a tenth of its time.
 with pause as materialized (
   select name
   from :"schema".queue

@@ -4,7 +4,7 @@
 -- rows: times in ms since 1970
 -- plan: for these very values, so that a filter that is null costs nothing. From job_pkey and archive_pkey backwards, side
 --   by side, until the page is full; or by the index of a state that few rows have.
--- Which rows stands between the two marks; job_find has another there.
+-- The part between the two marks says which rows; job_find has parts/jobs_find.page.job_find.sql there.
 select
   id::text as id,
   queue,

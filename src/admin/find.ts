@@ -32,7 +32,7 @@ export interface JobsPage {
  *
  * @returns null where there is none: it never was, or was acked, or collected
  * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
- * @see sql/statements/job_find.sql
+ * @see sql/statements/parts/jobs_find.page.job_find.sql
  */
 export async function findJob(parts: AdminParts, id: string): Promise<JobRecord | null> {
   const { database, decode = asStored } = parts

@@ -30,7 +30,7 @@ const batchSize = 1_000
  * @returns how many were made ready
  * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing
  *   was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
- * @see sql/statements/requeue.sql, requeue_failed.sql, requeue_archived.sql
+ * @see sql/statements/requeue.sql, requeue_failed.sql, parts/requeue_failed.source.requeue_archived.sql
  */
 export async function requeue(
   { database }: AdminParts,

@@ -74,7 +74,7 @@ export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
  * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`: the
  *   ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
  * @see sql/statements/claim.sql
- * @see sql/statements/claim_kinds.sql
+ * @see sql/statements/parts/claim.picked.claim_kinds.sql
  */
 export async function claimJobs(
   database: Database,

@@ -4,13 +4,18 @@ import type { EventSource } from './events.js'
 
 const log = createDebug('bugle:logging')
 
-/** Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is ignored. */
+/**
+ * Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is
+ * ignored.
+ */
 export interface Logger {
   /** All is well again, or a change that was asked for. */
   info(message: string): unknown
   /** Something that goes on by itself, and that an operator should look at. */
   warn(message: string): unknown
-  /** What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead. */
+  /**
+   * What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead.
+   */
   error(message: string): unknown
 }
 
@@ -67,7 +72,8 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
   )
   events.on('job:stuck', ({ queue, id, reason, ageMs }) =>
     to.warn(
-      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, though aborted (${reason})`,
+      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, ` +
+        `though aborted (${reason})`,
     ),
   )
   events.on('callback:error', ({ where, error }) => to.error(`a callback threw (${where}): ${inOneLine(error)}`))

@@ -142,8 +142,8 @@ const mostChars = 200
  * @param what - the value's name in messages and the start of paths: `payload.to: Invalid email`
  * @param rules - `timeoutMs`: how long the schema may take, for tests
  * @returns the output, which may be another value than the input, of another type
- * @throws BugleError `VALIDATION_FAILED`. Refused: the message lists the first five issues, `cause` is the array of all.
- *   The schema threw, answered with what is no result, or not within 30 seconds: `cause` is that error.
+ * @throws BugleError `VALIDATION_FAILED`. Refused: the message lists the first five issues, `cause` is the array of
+ *   all. The schema threw, answered with what is no result, or not within 30 seconds: `cause` is that error.
  */
 export async function validate(
   schema: StandardSchema,

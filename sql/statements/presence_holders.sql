@@ -1,4 +1,5 @@
--- presence_holders: which sessions hold these workers' presence locks; no lock is taken, or lookers would see each other
+-- presence_holders: which sessions hold these workers' presence locks; no lock is taken, or lookers would see each
+--   other
 -- $1 worker ids as an array literal of bigint
 -- rows: one a session: id of the worker, pid
 with asked as materialized (

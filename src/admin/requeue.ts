@@ -22,14 +22,15 @@ const batchSize = 1_000
 /**
  * Make failed or archived jobs ready again: the same id, attempt 0, to be run at once. Consumers are woken.
  *
- * Each statement is atomic: by ids there is one, by a filter one for each 1,000 jobs. Of several calls at once only one gets
- * a job. A job whose key has been put anew goes back without its key.
+ * Each statement is atomic: by ids there is one, by a filter one for each 1,000 jobs. Of several calls at once only one
+ * gets a job. A job whose key has been put anew goes back without its key.
  *
  * @param what - an id, ids, or a filter; ids of jobs that are neither failed nor archived are passed over
- * @param options - a signal that ends it between two batches, and a function that is told how far it is; by ids there is one batch
+ * @param options - a signal that ends it between two batches, and a function that is told how far it is; by ids there
+ *   is one batch
  * @returns how many were made ready
- * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing
- *   was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`:
+ *   nothing was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
  * @see sql/statements/requeue.sql, requeue_failed.sql, parts/requeue_failed.source.requeue_archived.sql
  */
 export async function requeue(

@@ -1,7 +1,9 @@
 import { InvalidArgumentError, Option } from 'commander'
 import ms, { type StringValue } from 'ms'
 
-/** Values of options, from text. What they throw is one line, which commander puts after the option's name and value. */
+/**
+ * Values of options, from text. What they throw is one line, which commander puts after the option's name and value.
+ */
 
 export const durationOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser(duration)

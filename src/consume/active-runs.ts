@@ -3,8 +3,8 @@ import { AbortReason } from './abort-reason.js'
 import type { ClaimedJob } from './claimed-job.js'
 
 /**
- * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop leaves
- * behind, and which rows the heartbeat's comparison finds explained (worker/reconcile.ts).
+ * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop
+ * leaves behind, and which rows the heartbeat's comparison finds explained (worker/reconcile.ts).
  *
  * A job is in here from the very turn of the event loop in which its claim is answered until its outcome is durable or
  * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.

@@ -71,8 +71,8 @@ export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
  *
- * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`: the
- *   ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
+ * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`:
+ *   the ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
  * @see sql/statements/claim.sql
  * @see sql/statements/parts/claim.picked.claim_kinds.sql
  */
@@ -209,8 +209,8 @@ type Written = Pick<Settlement, 'id' | 'lease' | 'workerId' | 'ending'>
 type Fence = Pick<Settlement, 'id' | 'lease'>
 
 /**
- * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while its lease
- * is the one that was seen.
+ * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while
+ * its lease is the one that was seen.
  */
 export async function giveBack(
   query: Query,
@@ -255,8 +255,9 @@ function outcomeText({ id, lease, ending }: Written): string {
       return `{${head},"result":${ending.result}}`
     case 'waiting': {
       const { delayMs, keptAttempt, error, progress } = ending
+      const errorText = `"error":${JSON.stringify(error)}`
       const progressText = progress === null ? '' : `,"has_progress":true,"progress":${progress}`
-      return `{${head},"delay_ms":${delayMs},"kept_attempt":${keptAttempt},"error":${JSON.stringify(error)}${progressText}}`
+      return `{${head},"delay_ms":${delayMs},"kept_attempt":${keptAttempt},${errorText}${progressText}}`
     }
     case 'failed':
       return `{${head},"error":${JSON.stringify(ending.error)}}`

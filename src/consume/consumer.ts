@@ -38,11 +38,11 @@ export interface Consumer extends AsyncDisposable {
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
   /**
-   * Claim no more, wait `graceMs` for running handlers, abort their signals, wait `abortMs`, and give up on the rest. Ends by then,
-   * whatever handlers and the database do. Both 0: by force.
+   * Claim no more, wait `graceMs` for running handlers, abort their signals, wait `abortMs`, and give up on the rest.
+   * Ends by then, whatever handlers and the database do. Both 0: by force.
    *
-   * A second call joins the first, and can only make it shorter, by the times that it gives. Awaited inside a handler it lasts until its deadline: it waits
-   * for that handler.
+   * A second call joins the first, and can only make it shorter, by the times that it gives. Awaited inside a handler
+   * it lasts until its deadline: it waits for that handler.
    *
    * @param options - milliseconds, or Infinity; default: those of the consumer
    * @throws BugleError `INVALID_OPTION`
@@ -83,8 +83,8 @@ export interface Consuming {
   /** Resolves when the first catch-up claim is done: true; or false: it is being stopped before that. */
   readonly started: Promise<boolean>
   /**
-   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused for
-   * all processes; where its limit is reached, and those have run; or at the stop.
+   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused
+   * for all processes; where its limit is reached, and those have run; or at the stop.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
   /** Of its stop, on performance.now(); Infinity: it is not being stopped, or without one. */
@@ -187,8 +187,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   }
 
   /**
-   * Free slots and look-ahead, less what was claimed and not settled, and what claims in flight ask for. Acks that wait, or
-   * travel with a claim, count as settled: a slot is not to be empty for a round trip longer than need be.
+   * Free slots and look-ahead, less what was claimed and not settled, and what claims in flight ask for. Acks that
+   * wait, or travel with a claim, count as settled: a slot is not to be empty for a round trip longer than need be.
    */
   function wanted(): number {
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
@@ -258,7 +258,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     besideAnswered: () => dispatcher.besideAnswered,
     isQueuePaused: () => dispatcher.isQueuePaused,
     isStill: () => runs.size === 0 && slots.taken === 0,
-    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
+    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their
+    // slots.
     runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
     nextScheduled: () => nextScheduled(database, choice),

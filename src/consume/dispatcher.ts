@@ -14,20 +14,21 @@ const log = createDebug('bugle:dispatcher')
  * - One flag, `raised`. Whoever knows a reason to claim raises it; it is cleared *before* a claim is sent, so a
  *   notification that lands during the claim leaves it up, and one more claim follows.
  * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But where handlers are
- *   short (`overlaps`), and claims come back full, a second one goes beside it, for what has been done since the first was
- *   sent: so the server need not wait while an answer is read here. The second one claims, and proves nothing: whether it
- *   is full or not, the loop goes on by its own claims alone. What it has taken and not committed, those see as left behind.
- * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the loop
- *   holds no K, so that writers are silent, and waits for a slot.
- * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and only
- *   then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin (slots.ts):
- *   the server works while handlers do.
+ *   short (`overlaps`), and claims come back full, a second one goes beside it, for what has been done since the first
+ *   was sent: so the server need not wait while an answer is read here. The second one claims, and proves nothing:
+ *   whether it is full or not, the loop goes on by its own claims alone. What it has taken and not committed, those see
+ *   as left behind.
+ * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the
+ *   loop holds no K, so that writers are silent, and waits for a slot.
+ * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and
+ *   only then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin
+ *   (slots.ts): the server works while handlers do.
  * - What comes after a claim, the sleep protocol decides.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
  *   gate, and begin only if they are still ours.
- * - While the queue is paused, for all processes, claims find nothing, and say so. Then no K is held, and the loop waits to be
- *   woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
+ * - While the queue is paused, for all processes, claims find nothing, and say so. Then no K is held, and the loop
+ *   waits to be woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
  * - An error is told, and the claim repeated with back-off; no error ends the loop.
  */
 interface Dispatcher {
@@ -338,7 +339,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     isAwaitingSlot = true
     await new Promise<void>((resolve) => {
       wakeSlot = () => {
-        // Called with each job: a promise that is resolved once more makes Node look for a listener of `multipleResolves`.
+        // Called with each job: a promise that is resolved once more makes Node look for a listener of
+        // `multipleResolves`.
         wakeSlot = noop
         resolve()
       }

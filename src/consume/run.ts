@@ -18,16 +18,17 @@ import type { RunEnd } from './tally.js'
 const log = createDebug('bugle:run')
 
 /**
- * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted (middleware,
- * handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
+ * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted
+ * (middleware, handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
  *
- * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's own.
+ * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's
+ * own.
  */
 interface RunJobs {
   /**
-   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler has ended.
-   * That ack is written with the next claim, and the consumer counts it until then. (Should the database refuse it, its
-   * hook runs beside the slot.)
+   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler
+   * has ended. That ack is written with the next claim, and the consumer counts it until then. (Should the database
+   * refuse it, its hook runs beside the slot.)
    *
    * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
    */
@@ -100,8 +101,8 @@ export function createRunJobs(parts: RunParts): RunJobs {
         decision = decided instanceof Promise ? await decided : decided
       }
     } catch (error) {
-      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws: a slot
-      // and a job must not be lost by it.
+      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws:
+      // a slot and a job must not be lost by it.
       decision = { is: 'failed', error: toError(error), cause: 'invalid' }
     }
     const endedAt = performance.now()
@@ -198,9 +199,9 @@ export function aboutJob({ job: { queue, id, kind, attempt }, workerId }: Claime
 }
 
 /**
- * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is written
- * matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were well has
- * lost what it did in there, and the run failed.
+ * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is
+ * written matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were
+ * well has lost what it did in there, and the run failed.
  */
 function unlessCommitted(outcome: Outcome): Outcome {
   if (outcome.type !== 'ack') return outcome

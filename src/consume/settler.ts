@@ -8,34 +8,37 @@ const log = createDebug('bugle:settler')
 /**
  * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
  *
- * There are two lines, for plain acks, nearly all there are, and for all others: the statement of the former deletes by two
- * arrays. Each line sends one statement at a time; outcomes that come meanwhile gather and go with the next. So
+ * There are two lines, for plain acks, nearly all there are, and for all others: the statement of the former deletes by
+ * two arrays. Each line sends one statement at a time; outcomes that come meanwhile gather and go with the next. So
  * none waits when idle, and many share a commit when busy. (What went wrong is sent again beside that.)
  *
  * Acks travel with claims: while a claim is in flight or will be sent (`isHeld`), they wait for the next one, which
- * takes them along (`carry`) and saves a statement and a commit. Whoever ends the hold says so (`flush`), and they go alone. After a claim that carried them has failed they go alone as well, never with another
- * claim: what is the claim's fault must not stop acks, nor theirs claims.
+ * takes them along (`carry`) and saves a statement and a commit. Whoever ends the hold says so (`flush`), and they go
+ * alone. After a claim that carried them has failed they go alone as well, never with another claim: what is the
+ * claim's fault must not stop acks, nor theirs claims.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
  * - the statement failed and was rolled back: it is sent again after a pause;
- * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
- *   the first one, if we would have removed it; so was one that is not running under our lease, if we would have kept it:
- *   the lease changes with every claim and every rescue, so nobody has had the job since;
+ * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. A
+ *   row that is missing now was settled by the first one, if we would have removed it; so was one that is not running
+ *   under our lease, if we would have kept it: the lease changes with every claim and every rescue, so nobody has had
+ *   the job since;
  * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
  * - the handler acked the job in its own transaction: a row that is missing then is that ack, committed;
- * - a put took the key of a job that goes back, and committed in the very moment (23505): the statement, sent again, sees it;
+ * - a put took the key of a job that goes back, and committed in the very moment (23505): the statement, sent again,
+ *   sees it;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
  * - the worker was given up meanwhile and goes on under a new id: outcomes of both ids go in two statements, each held
  *   against the id it was claimed under. The former ones may still match, if nobody has collected their jobs yet;
- * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the outcome
- *   is given up, and the job rescued once this worker is gone;
+ * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the
+ *   outcome is given up, and the job rescued once this worker is gone;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
  *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled;
- * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own transaction
- *   that is not committed yet, a key that an open transaction has put), or a batch is too much for one statement: when the
- *   server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round after round, on
- *   one connection at most, until each is through; all others go on meanwhile.
+ * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own
+ *   transaction that is not committed yet, a key that an open transaction has put), or a batch is too much for one
+ *   statement: when the server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round
+ *   after round, on one connection at most, until each is through; all others go on meanwhile.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
@@ -59,8 +62,8 @@ export interface Carried {
 }
 
 /**
- * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that wait,
- * with their `runAt` (null: cancelled).
+ * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that
+ * wait, with their `runAt` (null: cancelled).
  */
 export type Answers = readonly Answer[]
 

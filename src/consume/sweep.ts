@@ -7,9 +7,10 @@ const log = createDebug('bugle:sweep')
  * The slow safety net: one statement a worker asks which of its sleeping queues have ready rows, and when the nearest
  * scheduled one of each is due.
  *
- * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener is
- * not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
- * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see due.ts).
+ * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener
+ * is not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
+ * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see
+ * due.ts).
  */
 interface Sweeper {
   start(): void

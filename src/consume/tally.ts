@@ -1,8 +1,9 @@
 /**
- * What a consumer has done: counters over its whole life, the pace of the last minute, and how long its last runs waited and ran.
+ * What a consumer has done: counters over its whole life, the pace of the last minute, and how long its last runs
+ * waited and ran.
  *
- * It is fed with every job, so a run costs a few writes into arrays that are there already, and nothing is allocated (measured in
- * a loop: 25 ns of CPU a run). Whatever costs more, such as sorting, is done when somebody asks.
+ * It is fed with every job, so a run costs a few writes into arrays that are there already, and nothing is allocated
+ * (measured in a loop: 25 ns of CPU a run). Whatever costs more, such as sorting, is done when somebody asks.
  */
 interface Tally {
   /** A run has ended, whatever with. `endedAt` on performance.now(). */
@@ -61,7 +62,9 @@ export interface ConsumerStats {
   readonly retried: number
   /** Runs that ended with `release` or `partial`: their jobs wait for a later run. */
   readonly deferred: number
-  /** Jobs claimed and never begun; they went back, attempt given back. As in the StopReport: not the outcome `release`. */
+  /**
+   * Jobs claimed and never begun; they went back, attempt given back. As in the StopReport: not the outcome `release`.
+   */
   readonly released: number
   /** Runs that were aborted by us, a stop above all; their jobs went back, attempt given back. */
   readonly interrupted: number

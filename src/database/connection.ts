@@ -32,7 +32,10 @@ export interface Host {
   readonly port: number
 }
 
-/** What is known of the connection; frozen, every field present. Holds the password: for messages see `describeConnection`. */
+/**
+ * What is known of the connection; frozen, every field present. Holds the password: for messages see
+ * `describeConnection`.
+ */
 export interface Connection {
   /** At least one, in the order of trial. A socket directory is always alone. */
   readonly hosts: readonly Host[]
@@ -68,9 +71,9 @@ const connectionDefaults = {
 /**
  * The connection that the options and the environment describe.
  *
- * `connectionString`, else `connection`, else the URL in `DATABASE_URL`; what that leaves out comes from PGHOST, PGPORT,
- * PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT and
- * PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
+ * `connectionString`, else `connection`, else the URL in `DATABASE_URL`; what that leaves out comes from PGHOST,
+ * PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT
+ * and PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
  * files and `~/.postgresql` are not read. Where verifying asks for a root certificate and none is given, Node's own
  * are used. Certificate files are read here, once.
  *

@@ -33,10 +33,10 @@ export type TakeResult =
  * Advisory locks of a session live and die with its connection, so they are on one that runs nothing else, above all
  * nothing that makes a row ready: the trigger's test does not see its own session's K.
  *
- * Lost means that every lock is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`, sweeps
- * until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence lock is taken right
- * after connecting, shared, and so beside that of a predecessor that the server has not yet missed (a half-open
- * connection), which is ended then: its K would make every writer notify for nobody.
+ * Lost means that every lock is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`,
+ * sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence lock is
+ * taken right after connecting, shared, and so beside that of a predecessor that the server has not yet missed (a
+ * half-open connection), which is ended then: its K would make every writer notify for nobody.
  */
 export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
@@ -63,8 +63,9 @@ export interface ControlSession {
 }
 
 /**
- * One consumer's share of K(queue). Each has its own, also of one queue: of two consumers that follow each other the former may
- * still be at its last claim, and must not give up what the latter sleeps under. (A session's advisory locks stack.)
+ * One consumer's share of K(queue). Each has its own, also of one queue: of two consumers that follow each other the
+ * former may still be at its last claim, and must not give up what the latter sleeps under. (A session's advisory locks
+ * stack.)
  */
 export interface QueueLock {
   holds(): boolean
@@ -183,7 +184,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
       if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
       lastPresentAs = id
     } catch (error) {
-      // The right to end sessions of one's own role may be taken away: then the server must miss the predecessor itself.
+      // The right to end sessions of one's own role may be taken away: then the server must miss the predecessor
+      // itself.
       log('%s: %s', id, toError(error).message)
     }
   }

@@ -35,8 +35,9 @@ export interface Database {
    * One autocommit statement. Call `ready` before the first.
    *
    * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. So have an operator's
-   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
-   * earlier; with `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
+   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. What is still running
+   * on the server then was rolled back there, some seconds earlier; with `prepare: false`, where sessions have no
+   * settings of ours, only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
    */
@@ -46,8 +47,8 @@ export interface Database {
   /**
    * End the pools, and what is being opened. Sessions that are open are ended by whoever opened them.
    *
-   * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300 ms.
-   *   By default it is given some seconds
+   * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300
+   *   ms. By default it is given some seconds
    */
   end(deadlineAt?: number): Promise<void>
 }
@@ -125,8 +126,8 @@ const patience: Readonly<Record<keyof Pools, Patience>> = {
 const shortLocks = { lock_timeout: '1s' } as const
 
 /**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may use
- * all it has. (A generic plan would have to walk past the filters that are not given.)
+ * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
+ * use all it has. (A generic plan would have to walk past the filters that are not given.)
  */
 const freePlans = {
   plan_cache_mode: 'force_custom_plan',
@@ -139,8 +140,9 @@ const freePlans = {
 } as const
 
 /**
- * That of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned anew whenever it runs under
- * another path than the last time: where plain puts and keyed ones took turns on a session, that cost either a third of its time.
+ * That of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned anew
+ * whenever it runs under another path than the last time: where plain puts and keyed ones took turns on a session, that
+ * cost either a third of its time.
  */
 function putPath(schema: string): Readonly<Record<string, string>> {
   return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }

@@ -60,8 +60,8 @@ interface MigrationPlan {
   /** Names of the steps that are due. */
   readonly due: readonly string[]
   /**
-   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step before it is
-   * the last one by then; under the lock of `migrate`.
+   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step
+   * before it is the last one by then; under the lock of `migrate`.
    */
   readonly script: string
 }

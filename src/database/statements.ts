@@ -1,6 +1,9 @@
 import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
-/** The library's statements and migrations, with the schema's name filled in: the only module that reads files at import. */
+/**
+ * The library's statements and migrations, with the schema's name filled in: the only module that reads files at
+ * import.
+ */
 
 const statementNames = [
   'asleep_others',
@@ -60,8 +63,9 @@ export type StatementName = (typeof statementNames)[number]
 export type Statements = Readonly<Record<StatementName, string>>
 
 /**
- * Statements that differ from another one, the base, in one part of it. The base is a whole statement, in which marks stand
- * around the part (`-- begin picked`, `-- end picked`). What the variant has there is in `parts/<base>.<part>.<variant>.sql`.
+ * Statements that differ from another one, the base, in one part of it. The base is a whole statement, in which marks
+ * stand around the part (`-- begin picked`, `-- end picked`). What the variant has there is in
+ * `parts/<base>.<part>.<variant>.sql`.
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],

@@ -46,7 +46,10 @@ export function roleCreateText(role: string, password: string): string {
   return fillIn(readSql('demo/role_create'), { role, password })
 }
 
-/** Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it uses. */
+/**
+ * Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it
+ * uses.
+ */
 export function grantTexts(demo: DemoNames, roles: RoleNames): readonly string[] {
   const { jobs } = demo
   const parts = [

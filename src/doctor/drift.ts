@@ -9,8 +9,8 @@ import { expectedObjects, makingStatement, type SchemaObject } from './statement
 const harmless: ReadonlySet<string> = new Set(['index', 'function', 'table', 'domain'])
 
 /**
- * Are the tables, columns, indexes, constraints, triggers and functions those that the migrations make (sql/schema.json)? Whether
- * triggers are enabled, and the storage parameters, are checks of their own.
+ * Are the tables, columns, indexes, constraints, triggers and functions those that the migrations make
+ * (sql/schema.json)? Whether triggers are enabled, and the storage parameters, are checks of their own.
  */
 export const drift: Check = {
   name: 'drift',

@@ -43,7 +43,8 @@ export const checks: readonly Check[] = [
 ]
 
 /**
- * Look at a database in every way we know, one check after the other. Nothing is changed in it; no check can end the others.
+ * Look at a database in every way we know, one check after the other. Nothing is changed in it; no check can end the
+ * others.
  *
  * @param onFinding - told of each at once, in order
  * @returns all of them: one or more a check

@@ -82,8 +82,8 @@ export async function openKeptHome(
   if (blocked !== undefined && user !== undefined) {
     throw new BugleError(
       'INVALID_OPTION',
-      `dataDir must be reachable for the user ${user.name}, as whom the server runs because PostgreSQL refuses to run ` +
-        `as root; got ${directory}, but ${blocked} may not be passed`,
+      `dataDir must be reachable for the user ${user.name}, as whom the server runs because PostgreSQL refuses to ` +
+        `run as root; got ${directory}, but ${blocked} may not be passed`,
     )
   }
   while (!(await holdHome(home, state))) {

@@ -29,8 +29,8 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   /** Of the server's main process; another one after each restart. */
   readonly pid: number
   /**
-   * Stop the server, and remove its data if they are temporary. Takes some 100 ms, with sessions that do not let go 20 s
-   * at most. A second call joins the first.
+   * Stop the server, and remove its data if they are temporary. Takes some 100 ms, with sessions that do not let go 20
+   * s at most. A second call joins the first.
    */
   stop(): Promise<void>
   /**

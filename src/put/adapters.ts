@@ -84,7 +84,8 @@ export function fromKysely(trx: KyselyTransaction): SendInTransaction {
 }
 
 /**
- * What is sent commits or rolls back with a Drizzle transaction, of node-postgres, postgres.js or another PostgreSQL driver.
+ * What is sent commits or rolls back with a Drizzle transaction, of node-postgres, postgres.js or another PostgreSQL
+ * driver.
  *
  * @throws BugleError `INVALID_OPTION`, at once, for a Drizzle database, and for anything else
  * @see https://orm.drizzle.team/docs/transactions
@@ -114,7 +115,8 @@ export function fromDrizzle(tx: DrizzleTransaction): SendInTransaction {
 /**
  * What is sent commits or rolls back with a Knex transaction.
  *
- * A `postProcessResponse` of the Knex sees the answer, as that of every raw query: it must leave its `rows` as they are.
+ * A `postProcessResponse` of the Knex sees the answer, as that of every raw query: it must leave its `rows` as they
+ * are.
  *
  * @throws BugleError `INVALID_OPTION`, at once, for a Knex that is no transaction, and for anything else
  * @see https://knexjs.org/guide/transactions.html
@@ -176,8 +178,8 @@ function refused(takes: string, got: string): BugleError {
 /**
  * A text with $1, $2, … and its values as Knex wants them: a `?` for each use of a value.
  *
- * Whatever is quoted or a comment stays as PostgreSQL reads it, though it hold `?` or `$1`: a schema's name may. For the
- * statements in sql/, which have neither E'' strings nor dollar quotes.
+ * Whatever is quoted or a comment stays as PostgreSQL reads it, though it hold `?` or `$1`: a schema's name may. For
+ * the statements in sql/, which have neither E'' strings nor dollar quotes.
  */
 function withQuestionMarks(text: string, values: readonly SqlValue[]): { sql: string; bindings: SqlValue[] } {
   const bindings: SqlValue[] = []

@@ -65,7 +65,7 @@ function sender(tx: unknown): (text: string, values: SqlValue[]) => PromiseLike<
 function notTransaction(got: string): BugleError {
   return new BugleError(
     'INVALID_OPTION',
-    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma returns, ' +
-      `or a function (text, values) => rows; got ${got}`,
+    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma ' +
+      `returns, or a function (text, values) => rows; got ${got}`,
   )
 }

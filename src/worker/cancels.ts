@@ -5,11 +5,12 @@ import { toError } from '../errors.js'
 const log = createDebug('bugle:cancels')
 
 /**
- * Cancels of running jobs, as notifications tell of them. A notification is a hint, for NOTIFY knows no privileges, and anybody may
- * send one: what is cancelled the rows say, which are asked by a statement of its own, since a heartbeat may have to wait.
+ * Cancels of running jobs, as notifications tell of them. A notification is a hint, for NOTIFY knows no privileges, and
+ * anybody may send one: what is cancelled the rows say, which are asked by a statement of its own, since a heartbeat
+ * may have to wait.
  *
- * One statement at a time; jobs that are named meanwhile go with the next. One that fails is not repeated: the next heartbeat
- * tells of whatever is to be cancelled.
+ * One statement at a time; jobs that are named meanwhile go with the next. One that fails is not repeated: the next
+ * heartbeat tells of whatever is to be cancelled.
  */
 interface Cancels {
   /** The job is said to be cancelled. */

@@ -77,7 +77,9 @@ export interface Parts {
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
-  /** Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them. */
+  /**
+   * Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them.
+   */
   start(): Promise<void>
   /** All ends but the presence, which no longer keeps the process alive. */
   linger(): Promise<void>
@@ -106,8 +108,8 @@ const showMs = 100
  *
  * Presence is the last to go: as long as anything of ours runs, it must be seen that we live.
  *
- * The control session comes when the listener has been live for the first time: its echo proves that the way to the server is
- * direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ * The control session comes when the listener has been live for the first time: its echo proves that the way to the
+ * server is direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
  */
 export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { database, events, random } = options
@@ -180,9 +182,10 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   /**
-   * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every return of a
-   * session: presence sends one at a time, and whoever judges by heartbeats (rescue, reconcile) asks in what order things were
-   * seen or how long ago, never how many beats there were. Before the start and after the stop it is nothing.
+   * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every
+   * return of a session: presence sends one at a time, and whoever judges by heartbeats (rescue, reconcile) asks in
+   * what order things were seen or how long ago, never how many beats there were. Before the start and after the stop
+   * it is nothing.
    */
   function showSoon(): void {
     showing ??= setTimeout(() => {

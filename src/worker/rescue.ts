@@ -11,19 +11,19 @@ const log = createDebug('bugle:rescue')
  * Gives the jobs of dead workers back to their queues. There is no leader: every worker does it, and two at once are
  * harmless.
  *
- * **Bury**: a worker that was found dead (see observations.ts) loses its row. The delete is guarded by the very `seen_at`
- * that was observed, so one that has confirmed its presence since, even a moment before, keeps it. From then on it
- * can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
+ * **Bury**: a worker that was found dead (see observations.ts) loses its row. The delete is guarded by the very
+ * `seen_at` that was observed, so one that has confirmed its presence since, even a moment before, keeps it. From then
+ * on it can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
  *
- * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner still
- * writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's row has gone;
- * and else every third of those times, in case that was missed: because whoever buried may itself have died before it
- * collected; because a worker may leave with a claim in flight; and because
+ * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner
+ * still writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's
+ * row has gone; and else every third of those times, in case that was missed: because whoever buried may itself have
+ * died before it collected; because a worker may leave with a claim in flight; and because
  *
  * **a claim that was in flight at the burial** may have seen the worker's row in its snapshot and commit after the
  * burial, and after the collect that followed it. Its rows are then running, and their owner has no row: some
- * later collect sees just that. No burial can be too early for it, as nobody ever inserts that id again: a worker that was
- * given up, or that comes back after it had left, takes a new one. So "has no row" is final, and no row that is
+ * later collect sees just that. No burial can be too early for it, as nobody ever inserts that id again: a worker that
+ * was given up, or that comes back after it had left, takes a new one. So "has no row" is final, and no row that is
  * collected can have a living owner; in a collect's own snapshot either the worker's row is still there, or
  * none of its rows has come after its insert.
  *

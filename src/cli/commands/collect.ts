@@ -9,7 +9,8 @@ interface CollectCommandOptions {
 }
 
 /**
- * `bugle collect`. JSON: `{ "failed", "archived", "isComplete" }`; not complete: it was interrupted between two batches.
+ * `bugle collect`. JSON: `{ "failed", "archived", "isComplete" }`; not complete: it was interrupted between two
+ * batches.
  */
 export async function collect(
   cli: Cli,

@@ -323,7 +323,7 @@ export function createBugle(options: object = {}): unknown {
   async function close(options?: Partial<StopTimes>): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
     closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
-    // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
+    // When there are no consumers, no put is taken from this call on; otherwise handlers may still put.
     isShut ||= consumers.isEmpty
     const stopped = consumers.stop(options)
     // What comes after the last stop is made shorter as well.

@@ -97,7 +97,7 @@ export function describe(value: unknown): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }
 
-/** What a failed statement means for whoever sent it. */
+/** What a failed statement means for its sender. */
 type DatabaseFault =
   /** It never reached a server that could have run it. Sending it again is safe. */
   | 'down'

@@ -37,7 +37,8 @@ export function loggerOption(value: unknown): Logger {
  * One line for each event that an operator should know of: what is wrong with the database, with other workers, with
  * handlers that do not end. Nothing of single jobs that run as they should, and never a payload, a result or progress.
  *
- * @param logger - null: no line for events: whoever gives no logger listens to them, or does not want to hear of them
+ * @param logger - null: no line for events: an application without a logger listens to them itself, or does not want
+ *   them
  * @returns for what is no event, since it is about how the program was set up; without a logger its warnings and errors
  *   become Node's (`process.emitWarning`)
  */

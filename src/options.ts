@@ -235,14 +235,14 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
    */
   readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision
   /**
-   * Called once a run of this consumer has failed its job for good, whyever; waited for, in the job's slot. What it
-   * throws changes nothing. A job that never came to its handler has its payload as it is stored, whatever its type
-   * says.
+   * Called once a run of this consumer has failed its job for good, for whatever reason. It is waited for in the job's
+   * slot. What it throws changes nothing. A job that never came to its handler has its payload as it is stored,
+   * whatever its type says.
    */
   readonly onFailed?: (job: AnyJob, error: Error) => unknown
   /**
-   * With a handler for each kind: what becomes of jobs of other kinds, and of none. 'leave': they stay for consumers
-   * that have a handler; 'fail': failed at once. @defaultValue 'leave'
+   * What becomes of jobs of other kinds, and of jobs without a kind, when there is a handler for each kind. 'leave':
+   * they stay for consumers that have a handler; 'fail': failed at once. @defaultValue 'leave'
    */
   readonly unknownKinds?: 'leave' | 'fail'
   /** Takes no job that has one of these flags. @defaultValue [] */

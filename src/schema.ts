@@ -170,7 +170,7 @@ async function ask(schema: StandardSchema, value: unknown): Promise<Answer> {
   if (Array.isArray(issues)) return { issues }
   if (issues) throw new TypeError(`issues must be an array; got ${kindOf(issues)}`)
   if (!('value' in result)) throw new TypeError('validate() must return a value or issues; got neither')
-  // Awaited here: an output with a `then` would be waited for by whoever awaits us, without an end.
+  // Awaited here: the caller's `await` would wait without an end for an output that has a `then`.
   return { output: await result.value }
 }
 

@@ -118,9 +118,8 @@ alter table :"schema".job set (
   toast.vacuum_truncate = off
 );
 
--- Acked jobs of consumers with keep: 'all'. Append-only until it is collected.
--- Of the very types of job's columns: a union of the two is planned by their indexes only then
--- (statements/jobs_find.sql).
+-- Acked jobs of consumers with keep: 'all'. Append-only until it is collected. Its columns have the very types of job's
+-- columns: only then is a union of the two planned by their indexes (statements/jobs_find.sql).
 create table :"schema".archive (
   id bigint primary key,
   queue :"schema".queue_name not null,
@@ -145,8 +144,8 @@ create table :"schema".archive (
 create index archive_finished on :"schema".archive (finished_at, id);
 
 -- Triggers: what stands in WHEN is read from its stored text with every statement that changes the table, and tested
--- for every row, without PL/pgSQL. So it says as little as keeps the many from calling a function; the function says
--- the rest.
+-- for every row, without PL/pgSQL. So WHEN says only as much as keeps most rows from calling a function; the function
+-- says the rest.
 
 -- A row due ahead is scheduled, whoever writes it.
 -- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers
@@ -193,16 +192,17 @@ for each row when (new.key is not null)
 execute function :"schema".free_key();
 
 -- The sleep protocol's test, made by writers: does some consumer of this queue sleep, that is, hold K shared?
--- K is the advisory lock (oid of this table, hashtext(queue)). Got exclusively: nobody sleeps; given back at once,
--- silent. One expression, so that a cancel cannot come between taking K and giving it back.
--- A row due within a minute is told like a ready one, so that sleepers set their timers by it; they look for those that
--- are due later themselves, every half minute (src/consume/due.ts).
+-- K is the advisory lock (oid of this table, hashtext(queue)). If the writer gets it exclusively, nobody sleeps: the
+-- writer gives it back at once and stays silent. One expression, so that a cancel cannot come between taking K and
+-- giving it back.
+-- A row due within a minute is announced like a ready one, so that sleepers set their timers by it; they look for those
+-- that are due later themselves, every half minute (src/consume/due.ts).
 -- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The
 -- payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
 -- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an
 -- insert's 66 (its text is read with every statement), the same test in here 2. Hence the full names, of operators too:
--- otherwise whoever may create one in a schema of the writer's search_path would be called here, with the writer's
--- rights.
+-- otherwise a function or operator that somebody made in a schema of the writer's search_path would run here, with the
+-- writer's rights.
 create function :"schema".wake() returns trigger
 language plpgsql
 as $$
@@ -227,8 +227,8 @@ create trigger job_wake_insert after insert on :"schema".job
 for each row execute function :"schema".wake();
 
 -- Retry, release, requeue, promotion and rescue make a row wait by an update, and wake like a put. So does a change
--- that lets another consumer have the row, or any consumer sooner. The same test, again in one expression; the many
--- updates, those of claims, end at the WHEN.
+-- that lets another consumer have the row, or any consumer sooner. It is the same test, again in one expression. Most
+-- updates are those of claims, and they end at the WHEN.
 create function :"schema".wake_again() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -276,8 +276,8 @@ create trigger queue_delete after delete on :"schema".queue
 for each row when (old.paused_at is not null)
 execute function :"schema".wake_queue();
 
--- A running job whose cancel is requested: its worker is told, whoever asked. statements/channel.sql names the channel
--- too.
+-- When the cancel of a running job is requested, its worker is notified, no matter who asked. statements/channel.sql
+-- names the channel too.
 create function :"schema".tell_cancel() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -312,7 +312,7 @@ $$;
 
 -- Keyed puts of the modes 'keep' and 'replace' (statements/put_keep.sql, put_replace.sql): the only functions with
 -- their owner's rights (SECURITY DEFINER). As plain statements both would ask for UPDATE and SELECT on columns of job,
--- and whoever may only put could change and read jobs that are not its own. Their text is fixed, so is their
+-- and a role that may only put could change and read jobs that are not its own. Their text is fixed, so is their
 -- search_path, in which nobody but the schema's owner may create anything; and they do no more than a put does.
 -- jobs: as statements/put_options.sql has them, no key twice.
 

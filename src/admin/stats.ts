@@ -16,17 +16,16 @@ export interface QueueStats {
   readonly isPaused: boolean
   readonly ready: BoundedCount
   /**
-   * Those that are due and that nobody has made ready yet are counted here: where nobody consumes the queue they stay
-   * so.
+   * A job that is due counts here until somebody makes it ready: when nobody consumes the queue, it stays scheduled.
    */
   readonly scheduled: BoundedCount
   /** Exact while no more than 10,000 jobs run in all queues together. */
   readonly running: BoundedCount
-  /** Of the newest 10,000 failed jobs of all queues: exact while there are no more. */
+  /** Counted among the newest 10,000 failed jobs of all queues: exact while there are no more. */
   readonly failed: BoundedCount
   /**
-   * How long ago the oldest ready job could run, by the database's clock; null: none is ready. Of a queue that is
-   * deeper than what was counted: of the first so many, and of the first of each priority.
+   * How long ago the oldest ready job could run, by the database's clock; null: none is ready. When a queue is deeper
+   * than what was counted, only the counted jobs and the first job of each priority are looked at.
    */
   readonly oldestReadyMs: number | null
   /** Live workers that consume it; those that have paused it in their process included. */
@@ -70,13 +69,13 @@ export type WorkerState = 'live' | 'hung' | 'dead'
 /** What is in the queues, and who works there, over all processes; a moment's look. */
 export interface BugleStats {
   /**
-   * By name: queues that have jobs, a consumer, or a row in the table `queue`, that is, were paused once. Of queues
-   * that have nothing but failed jobs those with one among the newest 10,000.
+   * By name: queues that have jobs, a consumer, or a row in the table `queue` (they were paused once). A queue that has
+   * nothing but failed jobs is listed when one of them is among the newest 10,000.
    */
   readonly queues: readonly QueueStats[]
   /** false: there are more than a thousand queues, and these are the first by name. */
   readonly areAllQueues: boolean
-  /** The oldest first. Of one queue: those that consume it. */
+  /** The oldest first. With a queue given: those that consume it. */
   readonly workers: readonly WorkerStats[]
 }
 
@@ -179,7 +178,7 @@ function toWorkerStats(row: WorkerRow): WorkerStats {
   }
 }
 
-/** What tells of a worker's state; all by the database. */
+/** What a worker's state is judged by; all by the database. */
 interface SeenWorker {
   readonly isLockHeld: boolean
   readonly seenMsAgo: number

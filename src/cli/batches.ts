@@ -25,7 +25,7 @@ export function batchWork({ out, interruptible }: Cli, done: string): BatchWork 
   return {
     signal,
     onProgress(total) {
-      // Not before: what fails at once is told in one line.
+      // Not before: a failure at once is reported in one line.
       progress ??= out.progress(done, null, 'jobs')
       progress.update(total)
     },

@@ -10,7 +10,7 @@ export interface Line {
 }
 
 /**
- * What fits into a job is at most 256 MB as jsonb, and usually 1 MiB; whoever sends no line end shall not fill the
+ * What fits into a job is at most 256 MB as jsonb, and usually 1 MiB; input without a line end must not fill the
  * memory.
  */
 const longestBytes = 64 * 1024 * 1024

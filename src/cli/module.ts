@@ -81,7 +81,7 @@ function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   const named = Object.entries(exported).filter(([name]) => !reserved.includes(name))
   bugleOptionsChecked(bugleOptions)
   const queues = new Map<string, QueueWork>()
-  // Of a CommonJS module, Node gives what it exports by name and, all of it again, by default.
+  // Node gives a CommonJS module's exports twice: each by its name, and all of them as the default.
   const furtherByDefault = Object.entries(byDefault).filter(
     ([name, value]) => !(Object.hasOwn(exported, name) && exported[name] === value),
   )

@@ -68,7 +68,7 @@ function isDate(text: string): boolean {
   return /^\d{4}-\d{2}-\d{2}/.test(text)
 }
 
-/** Of 2026-02-31 a Date makes the third of March. */
+/** A Date makes the third of March of 2026-02-31. */
 function isInCalendar(text: string): boolean {
   const day = new Date(`${text.slice(0, 10)}T00:00:00Z`)
   return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text.slice(0, 10))

@@ -68,10 +68,10 @@ interface RunHooks {
 const stuckAfterMs = 5_000
 
 /**
- * One claimed job on its way, and its abort. The first reason stands: a handler that was told TIMEOUT is not told
- * SHUTDOWN as well.
+ * One claimed job on its way, and its abort. The first reason stands: a handler whose reason was TIMEOUT gets no
+ * SHUTDOWN after it.
  *
- * The signal is made when it is first read: most handlers never do. A class, since there is one of it a job.
+ * The signal is made when it is first read: most handlers never do. A class, since there is one per job.
  */
 export class Run {
   readonly claimed: ClaimedJob
@@ -91,7 +91,7 @@ export class Run {
     this.#parts = parts
   }
 
-  /** Of the job, before this run. */
+  /** Crashes of the job before this run. */
   get crashes(): number {
     return this.claimed.job.crashes
   }

@@ -62,7 +62,7 @@ export interface ClaimRequest {
 /** Below every id: a claim from here on looks at all jobs. */
 export const lowestId = '-9223372036854775808'
 
-/** What the database tells; how long that took, whoever sends it knows. */
+/** What the database answers; the sender knows how long that took. */
 export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
 
 /**
@@ -280,7 +280,7 @@ function isLess(one: string, other: string): boolean {
   return one.length === other.length ? one < other : one.length < other.length
 }
 
-// Of decimal strings only, so nothing needs quoting.
+// The elements are decimal strings only, so nothing needs quoting.
 function numberArray(numbers: readonly string[]): string {
   return `{${numbers.join(',')}}`
 }

@@ -7,7 +7,7 @@ import type { StopReport } from './report.js'
 import type { StepLimit } from './step.js'
 
 /**
- * The consumers of one instance, at most one a queue, from the wait for the database to the end of the last abandoned
+ * The consumers of one instance, at most one per queue, from the wait for the database to the end of the last abandoned
  * run.
  *
  * - **joining**: the worker is being joined, which may last as long as an outage. A stop of all aborts it.

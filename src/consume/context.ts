@@ -17,8 +17,8 @@ const surroundings = Symbol('surroundings')
 /**
  * What a handler is given beside its job.
  *
- * A class, since there is one of it a job: an object literal with a getter takes Node longer (1.4 us) than all else
- * that is done here for a short run.
+ * A class, since there is one per job: an object literal with a getter takes Node longer (1.4 us) than all else that is
+ * done here for a short run.
  */
 export class RunContext implements JobContext {
   readonly workerId: string

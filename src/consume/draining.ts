@@ -5,16 +5,17 @@ import type { ClaimedJob } from './claimed-job.js'
 import type { StepLimit } from './step.js'
 
 /**
- * When a consumer that drains its queue is done: no ready job is left that was there, or that its own runs put or gave
- * back.
+ * When a consumer that drains its queue is done: of the jobs that were there, and of those that its own runs put or
+ * gave back, none is ready.
  *
  * A claim that comes back short, with nothing left behind, proves that its snapshot showed no ready job but those it
- * took. Its answer comes later, and what happens in between it has not seen. So the queue has run dry with a claim
+ * took. Its answer comes later, and it has not seen what happens in between. So a claim proves that the queue has run
+ * dry if
  *
- * - that was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, by a
- *   hook either;
- * - between whose asking for and whose answer **nothing was claimed** here: not by itself, nor by one that was in
- *   flight then, nor by one beside it, for whose answer we wait as well (dispatcher.ts).
+ * - it was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, not even
+ *   by a hook;
+ * - **nothing was claimed** here from the moment it was asked for until its answer: not by itself, not by a claim that
+ *   was in flight then, and not by a claim beside it, whose answer we wait for as well (dispatcher.ts).
  *
  * Otherwise, wait until what was claimed is over, and claim again.
  *
@@ -49,8 +50,9 @@ interface Draining {
   /** A claim was answered: with these jobs, none of which has begun. */
   claimed(jobs: readonly ClaimedJob[]): void
   /**
-   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused
-   * for all processes; or where the limit is reached, and what was claimed has run. At a stop it may never.
+   * Resolves once nothing runs and nothing is ready (with 'scheduled': nothing is ready or scheduled). It resolves
+   * earlier when the queue is paused for all processes, or when the limit is reached and what was claimed has run. At a
+   * stop it may never resolve.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
 }
@@ -63,16 +65,16 @@ export interface DrainingParts {
    * stop.
    */
   readonly seenEmpty: () => Promise<void>
-  /** Resolves when what the claims beside the loop's have taken is known. */
+  /** Resolves when the claims beside the loop's own are answered. */
   readonly besideAnswered: () => Promise<void>
   /** The last claim found the queue paused. */
   readonly isQueuePaused: () => boolean
   /** No run is left, and no slot taken. */
   readonly isStill: () => boolean
-  /** Resolves when the runs of what was claimed before this call are over, and what is told of them is told. */
+  /** Resolves when the runs of all jobs claimed before this call are over, with their events and hooks. */
   readonly runsOver: () => Promise<void>
   readonly isStopping: () => boolean
-  /** In how many ms the next scheduled job is due that it may take; null: there is none. */
+  /** In how many ms the next scheduled job that it may take is due; null: there is none. */
   readonly nextScheduled: () => Promise<number | null>
   readonly onError: (error: Error) => void
 }

@@ -102,7 +102,10 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
     }
   }
 
-  /** Of a promotion: what a claim has said since it was sent is newer, and stands unless this is sooner. */
+  /**
+   * The answer of a promotion. What a claim has said since the promotion was sent is newer, and stands unless this is
+   * sooner.
+   */
   function learnUnlessNewer(dueInMs: number | null, claimsBefore: number): void {
     isOverdue = false
     overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)

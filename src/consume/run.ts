@@ -18,8 +18,8 @@ import type { RunEnd } from './tally.js'
 const log = createDebug('bugle:run')
 
 /**
- * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted
- * (middleware, handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
+ * One claimed job, from its claim until its outcome is durable and reported: prepared (codec, schema), attempted
+ * (middleware, handler), decided (retry strategy, limits), settled, reported (events, `onFailed`).
  *
  * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's
  * own.
@@ -49,7 +49,7 @@ interface RunParts {
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
   /** The handler has ended, after so many ms, at that moment on performance.now(). */
   readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
-  /** Its outcome is durable, or will never be; not waited for is what is told of it. */
+  /** Its outcome is durable, or will never be. Its events may come later. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
 }
@@ -124,7 +124,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
 
   async function giveBack(run: Run): Promise<void> {
     const settled = await settler.settle(settlementOf(run, givenBack))
-    // Nothing is told of what only goes back; but whoever has cancelled it hears of that.
+    // A job that only goes back has no event. One that was cancelled has: somebody waits to hear of it.
     if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, 0, run)
     parts.onSettled(run, endOfGivenBack(settled))
   }

@@ -64,8 +64,8 @@ export interface ClaimSigns {
   readonly asked: number
   readonly found: number
   /**
-   * Of a short claim that was to prove something; otherwise false, and for a full one (found = asked) xmin and target
-   * are 0.
+   * Known for a short claim that was to prove something; otherwise false. For a full claim (found = asked) xmin and
+   * target are 0.
    */
   readonly leftBehind: boolean
   readonly xmin: bigint
@@ -91,13 +91,13 @@ const paceWindowMs = 100
 /** How long after its last found job a lingering consumer goes to sleep, at least. */
 const lingerMs = 30
 /**
- * And after how many claims in vain. In a fleet nearly half of them are, and a few in a row prove nothing; but whoever
- * falls asleep has every insert notify until it is awake again (16 processes at 1,000 inserts a second: after 8, one
- * insert in six notified, after 10 one in 300: `npm run bench -- fleet`).
+ * And after how many empty claims. In a fleet nearly half of all claims are empty, and a few in a row prove nothing;
+ * but a consumer that falls asleep makes every insert notify until it is awake again (16 processes at 1,000 inserts a
+ * second: after 8, one insert in six notified, after 10 one in 300: `npm run bench -- fleet`).
  */
 const lingerInVain = 10
 const lingerTimerMs = { least: 1, most: 30 } as const
-/** By which a claim in vain lengthens the timer, and one that finds jobs shortens it. */
+/** The factors by which an empty claim lengthens the timer, and a claim that finds jobs shortens it. */
 const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
 /**
  * A server that answers more slowly than this has too much to do, writers' inserts too: then claims come the more

@@ -14,8 +14,8 @@ import type { StopTimes } from '../options.js'
  *    What is left then is abandoned, and the report names it.
  *
  * **Why it ends.** Every wait in here is for a clock as well as for what it waits for: neither a handler that never
- * returns nor a database that never answers can make it longer. With nothing left to wait for it is over at once, in
- * any phase.
+ * returns nor a database that never answers can make it longer. When there is nothing left to wait for it is over at
+ * once, in any phase.
  *
  * **Why nothing is lost.** An outcome that is not durable at the deadline belongs to a run that counts as left. An
  * abandoned run keeps its lease: its consumer stays with the worker (presence, heartbeat) until the run has ended, and
@@ -71,7 +71,7 @@ export function createStop(parts: StopParts): Stop {
   let abortMs = Number.POSITIVE_INFINITY
   let deadlineAt = Number.POSITIVE_INFINITY
   let stopping: Promise<void> | null = null
-  /** Ends of phases have moved: whoever waits for one looks again. */
+  /** The ends of phases have moved: a wait for one looks again. */
   let moved = (): void => {}
 
   async function carryOut(): Promise<void> {

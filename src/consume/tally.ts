@@ -78,7 +78,7 @@ export interface ConsumerStats {
   readonly errors: number
   /** Notifications that woke it. Those that came while it was awake are not counted. */
   readonly wakeUps: number
-  /** Sweeps that saw ready jobs while it slept: what no notification had told. Others may have been faster. */
+  /** Sweeps that saw ready jobs while it slept, of which no notification had come. Others may have taken them first. */
   readonly sweepsThatFound: number
   /** Runs that ended, a second, over the last minute, or since its start if that is shorter. */
   readonly perSecond: number

@@ -184,8 +184,9 @@ function safePassword(ask: () => Promise<string>, onError: (error: unknown) => v
 }
 
 /**
- * For an address postgres.js hands no name to TLS, and Node then compares the certificate with "localhost": the right
- * certificate fails, and one for localhost passes. So such a host's certificate must name one of our addresses.
+ * When the host is an address, postgres.js hands no name to TLS, and Node then compares the certificate with
+ * "localhost": the right certificate fails, and one for localhost passes. So such a host's certificate must name one of
+ * our addresses.
  */
 function withCheckedAddresses(ssl: ConnectionOptions, hosts: readonly Host[]): ConnectionOptions {
   const names = hosts.map(({ host }) => host)
@@ -214,7 +215,8 @@ export function pgConfig(connection: Connection, host: Host, ssl: false | Connec
     port: host.port,
     database: connection.database,
     user: connection.user,
-    // Without one pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants one.
+    // When none is given, pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants
+    // one.
     password: connection.password ?? noPassword,
     ssl: ssl === false ? false : withOwnName(ssl),
     sslnegotiation: 'postgres',
@@ -317,7 +319,7 @@ function resolveSsl(settings: Settings, given: GivenSettings): Connection['ssl']
   // Other Node libraries' word for what libpq's require does.
   const mode = value === 'no-verify' ? value : oneOf(name, value, sslModes)
   if (mode === 'disable' || mode === 'prefer') {
-    // Refused rather than left unused: whoever names a certificate counts on its being looked at.
+    // Refused rather than ignored: a certificate that is named is expected to be checked.
     const unused = given.sslrootcert ?? given.sslcert ?? given.sslkey
     if (unused !== undefined) {
       throw refusal(unused.name, `must come with sslmode require, verify-ca or verify-full; got sslmode ${mode}`)

@@ -33,10 +33,10 @@ export type TakeResult =
  * Advisory locks of a session live and die with its connection, so they are on one that runs nothing else, above all
  * nothing that makes a row ready: the trigger's test does not see its own session's K.
  *
- * Lost means that every lock is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`,
- * sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence lock is
- * taken right after connecting, shared, and so beside that of a predecessor that the server has not yet missed (a
- * half-open connection), which is ended then: its K would make every writer notify for nobody.
+ * Lost means that every lock is void at that moment. Nothing is lost with them: a consumer that slept hears it by
+ * `onLost`, sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence
+ * lock is taken right after connecting, shared, and so beside that of a predecessor that the server has not yet missed
+ * (a half-open connection), which is ended then: its K would make every writer notify for nobody.
  */
 export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */

@@ -34,10 +34,10 @@ export interface Database {
   /**
    * One autocommit statement. Call `ready` before the first.
    *
-   * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. So have an operator's
-   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. What is still running
-   * on the server then was rolled back there, some seconds earlier; with `prepare: false`, where sessions have no
-   * settings of ours, only if the role has a statement_timeout.
+   * Puts have connections and a deadline of their own: 65 s, since a bulk insert takes its time. So do an operator's
+   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. By then the server
+   * has rolled back a statement that still runs, some seconds before our deadline. With `prepare: false` sessions have
+   * no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
    */
@@ -45,7 +45,7 @@ export interface Database {
   /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
   openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
   /**
-   * End the pools, and what is being opened. Sessions that are open are ended by whoever opened them.
+   * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
    * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300
    *   ms. By default it is given some seconds
@@ -58,7 +58,7 @@ export type Query = <Row extends object>(name: StatementName, parameters: readon
 
 interface DatabaseOptions {
   readonly connection: Connection
-  /** For sessions that must be direct: LISTEN and advisory locks do not pass a pooler. */
+  /** The direct connection, for sessions that need one: LISTEN and advisory locks do not pass a pooler. */
   readonly listenConnection: Connection
   readonly statements: Statements
   readonly schema: string
@@ -140,9 +140,9 @@ const freePlans = {
 } as const
 
 /**
- * That of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned anew
- * whenever it runs under another path than the last time: where plain puts and keyed ones took turns on a session, that
- * cost either a third of its time.
+ * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
+ * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
+ * each a third of its time.
  */
 function putPath(schema: string): Readonly<Record<string, string>> {
   return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }

@@ -27,8 +27,8 @@ const log = createDebug('bugle:pool')
  *
  * 1. *Doubt*: a statement whose deadline expired, sent or not; two CONNECT_TIMEOUTs with no answer in between; with
  *    several hosts, one of them that cannot be reached, or has become a standby; or the doubt of a sister pool, where
- *    this one has not been answered for some seconds. Only of the instance in use: what is told late of an old one says
- *    nothing.
+ *    this one has not been answered for some seconds. Only the instance in use counts: a late failure of an old one
+ *    says nothing.
  * 2. *Probe*: a new instance for one host after the other, in their order; the first that answers, as a server that can
  *    be written to, is it. Where none does, again after a pause, growing and jittered, until one does or the pool is
  *    ended. Meanwhile the old one goes on: it may be well, and only the server too busy for one connection more.

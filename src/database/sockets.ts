@@ -47,7 +47,7 @@ export function createSockets({ host, port }: Host, random: () => number): Socke
     async open() {
       // Waited for in any case: an error at once would come before postgres.js listens for it.
       await sleep(backOff(), undefined, { signal: ending.signal }).catch(() => {})
-      // Whoever waits for it is ended; a socket would only be opened and nobody close it.
+      // The connection that waits for it is ended; a socket would only be opened, and nobody would close it.
       if (ending.signal.aborted) return new Promise<never>(() => {})
       const socket = new Socket()
       opened.push({ socket, hasServed: false })

@@ -40,7 +40,7 @@ const readers = 8
 /**
  * Compare every job with the files as they are now, and with the promise that it ran exactly once.
  *
- * @param onChecked - told how many files are done
+ * @param onChecked - called with the number of files that are done
  * @throws the signal's reason
  */
 export async function check(

@@ -25,8 +25,8 @@ const dueFactor = 10
 /** More than a minute (autovacuum's nap) of a very busy queue leaves behind: vacuum comes, and may not remove them. */
 const manyDead = 5_000_000
 /**
- * Of an index entry: 40 to 60 as a rule, with names of some length; an index that is twenty times as large is mostly
- * empty.
+ * Bytes per index entry: 40 to 60 as a rule, with names of some length; an index that is twenty times as large is
+ * mostly empty.
  */
 const entryBytes = 64
 const entryFactor = 20

@@ -46,7 +46,7 @@ export const checks: readonly Check[] = [
  * Look at a database in every way we know, one check after the other. Nothing is changed in it; no check can end the
  * others.
  *
- * @param onFinding - told of each at once, in order
+ * @param onFinding - called with each finding at once, in order
  * @returns all of them: one or more a check
  */
 export async function examine(

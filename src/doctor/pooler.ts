@@ -70,8 +70,8 @@ function sample(main: WayKind): string {
 }
 
 /**
- * Two sessions, of which one is in a transaction while the other asks: whoever shares connections must give the other
- * one another. Only then a lock is taken, lest it stays on a connection of others.
+ * Two sessions, of which one is in a transaction while the other asks: a pooler that shares connections must give the
+ * other one another connection. Only then a lock is taken, lest it stays on a connection of others.
  */
 async function probe(patient: Patient, way: Way): Promise<WayKind> {
   const own = await patient.open(way)

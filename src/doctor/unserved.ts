@@ -13,8 +13,8 @@ interface QueueRow {
 }
 
 /**
- * Ready jobs that no live worker serves: nobody consumes their queue, or nobody their kind. Paused queues are told
- * apart.
+ * Ready jobs that no live worker serves: nobody consumes their queue, or nobody takes their kind. Paused queues have a
+ * check of their own.
  */
 export const unserved: Check = {
   name: 'unserved',

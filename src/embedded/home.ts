@@ -14,7 +14,7 @@ import { isWithin, shutDownMs } from './shutdown.js'
 import { obstacle, type ServerUser } from './user.js'
 
 export const homePrefix = 'bugle-embedded-'
-/** Of homes that no supervisor holds yet. */
+/** For homes that no supervisor holds yet. */
 export const unfinishedPrefix = '.bugle-embedded-'
 
 /**

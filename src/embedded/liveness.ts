@@ -8,10 +8,10 @@ import { rename, rm } from 'node:fs/promises'
 import { createConnection, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 
-/** In every home; whoever can connect to it sees when that supervisor has left, because the connection closes. */
+/** A socket in every home. A client sees when the supervisor has left, because the connection closes. */
 export const socketName = 'supervisor.sock'
 
-/** Words of a supervisor to whoever connects. */
+/** What a supervisor says to a client. */
 export type SupervisorState = 'running' | 'stopping'
 
 interface Holder {

@@ -8,7 +8,10 @@ import { toError } from '../errors.js'
  * transaction mode), and a socket can be open with nobody at the other end.
  */
 interface Ping {
-  /** Ping at once, and then about every ten seconds. Resolves with the first echo, or with its silence told. */
+  /**
+   * Ping at once, and then about every ten seconds. Resolves with the first echo, or when its silence has been
+   * reported.
+   */
   start(): Promise<void>
   echoed(mark: string): void
   stop(): void
@@ -23,7 +26,7 @@ interface PingOptions {
 }
 
 export type Silence =
-  /** Whoever sends it could not, or got no answer: that says nothing of our ears. */
+  /** The ping could not be sent, or its statement got no answer: that says nothing about what we hear. */
   | 'unsent'
   /** It was sent, the server has said so, and its time was up before its echo came. */
   | 'unheard'

@@ -27,7 +27,7 @@ export class Interrupted extends Error {
 }
 
 /**
- * Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when whoever read our
+ * Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when the reader of our
  * output has left.
  */
 export function interruptible(stdout: NodeJS.WriteStream): AbortSignal {

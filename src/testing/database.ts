@@ -9,8 +9,8 @@ import type { BugleOptions } from '../options.js'
 /** What `startTestDatabase` takes. */
 export interface TestDatabaseOptions {
   /**
-   * Of a server that is there. Default: `BUGLE_TEST_DATABASE_URL`; without it an embedded one. `DATABASE_URL` is not
-   * looked at: it may be the database that you work with.
+   * The connection string of a server that is there. Default: `BUGLE_TEST_DATABASE_URL`; without it an embedded one.
+   * `DATABASE_URL` is not looked at: it may be the database that you work with.
    */
   readonly connectionString?: string
   /**
@@ -22,9 +22,11 @@ export interface TestDatabaseOptions {
 
 /** A schema of its own, migrated and empty, and what talks to it. */
 export interface TestDatabase extends AsyncDisposable {
-  /** Of the server, for your own tables and for other processes: they need the schema's name as well. */
+  /**
+   * The server's connection string, for your own tables and for other processes: they need the schema's name as well.
+   */
   readonly connectionString: string
-  /** Of Bugle's tables, such as `bugle_test_1f3a9c04`. */
+  /** The schema of Bugle's tables, such as `bugle_test_1f3a9c04`. */
   readonly schema: string
   /** `createBugle` for this database and schema, with all its options and types. Closed by `stop`. */
   readonly bugle: typeof createBugle

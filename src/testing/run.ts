@@ -24,7 +24,7 @@ export type RunResultOutcome =
   | 'interrupted'
   /** The outcome came too late: others had taken the job over, or it was deleted. */
   | 'stale'
-  /** None of these was told: the run was given up on, or given back before it began. */
+  /** No such event came: the run was given up on, or given back before it began. */
   | 'unsettled'
 
 /** One run of one job, once its outcome is durable. */
@@ -37,9 +37,9 @@ export interface RunResult<AnyJob = Job> {
    * undefined.
    */
   readonly result: unknown
-  /** Of a job that is failed or retrying; otherwise null. */
+  /** The error of a job that is failed or retrying; otherwise null. */
   readonly error: Error | null
-  /** Of a failed job; otherwise null. */
+  /** Why a failed job failed; otherwise null. */
   readonly cause: FailureCause | null
   /** When a retry or the next part is due; otherwise null. */
   readonly runAt: Date | null
@@ -119,8 +119,8 @@ export async function drain<Queues extends object, Context, Queue extends QueueN
   await runReady()
   while (until === 'scheduled' && options.signal?.aborted !== true) {
     const madeDue = await makeDue(bugle, queue)
-    // None is scheduled; but one may have been when the last claim looked, and be ready by now: whoever is there
-    // promotes what is due.
+    // None is scheduled; but one may have been when the last claim looked, and be ready by now: any worker promotes
+    // what is due.
     if (madeDue === 0 && (await bugle.jobs({ queue, state: 'ready', limit: 1 })).jobs.length === 0) break
     // What is ready and does not run is not for these handlers, or the queue is paused.
     if ((await runReady()) === 0) break
@@ -148,7 +148,7 @@ async function step(
   jobs: number,
 ): Promise<RunResult[]> {
   const results: RunResult[] = []
-  /** Those that run, the first claimed first: one that went back may be claimed again before its end is told. */
+  /** Those that run, the first claimed first: one that went back may be claimed again before its end is reported. */
   const open: Mutable<RunResult>[] = []
 
   const spy: Middleware = async (job, _context, next) => {

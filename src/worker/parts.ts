@@ -21,7 +21,7 @@ const log = createDebug('bugle:worker')
 
 /** What the worker needs to know of each consumer, and tells it. */
 export interface WorkerConsumer extends Sweepable {
-  /** What operators are told of it; null: it is being stopped, and takes no more. */
+  /** What operators see of it; null: it is being stopped, and takes no more. */
   readonly serves: ServedQueue | null
   /** There may be jobs. */
   raise(): void
@@ -183,9 +183,9 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   /**
    * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every
-   * return of a session: presence sends one at a time, and whoever judges by heartbeats (rescue, reconcile) asks in
-   * what order things were seen or how long ago, never how many beats there were. Before the start and after the stop
-   * it is nothing.
+   * return of a session: presence sends one at a time, and the parts that judge by heartbeats (rescue, reconcile) ask
+   * in what order things were seen or how long ago, never how many beats there were. Before the start and after the
+   * stop it is nothing.
    */
   function showSoon(): void {
     showing ??= setTimeout(() => {
@@ -227,7 +227,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
-      // Whoever sleeps must notice that its K is void, and, when it can, take it again.
+      // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
         rescue.disturbed()
@@ -268,7 +268,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           // What is caught up with is claimed with K held: after the control session's first try.
           if (control === null) return startControl()
           raiseAll()
-          // Of the cancels that nobody heard of, the heartbeat tells.
+          // The heartbeat reports the cancels whose notification was missed.
           presence.beat()
         },
         onDeaf: (reason) => options.onDeaf?.(reason),

@@ -9,9 +9,9 @@ const log = createDebug('bugle:presence')
  *
  * - **unannounced**: its row is being inserted. Nothing may be claimed.
  * - **confirmed**: a heartbeat was answered not longer ago than the worker's own word in its row allows. The time of
- *   its *sending* counts, and others count from when they see the change, which is later: so whoever could be given up
- *   knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose event loop
- *   was blocked, sees at its first instruction that it is too late, and not when some timer fires.
+ *   its *sending* counts, and others count from when they see the change, which is later: so a worker that could be
+ *   given up knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose
+ *   event loop was blocked, sees at its first instruction that it is too late, and not when some timer fires.
  * - **unconfirmed**: no answer for that long. Nothing is claimed and nothing begun until one comes.
  * - **lost**: a heartbeat found no row: others have given it up, and its jobs with it. It takes a new id, is
  *   unannounced again, and goes on. The old id is never used again.
@@ -54,7 +54,7 @@ export interface Heartbeat {
   readonly server: string
   readonly running: readonly RunningRow[]
   readonly others: readonly OtherWorker[]
-  /** Of the queues asked for. */
+  /** Those of the queues asked about that are paused. */
   readonly paused: readonly string[]
 }
 

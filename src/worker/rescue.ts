@@ -17,7 +17,7 @@ const log = createDebug('bugle:rescue')
  *
  * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner
  * still writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's
- * row has gone; and else every third of those times, in case that was missed: because whoever buried may itself have
+ * row has gone; and else every third of those times, in case that was missed: because the worker that buried may have
  * died before it collected; because a worker may leave with a claim in flight; and because
  *
  * **a claim that was in flight at the burial** may have seen the worker's row in its snapshot and commit after the
@@ -150,7 +150,7 @@ export function createRescue(options: RescueOptions): Rescue {
         found = rows.length
       }
     } finally {
-      // Also what was done before one failed: each batch is committed.
+      // What was done before one failed counts too: each batch is committed.
       for (const [deadWorkerId, jobs] of jobsOf) {
         log('%d jobs of %s', jobs, deadWorkerId)
         events.emit('worker:rescued', { queue: null, deadWorkerId, jobs })

@@ -62,7 +62,7 @@ export interface Worker {
 
 /** What a stop is given at least: all is done within it when all is well. */
 const leastStopMs = 250
-/** For those who were aborted while they joined. */
+/** How long the worker's end may take when the joining was aborted. */
 const abortedStopMs = 2_000
 
 export function createWorker(options: WorkerOptions): Worker {
@@ -189,7 +189,7 @@ export function createWorker(options: WorkerOptions): Worker {
       try {
         await unlessAborted(joined, signal)
       } catch (error) {
-        // Aborted in the middle: whoever is not in yet leaves in its own turn.
+        // Aborted in the middle: a consumer that is not in yet leaves in its own turn.
         isGone = true
         if (isIn) await leave(now() + abortedStopMs)
         throw error

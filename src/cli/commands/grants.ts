@@ -12,7 +12,7 @@ interface GrantsOptions {
 }
 
 /**
- * `bugle grants`: SQL for psql, run by whoever owns the schema. Nothing is executed, and no database is needed.
+ * `bugle grants`: SQL for psql, to be run by the owner of the schema. Nothing is executed, and no database is needed.
  *
  * JSON: a line a role, `{ "part": "producer" | "consumer" | "observer" | "observer without payloads", "role": …,
  * "statements": [...] }`, in the order in which they are to be run; and before them one with `"part": null, "role":

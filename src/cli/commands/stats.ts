@@ -19,7 +19,7 @@ interface StatsOptions {
  * `workers`] }`, where a count is `{ "count", "isExact" }`.
  *
  * With `--watch` it goes on until Ctrl-C, which is its end and no failure: a table that is drawn again in a terminal, a
- * line of JSON each time anywhere else. A look that fails, after a first one that did not, is told, as `{ "at",
+ * line of JSON each time anywhere else. A look that fails, after a first one that did not, is reported as `{ "at",
  * "error": { "code", "message" } }`, and the next one made all the same.
  */
 export async function stats(cli: Cli, queue: string | undefined, { watch }: StatsOptions): Promise<number> {

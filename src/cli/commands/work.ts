@@ -15,14 +15,14 @@ interface WorkCommandOptions {
 
 /**
  * `bugle work MODULE`: consume the module's queues until SIGINT or SIGTERM, and print each one's report. What a module
- * exports is said at `loadModule`. With the database down it waits for it, and says so.
+ * exports is said at `loadModule`. While the database is down it waits, and says so.
  *
  * The first signal lets running jobs end (`graceMs`), the second aborts them, the third gives up on them. Exit code 0;
  * 1 where jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended
  * it before.
  *
  * JSON: a line a queue, once it has stopped: `{ "queue", "completed", "failed", "interrupted", "released", "abandoned":
- * [{ "id", "ageMs" }] }`; what happens meanwhile is told on standard error, as lines of `{ "level", "message" }`.
+ * [{ "id", "ageMs" }] }`; what happens meanwhile goes to standard error, as lines of `{ "level", "message" }`.
  */
 export async function work(cli: Cli, path: string, options: WorkCommandOptions): Promise<number> {
   const module = await loadModule(path)

@@ -9,8 +9,8 @@ const sql = loadStatements('bugle')
  * The yardstick: our own statements in bare loops, one a connection, with the sessions' settings of the library and
  * nothing of it around them: settle one batch and claim the next, in one statement, and call the handler for each job.
  *
- * @param {{ batch?: number, connections?: number }} options `batch`: jobs a statement; by default as many as there are
- *   slots
+ * @param {{ batch?: number, connections?: number }} options `batch`: jobs per statement; by default as many as there
+ *   are slots
  * @returns {import('./index.mjs').Contender}
  */
 export function engine({ batch, connections = 1 }) {

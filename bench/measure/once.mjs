@@ -2,7 +2,7 @@
 
 /**
  * @typedef {object} Runs
- * @property {Float64Array} ids of the jobs, one a run
+ * @property {Float64Array} ids of the jobs, one per run
  * @property {Float64Array} waitsMs from put to start
  */
 

@@ -9,7 +9,7 @@ create table :"schema".migration (
   applied_at timestamptz not null default now()
 );
 
--- One row a process that consumes. Leases name it; a claim runs only while it exists.
+-- One row per process that consumes. Leases name it; a claim runs only while it exists.
 create table :"schema".worker (
   id bigint primary key,                              -- random 63 bits: never handed out twice, also after a failover
   name text not null,

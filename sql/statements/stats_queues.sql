@@ -2,7 +2,7 @@
 -- $1 queue text, null: all, $2 most rows counted of a queue and state int, $3 most queues int
 -- $4 names to be listed whatever is in them, as a JSON array, $5 most rows counted of a state in all queues together
 --   int
--- rows: one a queue, at most one more than $3, the first by name:
+-- rows: one per queue, at most one more than $3, the first by name:
 --   name, is_paused
 --   most: how far the ready and the scheduled jobs of a queue were counted: $2, or with many queues its share of $5
 --   ready, scheduled: counts; more than most: at least most
@@ -11,9 +11,9 @@
 --   oldest_ready_ms: how long ago the oldest ready job could run, of those that were counted and the first of each
 --     priority;
 --     null: none is ready
--- plan: whatever the number of jobs: job_ready and job_due, one probe a queue to find the names; then of each queue the
---   first `most` entries of either, and one probe of job_ready a priority; once job_running and, backwards, job_failed,
---   to their bounds; queue_pkey. The whole of worker.
+-- plan: whatever the number of jobs: job_ready and job_due, one probe per queue to find the names; then of each queue
+--   the first `most` entries of either, and one probe of job_ready a priority; once job_running and, backwards,
+--   job_failed, to their bounds; queue_pkey. The whole of worker.
 with recursive ready_names (queue) as (
   (
     select queue

@@ -11,7 +11,7 @@ export interface JobsFilter {
   readonly kind?: string
   /** Created then or later. */
   readonly since?: Date
-  /** Jobs a page, 1 to 1000. @defaultValue 100 */
+  /** Jobs per page, 1 to 1000. @defaultValue 100 */
   readonly limit?: number
   /** Where the page before ended: its `cursor`. */
   readonly cursor?: string | null

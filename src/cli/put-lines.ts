@@ -7,7 +7,7 @@ import { batchWork } from './batches.js'
 import { type Cli, exitCodes, Refusal } from './cli.js'
 import { type Line, linesOf } from './lines.js'
 
-/** Jobs a statement. */
+/** Jobs per statement. */
 const batchJobs = 1_000
 /** Bytes of text a statement, about: long payloads go in smaller batches, so that few of them are in memory. */
 const batchLength = 4_000_000

@@ -4,7 +4,7 @@ import { toError } from '../errors.js'
 const log = createDebug('bugle:sweep')
 
 /**
- * The slow safety net: one statement a worker asks which of its sleeping queues have ready rows, and when the nearest
+ * The slow safety net: one statement per worker asks which of its sleeping queues have ready rows, and when the nearest
  * scheduled one of each is due.
  *
  * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener

@@ -1,7 +1,7 @@
 import { grantsFor, revokesFromPublic } from '../database/grants.js'
 import { fillIn, readSql, statementsIn } from '../database/sql-files.js'
 
-/** The SQL of `sql/demo/`, one statement a file. */
+/** The SQL of `sql/demo/`, one statement per file. */
 const names = [
   'jobs_left',
   'plain_create',

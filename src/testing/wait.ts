@@ -19,7 +19,7 @@ export interface WaitForJobOptions<Queue extends string = string> extends WaitOp
  * run.
  */
 const lookMs = 250
-/** Jobs a look, the newest. */
+/** Jobs per look, the newest. */
 const mostJobs = 1_000
 
 /**

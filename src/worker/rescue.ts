@@ -59,7 +59,7 @@ interface RescuedRow {
   readonly message: string | null
 }
 
-/** Jobs a statement; each is a transaction of its own. */
+/** Jobs per statement; each is a transaction of its own. */
 const batchSize = 500
 /** Collects at the closer distance: at the start, and after a worker has gone. */
 const closeLooksAtStart = 1

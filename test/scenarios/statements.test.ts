@@ -4,7 +4,7 @@ import { fillIn, readSql, sqlNames } from '../../src/database/sql-files.js'
 import { loadStatements, type StatementName } from '../../src/database/statements.js'
 import { type TestDatabase, test } from '../support/database.js'
 
-// Every file of sql/ can be pasted into psql: with its comments, and with psql's variables filled in as psql fills them.
+// Every file of sql/ can be pasted into psql, with its comments. Here psql's variables are filled in as psql does it.
 // The files in sql/statements/parts are no whole statements. They are pasted as the library sends them.
 
 test('each file of sql/statements is a whole statement', async ({ db }) => {
@@ -98,7 +98,9 @@ async function rolledBack(session: postgres.Sql, work: () => Promise<void>): Pro
   }
 }
 
-/** What can be prepared is parsed and planned, and not run. Everything else is run: it makes, grants or drops something. */
+/**
+ * What can be prepared is parsed and planned, and not run. Everything else is run: it makes, grants or drops something.
+ */
 async function paste(session: postgres.Sql, what: string, text: string): Promise<void> {
   try {
     if (canBePrepared(text)) await plan(session, text)

@@ -13,8 +13,8 @@ interface DoctorOptions {
 /**
  * `bugle doctor`: look at the database, and say what is wrong with it and what to do. Exit code 1 if there is trouble.
  *
- * JSON, a line a finding: `{ "check": …, "status": "ok" | "trouble" | "note" | "skipped", "message": …, "remedy": … |
- * null, … }`, and what the check found in numbers and names.
+ * JSON, one line per finding: `{ "check": …, "status": "ok" | "trouble" | "note" | "skipped", "message": …, "remedy": …
+ * | null, … }`, and what the check found in numbers and names.
  */
 export async function doctor({ out, env, schema }: Cli, options: DoctorOptions): Promise<number> {
   const listenUrl = options.listenUrl ?? (env.BUGLE_LISTEN_URL || undefined)

@@ -14,7 +14,7 @@ interface GrantsOptions {
 /**
  * `bugle grants`: SQL for psql, to be run by the owner of the schema. Nothing is executed, and no database is needed.
  *
- * JSON: a line a role, `{ "part": "producer" | "consumer" | "observer" | "observer without payloads", "role": …,
+ * JSON: one line per role, `{ "part": "producer" | "consumer" | "observer" | "observer without payloads", "role": …,
  * "statements": [...] }`, in the order in which they are to be run; and before them one with `"part": null, "role":
  * null`, which takes back what everybody has. None of the statements ends with a semicolon.
  */

@@ -21,8 +21,9 @@ interface WorkCommandOptions {
  * 1 where jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended
  * it before.
  *
- * JSON: a line a queue, once it has stopped: `{ "queue", "completed", "failed", "interrupted", "released", "abandoned":
- * [{ "id", "ageMs" }] }`; what happens meanwhile goes to standard error, as lines of `{ "level", "message" }`.
+ * JSON: one line per queue, once it has stopped: `{ "queue", "completed", "failed", "interrupted", "released",
+ * "abandoned": [{ "id", "ageMs" }] }`; what happens meanwhile goes to standard error, as lines of `{ "level", "message"
+ * }`.
  */
 export async function work(cli: Cli, path: string, options: WorkCommandOptions): Promise<number> {
   const module = await loadModule(path)

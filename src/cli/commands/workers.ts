@@ -6,7 +6,7 @@ import { countText } from './stats.js'
 /**
  * `bugle workers`.
  *
- * JSON: a line a worker, the oldest first: `{ "id", "name", "host", "pid", "version", "startedAt", "seenMsAgo",
+ * JSON: one line per worker, the oldest first: `{ "id", "name", "host", "pid", "version", "startedAt", "seenMsAgo",
  * "state": "live" | "hung" | "dead", "running": { "count", "isExact" }, "consumers": [{ "queue", "concurrency",
  * "kinds": [...] | null, "isPaused" }] }`.
  */

@@ -6,8 +6,8 @@ import { addValue } from './measure/figures.mjs'
 import { versionsOf } from './peers.mjs'
 
 /**
- * Many jobs in one call (`putMany`, or the peer's own for many) into a queue that sleeps: from the start of the call until it
- * returns, until the first handler starts, and until the last job is done in the database.
+ * Many jobs in one call (`putMany`, or the peer's own for many) into a queue that sleeps: from the start of the call
+ * until it returns, until the first handler starts, and until the last job is done in the database.
  */
 export const tries = 5
 export const cases = ['1,000 jobs']
@@ -33,9 +33,8 @@ export async function* run({ tries: wanted, cases: chosen, contenders: names, is
         for (const times of await measure(await server(), one, bursts, isSmoke ? 100 : 2_000)) {
           for (const part of parts) addValue(figures, `${one} ${part}`, 'ms', times[part])
         }
-        tell(
-          `${one}: ${parts.map((part) => `${part} ${figures[`${one} ${part}`]?.values.at(-1)?.toFixed(1)} ms`).join(', ')}`,
-        )
+        const last = (/** @type {string} */ part) => figures[`${one} ${part}`]?.values.at(-1)?.toFixed(1)
+        tell(`${one}: ${parts.map((part) => `${part} ${last(part)} ms`).join(', ')}`)
       }
     }
     yield {

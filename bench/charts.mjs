@@ -15,7 +15,8 @@ import { quantile, titled } from './drawing/names.mjs'
  *
  * @typedef {{ unit: string, median: number, min: number, max: number }} Figure
  * @typedef {ReadonlyMap<string, Line>} Lines by case
- * @typedef {{ file: string, scenario: string, draw: (lines: Lines) => import('./drawing/canvas.mjs').Drawing | null }} Chart
+ * @typedef {{ file: string, scenario: string, draw: (lines: Lines) => import('./drawing/canvas.mjs').Drawing | null }}
+ *   Chart
  */
 
 /** @type {readonly Chart[]} */

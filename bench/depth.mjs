@@ -1,6 +1,6 @@
 /**
- * The time of a claim, and what else is in the table: nothing, 100,000 or a million ready, scheduled or failed jobs, or as many of
- * each.
+ * The time of a claim, and what else is in the table: nothing, 100,000 or a million ready, scheduled or failed jobs, or
+ * as many of each.
  *
  * The claim statement is sent as the library sends it: prepared, by a session with its settings. Two claims are timed:
  * one that finds as many as it asks for, all put right before it, and settled after it; and one that finds nothing.

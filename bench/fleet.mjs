@@ -1,8 +1,8 @@
 /**
  * Many processes with spare slots on one queue, at 1,000 single inserts a second; and one process at the same rate.
  *
- * Each insert finds somebody idle. What must not happen is that all of them wake for it: what a herd costs is claims that find
- * nothing, notifications (each takes a lock around its commit), and latency.
+ * Each insert finds somebody idle. What must not happen is that all of them wake for it: what a herd costs is claims
+ * that find nothing, notifications (each takes a lock around its commit), and latency.
  */
 import { migrate, runsOf, startConsumers, stopAll } from './measure/consumers.mjs'
 import { addValue, processesName } from './measure/figures.mjs'
@@ -123,8 +123,8 @@ async function runOnce(server, { processes, perSecond, seconds }) {
 }
 
 /**
- * Each statement that claims at least one job is counted by a sequence. That is exact, the same for one process and for many,
- * and takes some 15 us of a claim's 200 in the server.
+ * Each statement that claims at least one job is counted by a sequence. That is exact, the same for one process and for
+ * many, and takes some 15 us of a claim's 200 in the server.
  *
  * @param {import('./server.mjs').Database} database
  * @returns {Promise<() => Promise<number>>}

@@ -1,6 +1,7 @@
 /**
- * A transaction with an id is left open all along, while jobs come and go: what died since cannot be vacuumed, and every claim
- * meets it. Throughput, backlog, dead rows and the time of a claim as time goes by; and before it, the same without.
+ * A transaction with an id is left open all along, while jobs come and go: what died since cannot be vacuumed, and
+ * every claim meets it. Throughput, backlog, dead rows and the time of a claim as time goes by; and before it, the same
+ * without.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate, runsOf, startConsumer, stopAll } from './measure/consumers.mjs'
@@ -72,7 +73,8 @@ export async function* run({ tries: wanted, isSmoke, seconds = isSmoke ? 3 : 180
 
 /**
  * @param {import('./server.mjs').Server} server
- * @param {{ perSecond: number, baselineSeconds: number, seconds: number, sampleMs: number, tell: (text: string) => void }} what
+ * @param {{ perSecond: number, baselineSeconds: number, seconds: number, sampleMs: number, tell: (text: string) => void
+ *   }} what
  */
 async function runOnce(server, { perSecond, baselineSeconds, seconds, sampleMs, tell }) {
   const database = await server.freshDatabase('held')

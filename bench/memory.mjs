@@ -1,7 +1,8 @@
 /**
- * What a backlog costs a consumer's process: its resident memory while it works on a queue of a million jobs, and beside an
- * empty one; with handlers of 50 ms, and with no-op ones, where look-ahead holds the most. Everything that working itself takes
- * (compiled code, a younger heap that is larger, the bench's own list of runs) counts as the backlog's.
+ * What a backlog costs a consumer's process: its resident memory while it works on a queue of a million jobs, and
+ * beside an empty one; with handlers of 50 ms, and with no-op ones, where look-ahead holds the most. Everything that
+ * working itself takes (compiled code, a younger heap that is larger, the bench's own list of runs) counts as the
+ * backlog's.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate, runsOf, startConsumer, stopAll } from './measure/consumers.mjs'

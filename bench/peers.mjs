@@ -14,7 +14,7 @@ const packages = /** @type {const} */ ({
 })
 
 /** @param {string} contender */
-export function packageOf(contender) {
+function packageOf(contender) {
   return contender in packages ? packages[/** @type {keyof typeof packages} */ (contender)] : undefined
 }
 

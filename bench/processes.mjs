@@ -6,11 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * @typedef {object} Child
  * @property {number} pid
  * @property {(type: string, data?: unknown) => void} send
- * @property {(type: string, withinMs?: number) => Promise<any>} next the data of the next message of this type, also of one that
- *   came already; rejects when the child ends first, or when it is late
+ * @property {(type: string, withinMs?: number) => Promise<any>} next the data of the next message of this type, also of
+ *   one that came already; rejects when the child ends first, or when it is late
  * @property {(type: string, data?: unknown) => Promise<any>} ask send, and await the next message of the same type
- * @property {(type: string, listener: (data: any) => void) => void} on call for every message of this type from now on; none of
- *   them is kept for `next`
+ * @property {(type: string, listener: (data: any) => void) => void} on call for every message of this type from now on;
+ *   none of them is kept for `next`
  * @property {Promise<number | null>} exited
  * @property {(type: string) => Promise<void>} end tell it, by that message, to end; kill it if it takes too long
  * @property {() => Promise<void>} kill at once, and without a word; resolves once it is gone
@@ -147,8 +147,8 @@ export function say(type, data) {
 }
 
 /**
- * In a child: do what the parent asks. What a handler resolves with is said under the same type, unless it is undefined;
- * what it throws ends the process. Without its parent it ends too.
+ * In a child: do what the parent asks. What a handler resolves with is said under the same type, unless it is
+ * undefined; what it throws ends the process. Without its parent it ends too.
  *
  * @param {Readonly<Record<string, (data: any) => unknown>>} handlers
  */

@@ -1,9 +1,10 @@
 // A worker process of the recovery bench, with default options. Started by fork().
 // node recovery-worker.mjs <{ connectionString, name } as JSON>
 //
-// Asked: { do: 'consume', queue, concurrency, holds }; { do: 'let-go', queue }: held handlers end; { do: 'stop', queue }.
-// Tells, each with the time `at` of the machine's monotonic clock in ms: { did: 'consume' | 'start' | 'ack' | 'stop', queue },
-// and { did: 'health', to }.
+// Asked: { do: 'consume', queue, concurrency, holds }; { do: 'let-go', queue }: held handlers end;
+// { do: 'stop', queue }.
+// Tells, each with the time `at` of the machine's monotonic clock in ms:
+// { did: 'consume' | 'start' | 'ack' | 'stop', queue }, and { did: 'health', to }.
 import { createBugle } from '../dist/index.js'
 
 const { connectionString, name } = JSON.parse(process.argv[2] ?? '{}')

@@ -10,10 +10,10 @@ import { settingsOf } from './server.mjs'
  *
  * - `worker-killed`: SIGKILL of a worker with 20 running jobs, until all 20 have started in another one
  * - `listener-killed`: until a job put right after that starts; and until a job starts by push again
- * - `listener-half-open`: the listener's backend is stopped (SIGSTOP), so its socket stays open and silent: until a job put in
- *   that moment starts; until it is noticed; until notifications arrive again
- * - `server-restarted`: with 1,000 jobs queued, by turns fast and immediate: until all of them are done; and how long the server
- *   itself was away
+ * - `listener-half-open`: the listener's backend is stopped (SIGSTOP), so its socket stays open and silent: until a job
+ *   put in that moment starts; until it is noticed; until notifications arrive again
+ * - `server-restarted`: with 1,000 jobs queued, by turns fast and immediate: until all of them are done; and how long
+ *   the server itself was away
  */
 export const tries = 20
 export const cases = ['worker-killed', 'listener-killed', 'listener-half-open', 'server-restarted']

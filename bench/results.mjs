@@ -38,7 +38,7 @@ function measured({ name, of, to, wanted }, figures) {
 }
 
 /** @param {number} value @param {string} wanted */
-export function isMet(value, wanted) {
+function isMet(value, wanted) {
   const [sign, limit] = wanted.split(' ')
   switch (sign) {
     case '>=':

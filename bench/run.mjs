@@ -9,7 +9,8 @@ import { loadScenario, scenarioNames } from './scenarios.mjs'
 import { startServer } from './server.mjs'
 
 const usage =
-  'npm run bench -- <scenario|all|charts> [--tries N] [--case NAME …] [--contender NAME …] [--jobs N] [--seconds N] [--smoke] [--save]'
+  'npm run bench -- <scenario|all|charts> [--tries N] [--case NAME …] [--contender NAME …] [--jobs N] [--seconds N] ' +
+  '[--smoke] [--save]'
 
 /** A call that cannot be carried out: one line says why. */
 class Refusal extends Error {}
@@ -110,7 +111,8 @@ async function runScenario(name) {
 }
 
 /**
- * Those asked for; else the usual ones, but in a smoke run for the peers: it is about our own code, and needs no second install.
+ * Those asked for; else the usual ones, but in a smoke run for the peers: it is about our own code, and needs no second
+ * install.
  *
  * @param {import('./scenarios.mjs').Scenario} scenario
  */

@@ -7,11 +7,13 @@ import { existsSync } from 'node:fs'
  * @property {object} settings everything that was set, sizes too
  * @property {Readonly<Record<string, { unit: string, values: readonly number[] }>>} figures every repeat of each
  * @property {readonly Ratio[]} [ratios]
- * @property {Readonly<Record<string, { x: readonly number[], y: readonly number[], xUnit: string, yUnit: string }>>} [series]
+ * @property {Readonly<Record<string, { x: readonly number[], y: readonly number[], xUnit: string, yUnit: string }>>}
+ *   [series]
  * @property {Readonly<Record<string, string>>} [versions]
  * @property {readonly string[]} [notes]
  *
- * @typedef {object} Ratio of one figure's median to another's; missed when something is wanted and either was not measured
+ * @typedef {object} Ratio of one figure's median to another's; missed when something is wanted and either was not
+ *   measured
  * @property {string} name
  * @property {string} of
  * @property {string} to
@@ -25,7 +27,8 @@ import { existsSync } from 'node:fs'
  * @property {number | undefined} jobs
  * @property {number | undefined} seconds
  * @property {(text: string) => void} tell for people
- * @property {() => Promise<import('./server.mjs').Server>} server that of the run, started at the first call; the driver stops it
+ * @property {() => Promise<import('./server.mjs').Server>} server that of the run, started at the first call; the
+ *   driver stops it
  *
  * @typedef {object} Scenario
  * @property {number} tries

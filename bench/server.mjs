@@ -7,19 +7,21 @@ import { startEmbedded } from '../dist/embedded/index.js'
  * @property {string} url
  * @property {string} name
  * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows, by a connection of our own
- * @property {(channel: string, tell: () => void) => Promise<void>} listen calls it for each notification there, by the same
- *   connection: what was committed before a query is told by its answer
- * @property {() => Promise<void>} tidy vacuum, analyze and checkpoint: what was loaded costs the run that follows nothing
+ * @property {(channel: string, tell: () => void) => Promise<void>} listen calls it for each notification there, by the
+ *   same connection: what was committed before a query is told by its answer
+ * @property {() => Promise<void>} tidy vacuum, analyze and checkpoint: what was loaded costs the run that follows
+ *   nothing
  * @property {() => Promise<void>} drop
  *
  * @typedef {object} Server
  * @property {string} url of a superuser or at least somebody who may create databases
  * @property {boolean} isOurs false: that of DATABASE_URL
- * @property {Readonly<Record<string, string>>} settings those that matter, and the version, as the server itself has them
+ * @property {Readonly<Record<string, string>>} settings those that matter, and the version, as the server itself has
+ *   them
  * @property {(text: string, params?: readonly unknown[]) => Promise<any[]>} query its rows
  * @property {(name: string) => Promise<Database>} freshDatabase an empty one
- * @property {(settings: Readonly<Record<string, string | number | null>>) => Promise<void>} alter for all sessions, old ones
- *   too; null: as before. Undone at the stop.
+ * @property {(settings: Readonly<Record<string, string | number | null>>) => Promise<void>} alter for all sessions, old
+ *   ones too; null: as before. Undone at the stop.
  * @property {() => Promise<void>} stop
  */
 

@@ -1,6 +1,6 @@
 /**
- * The time of `bugle.stats()`, and how many jobs there are: none, five million in ten queues, or just as many as are counted there: what lies
- * beyond that should cost nothing.
+ * The time of `bugle.stats()`, and how many jobs there are: none, five million in ten queues, or just as many as are
+ * counted there: what lies beyond that should cost nothing.
  *
  * By the public API, on a connection that is open, with the statements prepared.
  */

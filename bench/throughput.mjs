@@ -8,11 +8,11 @@ import { nowMs } from './processes.mjs'
 /**
  * The drain of a backlog.
  *
- * Everything that is the same for all of them happens before the clock starts: tables, a warm-up of 2,000 jobs (a fifth of all, if
- * that is less) in the very processes of the run, after which the consumer is stopped and stays connected, as far as its API lets
- * it (BullMQ's worker is closed for good, so the clock sees another one, connected already); then all jobs are loaded, vacuumed
- * and checkpointed. The clock starts with the word to consume, so it includes what a contender does to begin. It stops when the
- * last completion is in the database.
+ * Everything that is the same for all of them happens before the clock starts: tables, a warm-up of 2,000 jobs (a fifth
+ * of all, if that is less) in the very processes of the run, after which the consumer is stopped and stays connected,
+ * as far as its API lets it (BullMQ's worker is closed for good, so the clock sees another one, connected already);
+ * then all jobs are loaded, vacuumed and checkpointed. The clock starts with the word to consume, so it includes what a
+ * contender does to begin. It stops when the last completion is in the database.
  */
 export const tries = 5
 export const contenders = ['bugle', 'bugle-prefetch-0', 'engine', 'engine-128', 'engine-500', 'engine-2x500', ...peers]
@@ -23,7 +23,8 @@ const shapes = new Map()
 for (const processes of [1, 2]) {
   for (const handlerMs of [0, 1]) {
     for (const slots of [24, 1, 10, 100]) {
-      const name = `${counted(slots, 'slot', 'slots')}, ${handlerMs === 0 ? 'no-op' : `${handlerMs} ms`}, ${processesName(processes)}`
+      const work = handlerMs === 0 ? 'no-op' : `${handlerMs} ms`
+      const name = `${counted(slots, 'slot', 'slots')}, ${work}, ${processesName(processes)}`
       shapes.set(name, { slots, handlerMs, processes })
     }
   }

@@ -111,8 +111,9 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
     },
   ): Promise<Consumer>
   /**
-   * Run what is in the queue, then stop: a consumer that ends by itself once nothing runs and nothing is ready; or, with
-   * `until: 'scheduled'`, nothing is ready or scheduled. Ends at once where the queue is paused, and when `signal` aborts.
+   * Run what is in the queue, then stop: a consumer that ends by itself once nothing runs and nothing is ready; or,
+   * with `until: 'scheduled'`, nothing is ready or scheduled. Ends at once where the queue is paused, and when `signal`
+   * aborts.
    *
    * @param options - those of `consume`, and `until`
    * @returns what the stop reports, once it has stopped
@@ -132,8 +133,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
     },
   ): Promise<StopReport>
   /**
-   * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved. Jobs
-   * that run go on, and jobs may be put.
+   * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved.
+   * Jobs that run go on, and jobs may be put.
    *
    * @returns whether it was not paused before
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
@@ -162,24 +163,25 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
   /**
    * Make failed or archived jobs ready again, each under its id and with all its attempts. Two at once make one.
    *
-   * @param which - ids, which are requeued in one statement; or a filter, by default of failed jobs: `{}` is all of them,
-   *   in batches
-   * @param options - `signal` ends it after the batch in flight: it resolves with what was done; `onProgress` is called after
-   *   each batch with the total so far
+   * @param which - ids, which are requeued in one statement; or a filter, by default of failed jobs: `{}` is all of
+   *   them, in batches
+   * @param options - `signal` ends it after the batch in flight: it resolves with what was done; `onProgress` is called
+   *   after each batch with the total so far
    * @returns how many were made ready
    * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
    *   `RESULT_UNKNOWN`
    */
   requeue(which: string | readonly string[] | RequeueFilter, options?: BatchesOptions): Promise<number>
   /**
-   * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has its
-   * signal aborted and gets no further run, and if this one succeeds all the same, that counts.
+   * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has
+   * its signal aborted and gets no further run, and if this one succeeds all the same, that counts.
    *
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
   cancel(id: string): Promise<CancelAnswer>
   /**
-   * Delete jobs that ended long ago, in batches. `failedForMs` and `archivedForMs` of `createBugle` do it by themselves.
+   * Delete jobs that ended long ago, in batches. `failedForMs` and `archivedForMs` of `createBugle` do it by
+   * themselves.
    *
    * @param options - the ages; `limit`; `signal` and `onProgress` as of `requeue`
    * @returns how many rows were deleted
@@ -187,32 +189,32 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   collect(options: CollectOptions): Promise<CollectReport>
   /**
-   * What is in the queues, over all processes, and who works there. Counts go to 10,000 and then say so, so that this costs
-   * about the same however many jobs there are; it locks nothing, and no claim waits for it.
+   * What is in the queues, over all processes, and who works there. Counts go to 10,000 and then say so, so that this
+   * costs about the same however many jobs there are; it locks nothing, and no claim waits for it.
    *
    * @param queue - that one, whether or not it has jobs; default: all
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
   stats(queue?: QueueName<Queues>): Promise<BugleStats>
   /**
-   * Whether this process can do its work now: made for a readiness probe. Healthy means: the database answers within two seconds,
-   * can be written to, and has our tables; the instance is not being closed; and if it consumes, every consumer has begun, and
-   * others see that the process lives, so that it may claim. A consumer that is paused, or was stopped, is healthy; and so is one that
-   * lives by sweeps, since notifications do not arrive.
+   * Whether this process can do its work now: made for a readiness probe. Healthy means: the database answers within
+   * two seconds, can be written to, and has our tables; the instance is not being closed; and if it consumes, every
+   * consumer has begun, and others see that the process lives, so that it may claim. A consumer that is paused, or was
+   * stopped, is healthy; and so is one that lives by sweeps, since notifications do not arrive.
    *
-   * Not for a liveness probe: a restart mends no database, and would take every process down with it. A liveness probe should ask for no more than an
-   * answer of the event loop.
+   * Not for a liveness probe: a restart mends no database, and would take every process down with it. A liveness probe
+   * should ask for no more than an answer of the event loop.
    *
    * @returns within two seconds
    * @throws BugleError `CLOSED`, and nothing else
    */
   health(): Promise<Health>
   /**
-   * Stop every consumer, then end every connection, by the deadline of the last stop. While handlers still run, they and others
-   * may put. A second call joins the first, and can only make it shorter.
+   * Stop every consumer, then end every connection, by the deadline of the last stop. While handlers still run, they
+   * and others may put. A second call joins the first, and can only make it shorter.
    *
-   * Where handlers have not ended by then, the worker's presence stays on one connection that does not keep the process alive:
-   * their jobs keep their leases until they end, or the process does.
+   * Where handlers have not ended by then, the worker's presence stays on one connection that does not keep the process
+   * alive: their jobs keep their leases until they end, or the process does.
    *
    * @param options - for every consumer; default: each one's own
    * @throws BugleError `INVALID_OPTION`
@@ -321,7 +323,7 @@ export function createBugle(options: object = {}): unknown {
   async function close(options?: Partial<StopTimes>): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
     closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
-    // Without consumers nobody may put any more from this very call on; otherwise their handlers still may.
+    // When there are no consumers, no put is taken from this call on; otherwise handlers may still put.
     isShut ||= consumers.isEmpty
     const stopped = consumers.stop(options)
     // What comes after the last stop is made shorter as well.

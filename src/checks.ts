@@ -23,9 +23,9 @@ export function wholeNumber(name: string, value: unknown, bounds: { min: number;
 /**
  * A duration in milliseconds, from 0 up.
  *
- * A fraction is rounded up, never down: whoever asked to wait 0.4 ms must not be called at once.
- * There is no upper bound: a retention of 30 days is a duration too, but longer than a Node timer can be
- * (2,147,483,647 ms, beyond which it fires at once), so whoever sets a timer must bound it.
+ * A fraction is rounded up, never down: a wait of 0.4 ms must not end at once. There is no upper bound: a retention of
+ * 30 days is a duration too, but longer than a Node timer can be (2,147,483,647 ms, beyond which it fires at once), so
+ * the caller must bound it before it sets a timer.
  *
  * @param rules - `allowInfinity`: whether `Infinity` ("no limit") is a value
  * @returns a whole number, or `Infinity` where allowed

@@ -8,7 +8,7 @@ import { BugleError, describe } from './errors.js'
  * the database has of it, and answers with a value equal to the first: `decode(JSON.parse(JSON.stringify(encode(x))))`.
  */
 export interface Codec {
-  /** Of a value of the application's: what JSON can hold. */
+  /** Turns a value of the application into what JSON can hold. */
   encode(value: unknown): unknown
   /** The way back. */
   decode(stored: unknown): unknown

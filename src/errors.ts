@@ -8,7 +8,9 @@ export type BugleErrorCode =
   | 'INVALID_QUEUE'
   /** A payload holds something that JSON or jsonb cannot. Nothing was written. */
   | 'INVALID_PAYLOAD'
-  /** A payload is longer than `maxPayloadBytes` as JSON in UTF-8, or a putMany than one statement. Nothing was written. */
+  /**
+   * A payload is longer than `maxPayloadBytes` as JSON in UTF-8, or a putMany than one statement. Nothing was written.
+   */
   | 'PAYLOAD_TOO_LARGE'
   /** A payload was refused by the queue's schema. */
   | 'VALIDATION_FAILED'
@@ -54,7 +56,9 @@ export class BugleError extends Error {
   }
 }
 
-/** Whatever was thrown, as an Error: a handler may throw a string, nothing at all, or something hostile. Never throws. */
+/**
+ * Whatever was thrown, as an Error: a handler may throw a string, nothing at all, or something hostile. Never throws.
+ */
 export function toError(thrown: unknown): Error {
   if (isError(thrown)) return thrown
   return new Error(typeof thrown === 'string' ? thrown : `thrown: ${textOf(thrown)}`, { cause: thrown })
@@ -69,7 +73,10 @@ function isError(value: unknown): value is Error {
   }
 }
 
-/** What was thrown or given as a reason and is no error, as a text: also what is in an object. At most 500 characters. Never throws. */
+/**
+ * What was thrown or given as a reason and is no error, as a text: also what is in an object. At most 500 characters.
+ * Never throws.
+ */
 export function textOf(value: unknown): string {
   if (typeof value !== 'object' || value === null) return describe(value)
   try {
@@ -90,13 +97,15 @@ export function describe(value: unknown): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }
 
-/** What a failed statement means for whoever sent it. */
-export type DatabaseFault =
+/** What a failed statement means for its sender. */
+type DatabaseFault =
   /** It never reached a server that could have run it. Sending it again is safe. */
   | 'down'
   /** The server, or the way to it, went away meanwhile: it may have committed. */
   | 'unknown'
-  /** The server rolled it back for a reason that passes: deadlock, a key's race, lock or statement timeout, no memory. */
+  /**
+   * The server rolled it back for a reason that passes: deadlock, a key's race, lock or statement timeout, no memory.
+   */
   | 'passing'
   /** The server refuses this very data; sending it again will not help. */
   | 'data'
@@ -149,7 +158,10 @@ export function databaseFault(error: unknown): DatabaseFault {
   return 'other'
 }
 
-/** Whether somebody holds a lock that the statement needs, or it was more work than it may be: the server's time-outs and ours. */
+/**
+ * Whether somebody holds a lock that the statement needs, or it was more work than it may be: the server's time-outs
+ * and ours.
+ */
 export function isTimeOut(error: unknown): boolean {
   return ['55P03', '57014', 'DEADLINE'].includes(errorCode(error))
 }

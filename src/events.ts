@@ -70,11 +70,16 @@ export type CallbackPlace = 'listener' | 'onFailed' | 'retryStrategy'
 
 /** `Queue`: the names of the instance's queues. */
 export interface BugleEvents<Queue extends string = string> {
-  /** A job was claimed, and its run begins. `waitMs`: from when the job could run to its claim, by the database's clock. */
+  /**
+   * A job was claimed, and its run begins. `waitMs`: from when the job could run to its claim, by the database's clock.
+   */
   'job:started': JobEvent<Queue> & { readonly waitMs: number }
   /** The ack is durable. `runMs`: the handler's time. */
   'job:acked': JobEvent<Queue> & { readonly runMs: number }
-  /** The run failed, and the job waits for its next one. `retriesLeft` after that: 0: it is the last; Infinity: no limit. */
+  /**
+   * The run failed, and the job waits for its next one. `retriesLeft` after that: 0: it is the last; Infinity: no
+   * limit.
+   */
   'job:retrying': JobEvent<Queue> & { readonly error: Error; readonly retryAt: Date; readonly retriesLeft: number }
   /** The failure is durable. */
   'job:failed': JobEvent<Queue> & { readonly error: Error; readonly cause: FailureCause }
@@ -82,7 +87,9 @@ export interface BugleEvents<Queue extends string = string> {
   'job:partial': JobEvent<Queue> & { readonly runAt: Date }
   /** The run ended with `release`: the job is back in the queue, attempt given back. */
   'job:released': JobEvent<Queue>
-  /** The run ended because we had aborted it (a stop, a lost lease): the job is back in the queue, attempt given back. */
+  /**
+   * The run ended because we had aborted it (a stop, a lost lease): the job is back in the queue, attempt given back.
+   */
   'job:interrupted': JobEvent<Queue> & { readonly reason: AbortCode }
   /** The run has passed its `timeoutMs`: its signal was aborted; its slot is held until the handler returns. */
   'job:timeout': JobEvent<Queue> & { readonly timeoutMs: number }
@@ -91,7 +98,10 @@ export interface BugleEvents<Queue extends string = string> {
   /** An outcome came too late: the job's lease was no longer ours, and nothing was changed. */
   'job:stale': JobEvent<Queue> & { readonly lease: string }
   'consumer:started': { readonly queue: Queue; readonly concurrency: number }
-  /** `graceMs`: until running handlers are aborted; `forced`: now, and nothing is waited for. Again when the stop is shortened. */
+  /**
+   * `graceMs`: until running handlers are aborted; `forced`: now, and nothing is waited for. Again when the stop is
+   * shortened.
+   */
   'consumer:stopping': { readonly queue: Queue; readonly graceMs: number; readonly forced: boolean }
   'consumer:stopped': { readonly queue: Queue; readonly report: StopReport }
   'listener:health': EventData<Queue> & { readonly from: ListenerHealth; readonly to: ListenerHealth }
@@ -150,7 +160,10 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
 
 export const allEventNames = Object.keys(eventNames) as readonly BugleEventName[]
 
-/** Called with an event's data. What it returns is ignored, but for a promise that rejects: `callback:error`, as for a throw. */
+/**
+ * Called with an event's data. What it returns is ignored, but for a promise that rejects: `callback:error`, as for a
+ * throw.
+ */
 export type BugleListener<Name extends BugleEventName, Queue extends string = string> = (
   data: BugleEvents<Queue>[Name],
 ) => unknown

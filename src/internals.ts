@@ -19,7 +19,7 @@ export interface Internals {
 // Beside the object and not in it: nobody comes to rely on it, and nothing of it is shown in a console.
 const internals = new WeakMap<object, Internals>()
 
-/** Called once, by whoever makes the instance. */
+/** Called once, where the instance is made. */
 export function setInternals(bugle: object, of: Internals): void {
   internals.set(bugle, of)
 }

@@ -33,9 +33,9 @@ export interface JobContext<Owner = unknown, Context = unknown> {
   /** The process that runs it: the lease's owner, a decimal string. */
   readonly workerId: string
   /**
-   * Aborted when the run should end: `signal.reason.code` is `SHUTDOWN` (a stop, after its grace), `CANCELLED`, `TIMEOUT`, or
-   * `LEASE_LOST` (this process was given up, and others may run the job by now). Hand it on to whatever waits.
-   * What a listener of it throws ends the process: Node reports it as uncaught, and nobody can catch it there.
+   * Aborted when the run should end: `signal.reason.code` is `SHUTDOWN` (a stop, after its grace), `CANCELLED`,
+   * `TIMEOUT`, or `LEASE_LOST` (this process was given up, and others may run the job by now). Hand it on to whatever
+   * waits. What a listener of it throws ends the process: Node reports it as uncaught, and nobody can catch it there.
    */
   readonly signal: AbortSignal
   /** The instance that consumes: for jobs that put further jobs. */
@@ -70,8 +70,8 @@ export type Handler<Payload = unknown, Owner = unknown, Context = unknown> = Job
 /**
  * Runs around the handler; the first of the list is the outermost, those of the instance are outside of the consumer's.
  *
- * `next()` runs what is inside and resolves with its outcome, also that of a throw; it rejects only where it is called a
- * second time, or after the middleware's end. Return an outcome to change it;
+ * `next()` runs what is inside and resolves with its outcome, also that of a throw; it rejects only where it is called
+ * a second time, or after the middleware's end. Return an outcome to change it;
  * whatever else is returned, the outcome of `next()` stands. Without `next()` the handler does not run, and an outcome
  * must be returned. Throwing is a failure of the run.
  */

@@ -4,18 +4,23 @@ import type { EventSource } from './events.js'
 
 const log = createDebug('bugle:logging')
 
-/** Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is ignored. */
+/**
+ * Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is
+ * ignored.
+ */
 export interface Logger {
   /** All is well again, or a change that was asked for. */
   info(message: string): unknown
   /** Something that goes on by itself, and that an operator should look at. */
   warn(message: string): unknown
-  /** What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead. */
+  /**
+   * What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead.
+   */
   error(message: string): unknown
 }
 
 /** What is wrong with how the program was set up: a line, and a code that stays what it is. */
-export type Warn = (code: string, message: string) => void
+type Warn = (code: string, message: string) => void
 
 /** @throws BugleError `INVALID_OPTION` */
 export function loggerOption(value: unknown): Logger {
@@ -32,7 +37,8 @@ export function loggerOption(value: unknown): Logger {
  * One line for each event that an operator should know of: what is wrong with the database, with other workers, with
  * handlers that do not end. Nothing of single jobs that run as they should, and never a payload, a result or progress.
  *
- * @param logger - null: no line for events: whoever gives no logger listens to them, or does not want to hear of them
+ * @param logger - null: no line for events: an application without a logger listens to them itself, or does not want
+ *   them
  * @returns for what is no event, since it is about how the program was set up; without a logger its warnings and errors
  *   become Node's (`process.emitWarning`)
  */
@@ -67,7 +73,8 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
   )
   events.on('job:stuck', ({ queue, id, reason, ageMs }) =>
     to.warn(
-      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, though aborted (${reason})`,
+      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, ` +
+        `though aborted (${reason})`,
     ),
   )
   events.on('callback:error', ({ where, error }) => to.error(`a callback threw (${where}): ${inOneLine(error)}`))

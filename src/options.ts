@@ -34,31 +34,38 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly name?: string
   /** Connections for statements, opened as needed; listener and control session come on top. @defaultValue 10 */
   readonly poolSize?: number
-  /** Prepared statements and session settings; false behind pgbouncer, and any pooler in transaction mode. @defaultValue true */
+  /**
+   * Prepared statements and session settings; false behind pgbouncer, and any pooler in transaction mode.
+   * @defaultValue true
+   */
   readonly prepare?: boolean
   /** Whether to be woken by notifications; false: sweeps every second do everything. @defaultValue true */
   readonly listen?: boolean
   /** Milliseconds between safety sweeps while notifications arrive; 0: none. @defaultValue 30000 */
   readonly sweepMs?: number
   /**
-   * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three times
-   * as often. At least a minute where its presence lock cannot be held. From 300 up. @defaultValue 5000
+   * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three
+   * times as often. At least a minute where its presence lock cannot be held. From 300 up. @defaultValue 5000
    */
   readonly rescueAfterMs?: number
   /**
-   * How long a process that holds its presence lock may miss its heartbeats (a blocked event loop); at least `rescueAfterMs`.
+   * How long a process that holds its presence lock may miss its heartbeats (a blocked event loop); at least
+   * `rescueAfterMs`.
    * @defaultValue 300000
    */
   readonly hungAfterMs?: number
   /** A job that this many processes have died under is failed. @defaultValue 3 */
   readonly maxCrashes?: number
-  /** How long a stop waits for running handlers before it aborts their signals; Infinity is allowed. @defaultValue 15000 */
+  /**
+   * How long a stop waits for running handlers before it aborts their signals; Infinity is allowed.
+   * @defaultValue 15000
+   */
   readonly graceMs?: number
   /** How long it waits after that, before it gives up on them; Infinity is allowed. @defaultValue 5000 */
   readonly abortMs?: number
   /**
-   * Whether SIGINT and SIGTERM close the instance, from its first consumer on; a second one skips the grace, a third one the
-   * rest. @defaultValue false
+   * Whether SIGINT and SIGTERM close the instance, from its first consumer on; a second one skips the grace, a third
+   * one the rest. @defaultValue false
    */
   readonly handleSignals?: boolean
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
@@ -78,7 +85,10 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly middleware?: readonly Middleware<Owner>[]
   /** What handlers need: `ctx.context`. Default: undefined. */
   readonly context?: Context
-  /** For a line on what an operator should know (console, pino and winston fit). Default: silence, but for a warning of Node's if no notification can arrive. */
+  /**
+   * For a line on what an operator should know (console, pino and winston fit). Default: silence, but for a warning of
+   * Node's if no notification can arrive.
+   */
   readonly logger?: Logger
 }
 
@@ -101,7 +111,7 @@ export const bugleDefaults = {
   middleware: [],
 } as const satisfies Partial<BugleOptions>
 
-export interface ResolvedBugleOptions {
+interface ResolvedBugleOptions {
   readonly connection: Connection
   readonly listenConnection: Connection
   readonly schema: string
@@ -212,8 +222,8 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** Handlers at once in this process. @defaultValue 10 */
   readonly concurrency?: number
   /**
-   * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only while
-   * handlers are shorter than a round trip to the database, and no more than a few milliseconds of work.
+   * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only
+   * while handlers are shorter than a round trip to the database, and no more than a few milliseconds of work.
    * @defaultValue 'earned'
    */
   readonly prefetch?: number | 'earned'
@@ -225,13 +235,14 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
    */
   readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision
   /**
-   * Called once a run of this consumer has failed its job for good, whyever; waited for, in the job's slot. What it throws
-   * changes nothing. A job that never came to its handler has its payload as it is stored, whatever its type says.
+   * Called once a run of this consumer has failed its job for good, for whatever reason. It is waited for in the job's
+   * slot. What it throws changes nothing. A job that never came to its handler has its payload as it is stored,
+   * whatever its type says.
    */
   readonly onFailed?: (job: AnyJob, error: Error) => unknown
   /**
-   * With a handler for each kind: what becomes of jobs of other kinds, and of none. 'leave': they stay for consumers that
-   * have a handler; 'fail': failed at once. @defaultValue 'leave'
+   * What becomes of jobs of other kinds, and of jobs without a kind, when there is a handler for each kind. 'leave':
+   * they stay for consumers that have a handler; 'fail': failed at once. @defaultValue 'leave'
    */
   readonly unknownKinds?: 'leave' | 'fail'
   /** Takes no job that has one of these flags. @defaultValue [] */
@@ -240,7 +251,9 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   readonly keep?: 'failed' | 'all'
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner, Context>[]
-  /** How long a run may take before its signal is aborted and it counts as failed, in milliseconds. Default: no limit. */
+  /**
+   * How long a run may take before its signal is aborted and it counts as failed, in milliseconds. Default: no limit.
+   */
   readonly timeoutMs?: number
   /** As for `createBugle`. Default: the instance's. */
   readonly graceMs?: number

@@ -58,8 +58,8 @@ export interface ErrorOutcome {
   readonly error: unknown
 }
 
-// Ours are known by a mark, so that a handler's own `{ type: 'ack' }` stays what it is: a result. A registered symbol and
-// enumerable, so that a copy (`{ ...outcome }`), and an outcome of a second copy of this package, is one too.
+// Ours are known by a mark, so that a handler's own `{ type: 'ack' }` stays what it is: a result. A registered symbol
+// and enumerable, so that a copy (`{ ...outcome }`), and an outcome of a second copy of this package, is one too.
 const mark = Symbol.for('bugle.outcome')
 
 function own<T extends Outcome>(outcome: T): T {
@@ -97,7 +97,7 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: un
   return own({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
 }
 
-export const outcomeDefaults = { delayMs: 1_000 } as const
+const outcomeDefaults = { delayMs: 1_000 } as const
 
 /**
  * Not now: back to the queue, and the run does not count.

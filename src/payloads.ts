@@ -4,7 +4,9 @@ import type { Job } from './job.js'
 import { encodePayload } from './payload.js'
 import { type SchemasByQueue, type StandardSchema, schemaFor, validate } from './schema.js'
 
-/** The ways of an instance's values into the database and back: schemas, then codec, then JSON; and the same backwards. */
+/**
+ * The ways of an instance's values into the database and back: schemas, then codec, then JSON; and the same backwards.
+ */
 export interface Payloads {
   /**
    * A payload as JSON text, once its schema takes it. What is stored is what was put; what a schema makes of it is for
@@ -26,7 +28,7 @@ export interface Payloads {
   decode(stored: unknown): unknown
 }
 
-export interface PayloadsOptions {
+interface PayloadsOptions {
   readonly schemas: SchemasByQueue
   readonly codec: Codec | null
   readonly maxPayloadBytes: number

@@ -13,8 +13,8 @@ declare const byKind: unique symbol
 declare const checked: unique symbol
 
 /**
- * A queue of several kinds of jobs: `createBugle<{ media: Kinds<{ thumb: { file: string }; probe: { url: string } }> }>()`.
- * Its puts name the kind, its consumers take a handler for each.
+ * A queue of several kinds of jobs: `createBugle<{ media: Kinds<{ thumb: { file: string }; probe: { url: string } }>
+ * }>()`. Its puts name the kind, its consumers take a handler for each.
  */
 export interface Kinds<Payloads extends Record<string, unknown>> {
   readonly [byKind]: Payloads

@@ -36,7 +36,7 @@ export type RetryStrategy<AnyJob = Job> = (job: AnyJob, error: Error) => RetryDe
 export type ErrorClass = abstract new (...args: never[]) => Error
 
 /** What every built-in strategy takes. */
-export interface RetryLimits {
+interface RetryLimits {
   /** Runs at most, the first included, for jobs without a `maxAttempts` of their own. @defaultValue 5 */
   readonly maxAttempts?: number
   /** Errors that no retry mends: instances of these classes. An error's `cause` is not looked at. @defaultValue [] */

@@ -17,7 +17,7 @@ export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': StandardProps<Input, Output>
 }
 
-export interface StandardProps<Input = unknown, Output = Input> {
+interface StandardProps<Input = unknown, Output = Input> {
   readonly version: 1
   /** The library's name. */
   readonly vendor: string
@@ -27,11 +27,11 @@ export interface StandardProps<Input = unknown, Output = Input> {
 }
 
 /** `issues`, even none, means refused. */
-export type StandardResult<Output> =
+type StandardResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly StandardIssue[] }
 
-export interface StandardIssue {
+interface StandardIssue {
   readonly message: string
   /** From the value inwards. */
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
@@ -44,7 +44,7 @@ export type InputOf<Schema extends StandardSchema> = NonNullable<Schema['~standa
 export type OutputOf<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['output']
 
 /** A schema for each kind of one queue's jobs. */
-export interface KindSchemas {
+interface KindSchemas {
   readonly [kind: string]: StandardSchema
 }
 
@@ -142,8 +142,8 @@ const mostChars = 200
  * @param what - the value's name in messages and the start of paths: `payload.to: Invalid email`
  * @param rules - `timeoutMs`: how long the schema may take, for tests
  * @returns the output, which may be another value than the input, of another type
- * @throws BugleError `VALIDATION_FAILED`. Refused: the message lists the first five issues, `cause` is the array of all.
- *   The schema threw, answered with what is no result, or not within 30 seconds: `cause` is that error.
+ * @throws BugleError `VALIDATION_FAILED`. Refused: the message lists the first five issues, `cause` is the array of
+ *   all. The schema threw, answered with what is no result, or not within 30 seconds: `cause` is that error.
  */
 export async function validate(
   schema: StandardSchema,
@@ -170,7 +170,7 @@ async function ask(schema: StandardSchema, value: unknown): Promise<Answer> {
   if (Array.isArray(issues)) return { issues }
   if (issues) throw new TypeError(`issues must be an array; got ${kindOf(issues)}`)
   if (!('value' in result)) throw new TypeError('validate() must return a value or issues; got neither')
-  // Awaited here: an output with a `then` would be waited for by whoever awaits us, without an end.
+  // Awaited here: the caller's `await` would wait without an end for an output that has a `then`.
   return { output: await result.value }
 }
 

@@ -6,10 +6,11 @@ const log = createDebug('bugle:signals')
 const stopSignals = ['SIGINT', 'SIGTERM'] as const
 
 /**
- * SIGINT and SIGTERM close the instance: the first with its usual times, the second without the grace, the third at once.
+ * SIGINT and SIGTERM close the instance: the first with its usual times, the second without the grace, the third at
+ * once.
  *
- * Nothing else is done: other listeners of the program are called as ever, and nobody exits the process. It ends when nothing is
- * left to do; and once the instance is closed a signal does again what it did before.
+ * Nothing else is done: other listeners of the program are called as ever, and nobody exits the process. It ends when
+ * nothing is left to do; and once the instance is closed a signal does again what it did before.
  *
  * @param close - may be called again, to make it shorter; never rejects for times like these
  * @returns what takes the listeners away again

@@ -1,8 +1,8 @@
 // A process that consumes with Bugle, with default options but for what its args say. Started by spawnChild().
 //
 // Args: { url, schema, name, queues, concurrency, handlerMs: a number, or null: handlers last until 'letGo' }
-// Asked: 'consume', answered when every consumer is awake and listening; 'count': what it has done, cheaply; 'runs': every
-// run; 'letGo'; 'pause', answered when what ran is settled; 'stop', answered with nothing: the process ends.
+// Asked: 'consume', answered when every consumer is awake and listening; 'count': what it has done, cheaply; 'runs':
+// every run; 'letGo'; 'pause', answered when what ran is settled; 'stop', answered with nothing: the process ends.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBugle } from '../../dist/index.js'
 import { childArgs, nowMs, onMessage } from '../processes.mjs'

@@ -1,8 +1,8 @@
 // A process that puts single jobs at a steady rate. Started by spawnChild().
 //
 // Args: { url, schema, queue, poolSize }
-// Asked: 'pace' { perSecond, seconds }, answered at the end with how many were put and how late the latest one was; 'count': how many
-// were sent; 'putsMs'; 'stop': the process ends.
+// Asked: 'pace' { perSecond, seconds }, answered at the end with how many were put and how late the latest one was;
+// 'count': how many were sent; 'putsMs'; 'stop': the process ends.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBugle } from '../../dist/index.js'
 import { childArgs, nowMs, onMessage } from '../processes.mjs'

@@ -1,7 +1,8 @@
 import postgres from 'postgres'
 
 /**
- * The yardstick of a put: a prepared insert of one row into a plain table, by the client that a put of ours goes through.
+ * The yardstick of a put: a prepared insert of one row into a plain table, by the client that a put of ours goes
+ * through.
  *
  * @param {string} url
  * @returns {Promise<import('./index.mjs').Producer>}

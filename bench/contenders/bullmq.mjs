@@ -3,7 +3,8 @@ import { loadPeer } from './load-peer.mjs'
 const queueName = 'bench'
 
 /**
- * BullMQ on its PostgreSQL backend: a pool as large as there are slots, and done jobs removed, as its documentation advises.
+ * BullMQ on its PostgreSQL backend: a pool as large as there are slots, and done jobs removed, as its documentation
+ * advises.
  *
  * @see https://docs.bullmq.io/guide/postgresql
  * @returns {import('./index.mjs').Contender}

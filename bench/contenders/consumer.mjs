@@ -1,9 +1,10 @@
-// A process that consumes by one of the contenders. Started by spawnChild with { contender, url, slots, handlerMs, jobs,
-// tellEvery }, where `jobs` is how many there will be at most, numbered from 0.
+// A process that consumes by one of the contenders. Started by spawnChild with { contender, url, slots, handlerMs,
+// jobs, tellEvery }, where `jobs` is how many there will be at most, numbered from 0.
 //
-// Says `open` once it is connected. Asked: start round, stop, end; report: what has run since the last start; tellStarts: whether
-// `started` is said of each job.
-// Says `ran` with the number of ended handlers of this round, every few milliseconds and at once after each `tellEvery` of them.
+// Says `open` once it is connected. Asked: start round, stop, end; report: what has run since the last start;
+// tellStarts: whether `started` is said of each job.
+// Says `ran` with the number of ended handlers of this round, every few milliseconds and at once after each `tellEvery`
+// of them.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { childArgs, nowMs, onMessage, say } from '../processes.mjs'
 import { contender } from './index.mjs'

@@ -6,10 +6,11 @@ import { bugle } from './bugle.mjs'
 const sql = loadStatements('bugle')
 
 /**
- * The yardstick: our own statements in bare loops, one a connection, with the sessions' settings of the library and nothing of
- * it around them: settle one batch and claim the next, in one statement, and call the handler for each job.
+ * The yardstick: our own statements in bare loops, one a connection, with the sessions' settings of the library and
+ * nothing of it around them: settle one batch and claim the next, in one statement, and call the handler for each job.
  *
- * @param {{ batch?: number, connections?: number }} options `batch`: jobs a statement; by default as many as there are slots
+ * @param {{ batch?: number, connections?: number }} options `batch`: jobs per statement; by default as many as there
+ *   are slots
  * @returns {import('./index.mjs').Contender}
  */
 export function engine({ batch, connections = 1 }) {
@@ -70,7 +71,8 @@ async function settleAndClaim(client, workerId, done, limit) {
 }
 
 /**
- * As the library has it: in a backlog, claims of one priority come by id, so the next one need not walk over what died before.
+ * As the library has it: in a backlog, claims of one priority come by id, so the next one need not walk over what died
+ * before.
  *
  * @param {readonly Job[]} claimed the last time
  * @param {number} limit of that claim

@@ -3,7 +3,8 @@ import { loadPeer } from './load-peer.mjs'
 const task = 'bench'
 
 /**
- * Graphile Worker, in one of three set-ups. Each has a pool of slots + 2 connections, or 10, as its documentation advises.
+ * Graphile Worker, in one of three set-ups. Each has a pool of slots + 2 connections, or 10, as its documentation
+ * advises.
  *
  * - default: nothing else is set
  * - recommended: a local queue of one more than the slots, and results written every 250 ms, as its documentation

@@ -11,7 +11,8 @@ import { pgBoss } from './pg-boss.mjs'
  * @typedef {object} Contender
  * @property {(url: string) => Promise<void>} prepare makes its tables and its queue in an empty database
  * @property {(url: string, options: { connections: number }) => Promise<Producer>} openProducer
- * @property {(url: string, options: ConsumerOptions) => Promise<Consumer>} openConsumer connected, and consuming nothing yet
+ * @property {(url: string, options: ConsumerOptions) => Promise<Consumer>} openConsumer connected, and consuming
+ *   nothing yet
  * @property {(query: import('../server.mjs').Database['query']) => Promise<number>} left jobs that are not done, failed
  *   ones too, as the database has it
  * @property {(slots: number) => object} settings what was set in `openConsumer`

@@ -3,10 +3,11 @@ import { loadPeer } from './load-peer.mjs'
 const queue = 'bench'
 
 /**
- * pg-boss with the options that its documentation has for speed: batches, fetched without a pause while they come full, and
- * woken by LISTEN/NOTIFY. A batch is of 500, of which as many run at once as there are slots; the next one is fetched when all of
- * them are done. That is the best of what was tried (20,000 no-op jobs, 24 slots, 2 cores, PostgreSQL 18.4): 6,200 jobs a second;
- * with batches of 100 5,900; of 24, one job a slot, 3,200; and with `localConcurrency: 4` and batches of 6 2,000.
+ * pg-boss with the options that its documentation has for speed: batches, fetched without a pause while they come full,
+ * and woken by LISTEN/NOTIFY. A batch is of 500, of which as many run at once as there are slots; the next one is
+ * fetched when all of them are done. That is the best of what was tried (20,000 no-op jobs, 24 slots, 2 cores,
+ * PostgreSQL 18.4): 6,200 jobs a second; with batches of 100 5,900; of 24, one job a slot, 3,200; and with
+ * `localConcurrency: 4` and batches of 6 2,000.
  *
  * @see https://pgboss.io/api/workers
  * @returns {import('./index.mjs').Contender}

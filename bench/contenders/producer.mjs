@@ -1,11 +1,12 @@
-// A process that adds jobs by one of the contenders. Started by spawnChild with { contender, url, connections }, where the
-// contender may also be `bare-insert`, which adds rows to a table that nobody consumes.
+// A process that adds jobs by one of the contenders. Started by spawnChild with { contender, url, connections }, where
+// the contender may also be `bare-insert`, which adds rows to a table that nobody consumes.
 //
 // Says `open` once it is connected. Asked, and answered under the same name, times by the machine's clock in ms:
 // - load { from, to }: all of them, in large statements
 // - burst { from, to }: all of them in one call; { from, at, doneAt }
 // - one n: a single job; { at, doneAt }
-// - flood { from, most, seconds, outstanding }: single jobs one after the other, `outstanding` at once, for so long; how many
+// - flood { from, most, seconds, outstanding }: single jobs one after the other, `outstanding` at once, for so long;
+//   how many
 // - arrivals { from, perSecond, seconds }: single jobs at random moments, whatever becomes of them; { at }: of each
 // - end
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -57,7 +58,8 @@ onMessage({
     const startAt = nowMs()
     let dueAt = startAt
     while (dueAt < startAt + seconds * 1_000) {
-      // Timers are in whole milliseconds: what is due within one goes out together. The clock of a job starts when it goes out.
+      // Timers are in whole milliseconds: what is due within one goes out together. The clock of a job starts when it
+      // goes out.
       await sleep(Math.max(0, dueAt - nowMs()))
       for (; dueAt <= nowMs(); dueAt += arrivalMs(perSecond, Math.random)) {
         at.push(nowMs())

@@ -9,8 +9,8 @@ import { contender } from './index.mjs'
  * @property {number} slots a process
  * @property {number} [processes]
  * @property {number} [handlerMs]
- * @property {number} [tellEvery] after how many handlers a consumer tells at once, and not only now and then; by default when all
- *   have run in it
+ * @property {number} [tellEvery] after how many handlers a consumer tells at once, and not only now and then; by
+ *   default when all have run in it
  * @property {number} [connections] of the producer
  * @property {number} [warmUpJobs] compile and plan what the clock will see; then the consumers stop, but stay connected
  */
@@ -47,7 +47,9 @@ export async function openRun(server, name, shape) {
   )
   const left = () => one.left(database.query)
 
-  /** Resolves with a moment by which the database had everything done: that before the look which found nothing left. */
+  /**
+   * Resolves with a moment by which the database had everything done: that before the look which found nothing left.
+   */
   async function untilNothingLeft() {
     let fewest = Number.POSITIVE_INFINITY
     let movedAt = nowMs()

@@ -11,7 +11,8 @@ const whisker = 4
  * @param {string} chart.title
  * @param {string} chart.unit
  * @param {readonly string[]} chart.categories from the top
- * @param {readonly { name: string, figures: readonly (Figure | undefined)[] }[]} chart.groups a figure for each category
+ * @param {readonly { name: string, figures: readonly (Figure | undefined)[] }[]} chart.groups a figure for each
+ *   category
  * @param {readonly string[]} [chart.ours] of one group: the categories to stand out
  * @returns {import('./canvas.mjs').Drawing}
  */

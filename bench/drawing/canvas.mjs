@@ -3,8 +3,8 @@
 /** @typedef {{ title: string, width: number, height: number, option: object }} Drawing */
 
 /**
- * Colours that can be read on white and on GitHub's dark background alike: the page shows through, and a file cannot know
- * which of the two it is.
+ * Colours that can be read on white and on GitHub's dark background alike: the page shows through, and a file cannot
+ * know which of the two it is.
  */
 export const palette = ['#2f81f7', '#d9822b', '#2ea043', '#a371f7', '#db61a2', '#7d8590']
 export const ink = '#7d8590'
@@ -34,8 +34,8 @@ export async function render({ title, width, height, option }) {
 }
 
 /**
- * For an <img>: with a title for those who cannot see it, and without what only a live page has use for (the style of what the
- * mouse is on, and its classes, numbered anew with each drawing).
+ * For an <img>: with a title for those who cannot see it, and without what only a live page has use for (the style of
+ * what the mouse is on, and its classes, numbered anew with each drawing).
  *
  * @param {string} svg
  * @param {string} title

@@ -1,10 +1,11 @@
 /**
- * Single-row inserts a second, by 1, 8 and 32 clients: into our table, into the same one with other triggers, and into a
- * bare one (tables.mjs); with consumers absent, busy or asleep (surroundings.mjs); and with 0 to 16 processes that have spare
- * slots, and how many of the inserts notify then. All of it again with 1 ms for a flush of the WAL, as on a disk that is slower than this one.
+ * Single-row inserts a second, by 1, 8 and 32 clients: into our table, into the same one with other triggers, and into
+ * a bare one (tables.mjs); with consumers absent, busy or asleep (surroundings.mjs); and with 0 to 16 processes that
+ * have spare slots, and how many of the inserts notify then. All of it again with 1 ms for a flush of the WAL, as on a
+ * disk that is slower than this one.
  *
- * What is measured is what a queue costs those who write to it. A notification takes a lock from before the commit to after
- * it, so that commits which notify cannot share a flush.
+ * What is measured is what a queue costs those who write to it. A notification takes a lock from before the commit to
+ * after it, so that commits which notify cannot share a flush.
  */
 import { migrate, runsOf, startConsumers, stopAll } from '../measure/consumers.mjs'
 import { addValue, processesName } from '../measure/figures.mjs'
@@ -29,7 +30,10 @@ export const smokeCases = ['absent', 'processes']
 
 const queue = 'insert'
 const handlerMs = 5
-/** So many that one process alone could run more than is inserted, 40,000 a second: all of them have spare slots all along. */
+/**
+ * So many that one process alone could run more than is inserted, 40,000 a second: all of them have spare slots all
+ * along.
+ */
 const slots = 200
 
 /**

@@ -3,8 +3,9 @@
  *
  * - `absent`: nobody
  * - `busy`: a process whose slots are all taken by handlers that do not end: it holds no lock, so the trigger is silent
- * - `asleep`: somebody who never wakes. A session that holds the queue's lock and listens, as a sleeping consumer does: every
- *   insert notifies. It is the dearest that our trigger can get; a real consumer wakes up, and lingers without the lock
+ * - `asleep`: somebody who never wakes. A session that holds the queue's lock and listens, as a sleeping consumer does:
+ *   every insert notifies. It is the dearest that our trigger can get; a real consumer wakes up, and lingers without
+ *   the lock
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
@@ -21,7 +22,8 @@ import { untilAsleep } from '../measure/sleepers.mjs'
  * @returns {Promise<{ end: () => Promise<void> }>}
  */
 export async function surround(surrounding, where) {
-  // Nobody could consume the bare table: it has the same processor to itself that a waiting process leaves to the others.
+  // Nobody could consume the bare table: it has the same processor to itself that a waiting process leaves to the
+  // others.
   if (surrounding === 'absent' || where.schema === 'bare') return { end: async () => {} }
   return surrounding === 'busy' ? keepBusy(where) : layAsleep(where)
 }

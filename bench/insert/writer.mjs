@@ -1,7 +1,8 @@
 // A process that inserts rows by many connections, for machines without pgbench. Started by spawnChild().
 //
 // Args: { url, clients }
-// Says 'ready' when all are connected. Asked: 'write' { text, values, seconds }, answered with { inserted, perSecond }; 'stop'.
+// Says 'ready' when all are connected. Asked: 'write' { text, values, seconds }, answered with { inserted, perSecond };
+// 'stop'.
 import pg from 'pg'
 import { childArgs, nowMs, onMessage, say } from '../processes.mjs'
 

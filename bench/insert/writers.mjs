@@ -1,7 +1,9 @@
 /**
- * Clients that insert one row after the other, each by the library's own statement, prepared, in a transaction of its own.
+ * Clients that insert one row after the other, each by the library's own statement, prepared, in a transaction of its
+ * own.
  *
- * By pgbench where it is installed, since it takes little of the processor that the server needs; else by a process of Node.
+ * By pgbench where it is installed, since it takes little of the processor that the server needs; else by a process of
+ * Node.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'

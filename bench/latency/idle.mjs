@@ -66,7 +66,8 @@ async function alone(server, name, { samples, slots, warmUpJobs }) {
 }
 
 /**
- * The one consumer tells of each start meanwhile, and only then: under load the messages would be a good part of what is measured.
+ * The one consumer tells of each start meanwhile, and only then: under load the messages would be a good part of what
+ * is measured.
  *
  * @param {Awaited<ReturnType<typeof openRun>>} run
  * @param {number} from

@@ -10,7 +10,8 @@ import { ratiosOf } from './ratios.mjs'
  * From the start of a put to the start of its handler, in another process, with no-op handlers.
  *
  * - idle: one job at a time, the next one after the former has run and a pause; beside it a bare insert
- * - loaded: single puts at random moments at 25, 50 and 75 % of what the contender can keep up with, which is measured first
+ * - loaded: single puts at random moments at 25, 50 and 75 % of what the contender can keep up with, which is measured
+ *   first
  */
 export const tries = 3
 export const cases = ['idle', 'loaded']

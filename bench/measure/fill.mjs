@@ -2,7 +2,8 @@
  * Write many jobs, without triggers and without waiting for the disk.
  *
  * @param {import('../server.mjs').Database} database
- * @param {{ schema: string, queue: string, jobs: number, state: 'ready' | 'scheduled' | 'failed' }} what `scheduled`: due in a month
+ * @param {{ schema: string, queue: string, jobs: number, state: 'ready' | 'scheduled' | 'failed' }} what `scheduled`:
+ *   due in a month
  */
 export async function fill(database, { schema, queue, jobs, state }) {
   await database.query('set session_replication_role = replica')

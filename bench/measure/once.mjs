@@ -2,14 +2,14 @@
 
 /**
  * @typedef {object} Runs
- * @property {Float64Array} ids of the jobs, one a run
+ * @property {Float64Array} ids of the jobs, one per run
  * @property {Float64Array} waitsMs from put to start
  */
 
 /**
  * @param {import('../server.mjs').Database} database
- * @param {{ schema?: string, expected: number, runs: readonly Runs[], left?: number }} what `left`: so many jobs are to be
- *   in the table still
+ * @param {{ schema?: string, expected: number, runs: readonly Runs[], left?: number }} what `left`: so many jobs are to
+ *   be in the table still
  */
 export async function demandOnce(database, { schema = 'bugle', expected, runs, left = 0 }) {
   const ran = new Set(runs.flatMap(({ ids }) => [...ids]))
@@ -34,7 +34,8 @@ export async function jobsLeft(database, schema = 'bugle') {
  * Resolves once consumers have run so many jobs, and none is left in the table.
  *
  * @param {import('../server.mjs').Database} database
- * @param {{ schema?: string, consumers: readonly import('../processes.mjs').Child[], expected: number, left?: number, withinMs?: number }} what
+ * @param {{ schema?: string, consumers: readonly import('../processes.mjs').Child[], expected: number, left?: number,
+ *   withinMs?: number }} what
  */
 export async function untilDone(database, { schema = 'bugle', consumers, expected, left = 0, withinMs = 60_000 }) {
   const deadline = performance.now() + withinMs

@@ -1,6 +1,6 @@
 /**
- * What a database was asked, by pg_stat_statements. Its figures are there at once; those of pg_stat_database come when a
- * session ends, or up to ten seconds late.
+ * What a database was asked, by pg_stat_statements. Its figures are there at once; those of pg_stat_database come when
+ * a session ends, or up to ten seconds late.
  */
 
 import { loadStatements } from '../../dist/database/statements.js'
@@ -8,7 +8,10 @@ import { startServer } from '../server.mjs'
 
 const namesBySkeleton = new Map(Object.entries(loadStatements('bugle')).map(([name, text]) => [skeletonOf(text), name]))
 
-/** A server of our own that counts: pg_stat_statements must be there from the start. With DATABASE_URL it must be so anyway. */
+/**
+ * A server of our own that counts: pg_stat_statements must be there from the start. With DATABASE_URL it must be so
+ * anyway.
+ */
 export async function startCountingServer() {
   const server = await startServer({ settings: { shared_preload_libraries: 'pg_stat_statements' } })
   try {

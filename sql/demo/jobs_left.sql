@@ -1,5 +1,5 @@
 -- jobs_left: a page of Bugle's job table: what is not done, and what has failed
--- $1 the last id of the page before (0 at first), $2 rows a page
+-- $1 the last id of the page before (0 at first), $2 rows per page
 select
   id::text as id,
   state,

@@ -1,5 +1,5 @@
 -- results: a page of the results, in the order of their arrival
--- $1 the last number of the page before (0 at first), $2 rows a page
+-- $1 the last number of the page before (0 at first), $2 rows per page
 select
   number::text as number,
   job_id::text as job_id,

@@ -1,5 +1,6 @@
 -- bloat_tables: rows and dead rows of the tables that grow, as the statistics have them
--- rows: one a table: table_name, live float8, dead float8, heap_bytes float8, untended_ms (since a vacuum, or since it was made)
+-- rows: one per table: table_name, live float8, dead float8, heap_bytes float8, untended_ms (since a vacuum, or since
+--   it was made)
 select
   stats.relname as table_name,
   greatest(n_live_tup, reltuples, 0)::float8 as live,

@@ -1,6 +1,7 @@
 -- horizon: what keeps vacuum from removing the dead rows of this database's tables
 -- $1 ms that a transaction may last, $2 transactions that a slot may be behind
--- rows: the oldest first, at most 10: kind (session, prepared, slot, standby), name, pid, age_ms, age_xids, state, application
+-- rows: the oldest first, at most 10: kind (session, prepared, slot, standby), name, pid, age_ms, age_xids, state,
+--   application
 --   hidden: sessions whose transactions this role may not see; on every row, and alone where there is nothing else
 with hidden as materialized (
   select count(*)::int as count

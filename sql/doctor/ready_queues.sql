@@ -1,6 +1,6 @@
 -- ready_queues: which queues have ready jobs
 -- rows: at most 1000: queue, is_paused, jobs (at most 1001)
--- plan: job_ready, one probe a queue
+-- plan: job_ready, one probe per queue
 with recursive queues (queue) as (
   (
     select queue::text collate "C" as queue

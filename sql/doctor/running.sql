@@ -1,7 +1,7 @@
 -- running: jobs that have been running for long
 -- $1 for how long, in ms
--- rows: the longest first, at most 10: id, queue, kind, attempt, worker_id, running_ms, total (of the 10,000 running rows that
---   are looked at)
+-- rows: the longest first, at most 10: id, queue, kind, attempt, worker_id, running_ms, total (of the 10,000 running
+--   rows that are looked at)
 -- plan: job_running
 select
   id::text as id,

@@ -17,7 +17,12 @@ select
   relname::text as name,
   concat_ws(
     ' ',
-    case relkind when 'r' then 'table' when 'S' then 'sequence' when 'v' then 'view' else 'relkind ' || relkind::text end,
+    case relkind
+      when 'r' then 'table'
+      when 'S' then 'sequence'
+      when 'v' then 'view'
+      else 'relkind ' || relkind::text
+    end,
     case relpersistence when 'p' then null when 'u' then 'unlogged' else relpersistence::text end,
     case when relrowsecurity then 'row level security' end,
     case when relhasrules then 'with rules' end

@@ -4,7 +4,8 @@ select
   set_config('lock_timeout', '500', true),
   -- What is visible is written without its schema, whatever that is called.
   set_config('search_path', 'pg_catalog, ' || quote_ident(:'schema'), true),
-  -- The tables may have millions of rows: what is looked for has an index, and a plan made on old statistics must use it.
+  -- The tables may have millions of rows: what is looked for has an index, and a plan made on old statistics must use
+  -- it.
   set_config('enable_seqscan', 'off', true),
   set_config('enable_bitmapscan', 'off', true),
   set_config('jit', 'off', true)

@@ -1,7 +1,7 @@
 -- unserved_kinds: which kinds of a queue's ready jobs are none of these
 -- $1 queue, $2 the kinds that are served, as a JSON array
 -- rows: at most 20: kind (null: jobs without one, among the first 1000 in claim order)
--- plan: job_kind, one probe a kind; job_ready
+-- plan: job_kind, one probe per kind; job_ready
 with recursive kinds (kind) as (
   (
     select kind::text collate "C" as kind

@@ -1,6 +1,7 @@
 -- workers: who says to be there, and what shows that they are
--- rows: one a worker, at most 1000: id, name, host, pid, version, seen_ms, rescue_after_ms, hung_after_ms, consumers (JSON as
---   text), is_held (its presence lock), is_listening (a session's last statement was the LISTEN on its own ping channel)
+-- rows: one per worker, at most 1000: id, name, host, pid, version, seen_ms, rescue_after_ms, hung_after_ms, consumers
+--   (JSON as text), is_held (its presence lock), is_listening (a session's last statement was the LISTEN on its own
+--   ping channel)
 with held as materialized (
   select distinct objid
   from pg_locks

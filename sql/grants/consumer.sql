@@ -1,5 +1,5 @@
--- A consumer runs jobs, and may do all that an instance does but migrate: put, claim, settle, rescue, requeue, cancel, pause, collect.
--- It ends hung workers' sessions only where they are of the same role.
+-- A consumer runs jobs, and may do all that an instance does but migrate: put, claim, settle, rescue, requeue, cancel,
+-- pause, collect. It ends hung workers' sessions only where they are of the same role.
 grant usage on schema :"schema" to :"role";
 grant select, insert, update, delete on :"schema".job, :"schema".archive, :"schema".worker to :"role";
 grant select, insert, update on :"schema".queue to :"role";

@@ -1,12 +1,13 @@
--- An observer without payloads reads everything but what applications and handlers have written: payloads, results, progress, errors
--- (their messages may quote a payload). So it has stats() and the workers, but job() and jobs(), which return payloads, are refused.
+-- An observer without payloads reads everything but what applications and handlers have written: payloads, results,
+-- progress, errors (their messages may quote a payload). So it has stats() and the workers, but job() and jobs(), which
+-- return payloads, are refused.
 grant usage on schema :"schema" to :"role";
 grant select (
-  id, queue, kind, state, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at, key, flags,
-  max_attempts, timeout_ms, cancel_requested_at
+  id, queue, kind, state, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at,
+  key, flags, max_attempts, timeout_ms, cancel_requested_at
 ) on :"schema".job to :"role";
 grant select (
-  id, queue, kind, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at, key, flags,
-  max_attempts, timeout_ms
+  id, queue, kind, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at,
+  key, flags, max_attempts, timeout_ms
 ) on :"schema".archive to :"role";
 grant select on :"schema".queue, :"schema".worker, :"schema".migration to :"role";

@@ -1,4 +1,5 @@
--- A producer puts jobs and does nothing else: it reads no payload, and changes, deletes, claims, cancels, requeues and pauses nothing.
+-- A producer puts jobs and does nothing else: it reads no payload, and changes, deletes, claims, cancels, requeues and
+--   pauses nothing.
 grant usage on schema :"schema" to :"role";
 -- What a put may say. Everything else of a row (state, owner, lease, attempts) begins as its default.
 grant insert (queue, kind, payload, priority, run_at, key, flags, max_attempts, timeout_ms) on :"schema".job to :"role";

@@ -9,7 +9,7 @@ create table :"schema".migration (
   applied_at timestamptz not null default now()
 );
 
--- One row a process that consumes. Leases name it; a claim runs only while it exists.
+-- One row per process that consumes. Leases name it; a claim runs only while it exists.
 create table :"schema".worker (
   id bigint primary key,                              -- random 63 bits: never handed out twice, also after a failover
   name text not null,
@@ -22,14 +22,15 @@ create table :"schema".worker (
   -- without heartbeats. Its own word: workers may be set up differently, and one without the lock is given more time.
   rescue_after_ms int not null default 60000,
   hung_after_ms int not null default 300000,
-  -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. For operators; nothing is decided by it.
+  -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. For operators; nothing is decided by
+  -- it.
   consumers jsonb not null default '[]'
 );
 
--- What a column may hold, as domains and not as checks of the table: a session reads a domain's rule once, but a table's
--- checks from their stored text with every statement, and it tests them for every row that is updated, whatever was changed.
--- Measured: as checks the rules below cost an insert of one row 64 us of 90, as domains 4 to 10; and a claim a third.
--- "C": compared by bytes, so no index depends on the system's locale.
+-- What a column may hold, as domains and not as checks of the table: a session reads a domain's rule once, but a
+-- table's checks from their stored text with every statement, and it tests them for every row that is updated, whatever
+-- was changed. Measured: as checks the rules below cost an insert of one row 64 us of 90, as domains 4 to 10; and a
+-- claim a third. "C": compared by bytes, so no index depends on the system's locale.
 create domain :"schema".queue_name as text collate "C" check (char_length(value) between 1 and 128);
 -- Bounded, as keys are, so that each fits into an index's row.
 create domain :"schema".job_kind as text collate "C" check (char_length(value) between 1 and 128);
@@ -70,7 +71,7 @@ create table :"schema".job (
   timeout_ms :"schema".job_limit,                     -- null: the consumer's
   cancel_requested_at timestamptz,
   progress jsonb,
-  last_error jsonb,                                   -- { name, message, stack, cause, attempt, ... } of the last failed run
+  last_error jsonb,                                   -- of the last failed run: { name, message, stack, cause, ... }
 
   -- A running row without an owner could never be settled nor rescued. Of two columns, so no domain can say it.
   constraint job_owner check ((state = 'running') = (worker_id is not null)),
@@ -81,8 +82,8 @@ create table :"schema".job (
 -- What a claim reads: ready rows in the very order of claiming, so that it neither sorts nor walks over others.
 create index job_ready on :"schema".job (queue, priority desc, id) where state = 'ready';
 
--- The same for consumers that serve some kinds only: jobs of others, left in the queue in any number, cost them nothing.
--- Rows without a kind are not in it.
+-- The same for consumers that serve some kinds only: jobs of others, left in the queue in any number, cost them
+-- nothing. Rows without a kind are not in it.
 create index job_kind on :"schema".job (queue, kind, priority desc, id) where state = 'ready' and kind is not null;
 
 -- What the due timer and the promotion read: the nearest run_at of a queue.
@@ -117,8 +118,8 @@ alter table :"schema".job set (
   toast.vacuum_truncate = off
 );
 
--- Acked jobs of consumers with keep: 'all'. Append-only until it is collected.
--- Of the very types of job's columns: a union of the two is planned by their indexes only then (statements/jobs_find.sql).
+-- Acked jobs of consumers with keep: 'all'. Append-only until it is collected. Its columns have the very types of job's
+-- columns: only then is a union of the two planned by their indexes (statements/jobs_find.sql).
 create table :"schema".archive (
   id bigint primary key,
   queue :"schema".queue_name not null,
@@ -142,12 +143,13 @@ create table :"schema".archive (
 );
 create index archive_finished on :"schema".archive (finished_at, id);
 
--- Triggers: what stands in WHEN is read from its stored text with every statement that changes the table, and tested for every
--- row, without PL/pgSQL. So it says as little as keeps the many from calling a function; the function says the rest.
+-- Triggers: what stands in WHEN is read from its stored text with every statement that changes the table, and tested
+-- for every row, without PL/pgSQL. So WHEN says only as much as keeps most rows from calling a function; the function
+-- says the rest.
 
 -- A row due ahead is scheduled, whoever writes it.
--- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers that
--- come before it. Whatever sends a job back to the queue sets it.
+-- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers
+-- that come before it. Whatever sends a job back to the queue sets it.
 create function :"schema".schedule() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -164,9 +166,9 @@ create trigger job_schedule before insert or update of run_at on :"schema".job
 for each row when (new.run_at > clock_timestamp())
 execute function :"schema".schedule();
 
--- A job that goes back to the queue while another waits under its key goes back without it: one conflict must not fail a
--- batch of outcomes, a rescue or a requeue. Volatile, so it sees what the same command has done to rows before this one.
--- What it cannot see, a put that has not committed, ends in a unique violation: sent again, the command sees it.
+-- A job that goes back to the queue while another waits under its key goes back without it: one conflict must not fail
+-- a batch of outcomes, a rescue or a requeue. Volatile, so it sees what the same command has done to rows before this
+-- one. What it cannot see, a put that has not committed, ends in a unique violation: sent again, the command sees it.
 create function :"schema".free_key() returns trigger
 language plpgsql
 set search_path = pg_catalog, :"schema", pg_temp
@@ -190,15 +192,17 @@ for each row when (new.key is not null)
 execute function :"schema".free_key();
 
 -- The sleep protocol's test, made by writers: does some consumer of this queue sleep, that is, hold K shared?
--- K is the advisory lock (oid of this table, hashtext(queue)). Got exclusively: nobody sleeps; given back at once, silent.
--- One expression, so that a cancel cannot come between taking K and giving it back.
--- A row due within a minute is told like a ready one, so that sleepers set their timers by it; they look for those that are
--- due later themselves, every half minute (src/consume/due.ts).
--- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The payload is
--- the queue and nothing else, so that the rows of one transaction fold into one notification.
--- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an insert's 66
--- (its text is read with every statement), the same test in here 2. Hence the full names, of operators too: otherwise whoever may create
--- one in a schema of the writer's search_path would be called here, with the writer's rights.
+-- K is the advisory lock (oid of this table, hashtext(queue)). If the writer gets it exclusively, nobody sleeps: the
+-- writer gives it back at once and stays silent. One expression, so that a cancel cannot come between taking K and
+-- giving it back.
+-- A row due within a minute is announced like a ready one, so that sleepers set their timers by it; they look for those
+-- that are due later themselves, every half minute (src/consume/due.ts).
+-- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The
+-- payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
+-- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an
+-- insert's 66 (its text is read with every statement), the same test in here 2. Hence the full names, of operators too:
+-- otherwise a function or operator that somebody made in a schema of the writer's search_path would run here, with the
+-- writer's rights.
 create function :"schema".wake() returns trigger
 language plpgsql
 as $$
@@ -222,9 +226,9 @@ $$;
 create trigger job_wake_insert after insert on :"schema".job
 for each row execute function :"schema".wake();
 
--- Retry, release, requeue, promotion and rescue make a row wait by an update, and wake like a put. So does a change that
--- lets another consumer have the row, or any consumer sooner. The same test, again in one expression; the many updates, those of
--- claims, end at the WHEN.
+-- Retry, release, requeue, promotion and rescue make a row wait by an update, and wake like a put. So does a change
+-- that lets another consumer have the row, or any consumer sooner. It is the same test, again in one expression. Most
+-- updates are those of claims, and they end at the WHEN.
 create function :"schema".wake_again() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -272,7 +276,8 @@ create trigger queue_delete after delete on :"schema".queue
 for each row when (old.paused_at is not null)
 execute function :"schema".wake_queue();
 
--- A running job whose cancel is requested: its worker is told, whoever asked. statements/channel.sql names the channel too.
+-- When the cancel of a running job is requested, its worker is notified, no matter who asked. statements/channel.sql
+-- names the channel too.
 create function :"schema".tell_cancel() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -305,14 +310,14 @@ as $$
   returning id
 $$;
 
--- Keyed puts of the modes 'keep' and 'replace' (statements/put_keep.sql, put_replace.sql): the only functions with their owner's rights
--- (SECURITY DEFINER). As plain statements both would ask for UPDATE and SELECT on columns of job, and whoever may only put could change
--- and read jobs that are not its own. Their text is fixed, so is their search_path, in which nobody but the schema's owner may
--- create anything; and they do no more than a put does.
+-- Keyed puts of the modes 'keep' and 'replace' (statements/put_keep.sql, put_replace.sql): the only functions with
+-- their owner's rights (SECURITY DEFINER). As plain statements both would ask for UPDATE and SELECT on columns of job,
+-- and a role that may only put could change and read jobs that are not its own. Their text is fixed, so is their
+-- search_path, in which nobody but the schema's owner may create anything; and they do no more than a put does.
 -- jobs: as statements/put_options.sql has them, no key twice.
 
--- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run before
--- what is written with it is committed, so it sees that. `do nothing` would neither lock it nor return its id.
+-- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run
+-- before what is written with it is committed, so it sees that. `do nothing` would neither lock it nor return its id.
 create function :"schema".put_keep(queue text, jobs json) returns table (id bigint, key text)
 language plpgsql
 security definer
@@ -357,7 +362,8 @@ begin
 end
 $$;
 
--- A job whose key waits already takes the place of that job, under its id. The waiting job is locked until the transaction's end.
+-- A job whose key waits already takes the place of that job, under its id. The waiting job is locked until the
+-- transaction's end.
 create function :"schema".put_replace(queue text, jobs json) returns table (id bigint, key text)
 language plpgsql
 security definer

@@ -3,8 +3,8 @@
 -- As in 0001, function bodies find their tables by the search_path fixed on each function.
 
 -- select bugle.requeue_many('{17,18}'): failed and archived jobs become ready again, under their ids. Says how many.
--- Several at once make one job of each: whoever comes second waits for the row's lock, and finds the row ready, or gone.
--- Not a second `requeue`: of two, PostgreSQL could not tell which one a parameter without a type is meant for.
+-- Several calls at once make one job of each: the second call waits for the row's lock, and finds the row ready, or
+-- gone. Not a second `requeue`: of two, PostgreSQL could not tell which one a parameter without a type is meant for.
 create function :"schema".requeue_many(ids bigint[]) returns bigint
 language plpgsql
 set search_path = pg_catalog, :"schema", pg_temp
@@ -12,8 +12,9 @@ as $$
 declare
   requeued bigint;
 begin
-  -- From the archive first as failed jobs, on which no key's uniqueness is asked. The lease goes along: it must go on growing.
-  -- Locked in the order of ids, here and below: two calls that share ids wait for each other and not in a circle.
+  -- Archived jobs come back as failed jobs first, since no key has to be unique among those. The lease goes along: it
+  -- must go on growing. Locked in the order of ids, here and below: two calls that share ids wait for each other and
+  -- not in a circle.
   with held as materialized (
     select id
     from archive

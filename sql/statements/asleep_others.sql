@@ -1,6 +1,6 @@
 -- asleep_others: who else holds K(queue), and how
 -- $1 queue text
--- rows: one a session: pid, mode ('ShareLock' sleeps, 'ExclusiveLock' is in the way)
+-- rows: one per session: pid, mode ('ShareLock' sleeps, 'ExclusiveLock' is in the way)
 select pid, mode
 from pg_locks
 where locktype = 'advisory'

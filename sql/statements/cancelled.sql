@@ -1,6 +1,6 @@
 -- cancelled: which of a worker's running jobs are to be cancelled
 -- $1 worker_id bigint, $2 ids as an array literal of bigint
--- rows: one a job: id
+-- rows: one per job: id
 -- plan: job_pkey
 select id::text as id
 from :"schema".job

@@ -1,10 +1,11 @@
--- claim: take ready jobs of one queue under a new lease; and with the same commit delete acked jobs, each only while its lease
---   is still ours
+-- claim: take ready jobs of one queue under a new lease; and with the same commit delete acked jobs, each only while
+--   its lease is still ours
 -- $1 queue text, $2 limit int, $3 worker_id bigint
 -- $4 flags as an array literal: no job that has one of them; null: whatever flags it has
 -- $5 ids, $6 leases of acked jobs, as settle.sql has them; null: none
 -- $7 bigint: jobs with a higher id only; the lowest bigint: all
--- $8 'true' or 'false': whether `left_behind` is asked for; otherwise it is false. It reads again what the claim has read
+-- $8 'true' or 'false': whether `left_behind` is asked for; otherwise it is false. It reads again what
+--   the claim has read
 -- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at;
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
@@ -12,17 +13,18 @@
 --   short: null, unless fewer jobs were found than the limit. Then
 --     xmin: of this statement's snapshot; every transaction with a lower id had ended
 --     target: at least the next transaction id to be assigned when this statement began
---     left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another meanwhile)
+--     left_behind: this snapshot shows a ready row that was not taken (locked by somebody, or taken by another
+--       meanwhile)
 --     due_in_ms: until the nearest scheduled row is due, whosever it is; 0 or less: it is; null: none
 --     paused: the queue is, so nothing was taken; then nothing counts as left behind
--- plan: index job_ready, no sort of rows; then job_pkey. The picked ids as an array and not as a join: a join that was planned
---   while the table was empty may read the whole index for ever, an array of keys cannot. What is not asked for is not
---   run: a limit of 0 reads nothing.
--- cost: a plan of half as many nodes starts in half the time, and for a few jobs that is most of it. A column costs server and
---   client alike, unless it is null: so what all rows share is sent once; and times as float8, since an `extract` goes
---   through numeric and back (1 us each).
--- This is the statement for consumers of any kind. For those of some kinds, what stands between the two marks is claim_kinds.sql's:
---   in one statement both cost every claim a tenth of its time.
+-- plan: index job_ready, no sort of rows; then job_pkey. The picked ids are an array and no join: a join that was
+--   planned while the table was empty may read the whole index for ever, an array of keys cannot. A part that is not
+--   asked for is not run: a limit of 0 reads nothing.
+-- cost: a plan of half as many nodes starts in half the time, and for a few jobs that is most of it. A column costs
+--   server and client alike, unless it is null: so what all rows share is sent once; and times are float8, since an
+--   `extract` goes through numeric and back (1 us each).
+-- This is the statement of consumers that serve any kind. Those that serve some kinds send claim_kinds, which has
+--   parts/claim.picked.claim_kinds.sql between the two marks: one statement for both costs a claim a tenth of its time.
 with pause as materialized (
   select name
   from :"schema".queue
@@ -73,7 +75,8 @@ claimed as (
     lease = job.lease + (select 1 + floor(random() * 1000)::int)
   where id = any (array(select id from picked))
   returning
-    id, kind, payload, attempt, lease, crashes, priority, key, flags, max_attempts, timeout_ms, progress, created_at, run_at
+    id, kind, payload, attempt, lease, crashes, priority, key, flags, max_attempts, timeout_ms, progress,
+    created_at, run_at
 ),
 acked as (
   delete from :"schema".job
@@ -113,7 +116,10 @@ select
       when ready < $2::int then json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text,
         'target',
-        (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + age(pg_snapshot_xmin(pg_current_snapshot())::xid))::text,
+        (
+          pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+          + age(pg_snapshot_xmin(pg_current_snapshot())::xid)
+        )::text,
         -- What was taken is a part of what the snapshot shows: the counts differ if and only if something was left.
         'left_behind', $8::text::boolean and not exists (select from pause) and ready < (select jobs from visible),
         'due_in_ms', (

@@ -2,9 +2,9 @@
 -- $1 id bigint, below which the page begins, $2 limit int
 -- $3 queue text, $4 state text, $5 kind text, $6 created since float8, in ms since 1970; null: whatever
 -- rows: times in ms since 1970
--- plan: for these very values, so that a filter that is null costs nothing. From job_pkey and archive_pkey backwards, side
---   by side, until the page is full; or by the index of a state that few rows have.
--- Which rows stands between the two marks; job_find has another there.
+-- plan: for these very values, so that a filter that is null costs nothing. From job_pkey and archive_pkey backwards,
+--   side by side, until the page is full; or by the index of a state that few rows have.
+-- The part between the two marks says which rows; job_find has parts/jobs_find.page.job_find.sql there.
 select
   id::text as id,
   queue,
@@ -32,14 +32,14 @@ from (
   select *
   from (
     select
-      id, queue, kind, state::text as state, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
-      created_at, run_at, claimed_at, finished_at, worker_id, cancel_requested_at, last_error, null::jsonb as result,
-      false as is_archived
+      id, queue, kind, state::text as state, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags,
+      progress, created_at, run_at, claimed_at, finished_at, worker_id, cancel_requested_at, last_error,
+      null::jsonb as result, false as is_archived
     from :"schema".job
     union all
     select
-      id, queue, kind, 'archived'::text, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags, progress,
-      created_at, run_at, claimed_at, finished_at, worker_id, null, null, result,
+      id, queue, kind, 'archived'::text, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags,
+      progress, created_at, run_at, claimed_at, finished_at, worker_id, null, null, result,
       true
     from :"schema".archive
   ) as record

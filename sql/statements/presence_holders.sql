@@ -1,6 +1,7 @@
--- presence_holders: which sessions hold these workers' presence locks; no lock is taken, or lookers would see each other
+-- presence_holders: which sessions hold these workers' presence locks; no lock is taken, or lookers would see each
+--   other
 -- $1 worker ids as an array literal of bigint
--- rows: one a session: id of the worker, pid
+-- rows: one per session: id of the worker, pid
 with asked as materialized (
   select id, (hashint8(id)::bigint & 4294967295)::oid as key
   from unnest($1::text::bigint[]) as given (id)

@@ -1,6 +1,6 @@
 -- presence_terminate: end the other sessions that hold a worker's presence lock
 -- $1 worker id bigint
--- rows: one a session: pid, terminated
+-- rows: one per session: pid, terminated
 -- In one statement: a pid that was read before may be somebody else's now.
 select pid, pg_terminate_backend(pid) as terminated
 from (

@@ -1,7 +1,7 @@
 -- promote: make scheduled jobs of one queue that are due ready; their trigger wakes consumers that sleep
 -- $1 queue text, $2 limit int
--- rows: one: promoted int; due_in_ms: until the nearest that is still scheduled (0 or less: due, but locked by somebody,
---   or beyond the limit), null: none
+-- rows: one: promoted int; due_in_ms: until the nearest that is still scheduled (0 or less: due, but locked by
+--   somebody, or beyond the limit), null: none
 -- plan: job_due, then job_pkey
 with due as materialized (
   select id

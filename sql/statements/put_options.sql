@@ -1,10 +1,12 @@
 -- put_options: insert jobs of one queue with whatever options a put has
--- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or "delay_ms",
---   "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
+-- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or
+--   "delay_ms", "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
 -- rows: id, ascending, which is the order of the jobs given
--- Nothing but the id is read, as in put.sql: a role that may only put is granted no more than that (sql/grants/producer.sql).
--- A key that waits already is a unique violation: nothing is written. With a key mode other statements do it otherwise: what
---   put_reject holds stands between the two marks; put_replace and put_keep call functions.
+-- Nothing but the id is read, as in put.sql: a role that may only put is granted no more than that
+--   (sql/grants/producer.sql).
+-- A key that waits already is a unique violation: nothing is written. Each key mode has a statement of its own:
+--   put_reject has parts/put_options.conflict.put_reject.sql between the two marks; put_replace and put_keep call
+--   functions.
 with given as (
   select *
   from rows from (

@@ -2,6 +2,8 @@
 -- $1 id bigint, after which the batch begins, $2 limit int
 -- $3 queue text, $4 kind text, $5 created since float8, in ms since 1970; null: whatever
 -- rows: one: found int, last (the highest id found), requeued int (fewer, where others were faster)
+-- The part between the two marks says where from; requeue_archived has parts/requeue_failed.source.requeue_archived.sql
+--   there.
 with picked as materialized (
   select id
   -- begin source

@@ -1,8 +1,8 @@
 -- rescue: give back a batch of running jobs whose worker has no row, whoever has removed it
 -- $1 max_crashes int, $2 limit int
--- rows: one a job: owner (the worker), id, queue, kind, attempt, cause and message (null: it is ready again)
--- plan: job_running, one probe an owner, however many jobs each has; worker_pkey, one probe an owner; job_running for the
---   jobs of those that are gone; job_pkey
+-- rows: one per job: owner (the worker), id, queue, kind, attempt, cause and message (null: it is ready again)
+-- plan: job_running, one probe an owner, however many jobs each has; worker_pkey, one probe an owner; job_running for
+--   the jobs of those that are gone; job_pkey
 with recursive owners (worker_id) as (
   (
     select worker_id

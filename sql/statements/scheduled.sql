@@ -1,6 +1,6 @@
 -- scheduled: when the next scheduled job of a queue is due that a consumer may take; asked by a drain that waits for it
--- $1 queue text, $2 kinds as an array literal, null: any kind, and none; $3 flags as an array literal: no job that has one of
---   them; null: whatever flags it has
+-- $1 queue text, $2 kinds as an array literal, null: any kind, and none; $3 flags as an array literal: no job that has
+--   one of them; null: whatever flags it has
 -- rows: one: due_in_ms: 0 or less: it is due; null: there is none
 -- plan: job_due, from the nearest on, past those of other kinds and with such flags
 select (

@@ -4,7 +4,8 @@
 --   "archived": result
 --   "failed": error
 --   "waiting": delay_ms, kept_attempt (false: the attempt is given back), error (null: the former one stays), progress
---     (with has_progress; otherwise the former one stays). Of a job whose cancel was requested it makes "failed", with the cause cancelled.
+--     (with has_progress; otherwise the former one stays). Of a job whose cancel was requested it makes "failed", with
+--     the cause cancelled.
 -- rows: those that did not match: id, the row's lease and state now (null: there is no such row), run_at null;
 --   and, with matched, those that wait: run_at in ms since 1970 (null: it was cancelled)
 -- plan: job_pkey, by arrays of keys (see claim)

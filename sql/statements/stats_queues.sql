@@ -1,17 +1,19 @@
 -- stats_queues: how many jobs wait, run and have failed in each queue; no look goes further than a bound
 -- $1 queue text, null: all, $2 most rows counted of a queue and state int, $3 most queues int
--- $4 names to be listed whatever is in them, as a JSON array, $5 most rows counted of a state in all queues together int
--- rows: one a queue, at most one more than $3, the first by name:
+-- $4 names to be listed whatever is in them, as a JSON array, $5 most rows counted of a state in all queues together
+--   int
+-- rows: one per queue, at most one more than $3, the first by name:
 --   name, is_paused
 --   most: how far the ready and the scheduled jobs of a queue were counted: $2, or with many queues its share of $5
 --   ready, scheduled: counts; more than most: at least most
 --   running, failed: counts; more than $2: at least $2
 --   is_running_cut, is_failed_cut: the look at the running or failed jobs of all queues together has ended at its bound
---   oldest_ready_ms: how long ago the oldest ready job could run, of those that were counted and the first of each priority;
+--   oldest_ready_ms: how long ago the oldest ready job could run, of those that were counted and the first of each
+--     priority;
 --     null: none is ready
--- plan: whatever the number of jobs: job_ready and job_due, one probe a queue to find the names; then of each queue the first `most`
---   entries of either, and one probe of job_ready a priority; once job_running and, backwards, job_failed, to their bounds;
---   queue_pkey. The whole of worker.
+-- plan: whatever the number of jobs: job_ready and job_due, one probe per queue to find the names; then of each queue
+--   the first `most` entries of either, and one probe of job_ready a priority; once job_running and, backwards,
+--   job_failed, to their bounds; queue_pkey. The whole of worker.
 with recursive ready_names (queue) as (
   (
     select queue
@@ -73,7 +75,8 @@ failed as materialized (
 names as materialized (
   select queue, sum(running)::int as running, sum(failed)::int as failed
   from (
-    select queue::text as queue, 0 as running, 0 as failed from (select queue from ready_names limit $3::int + 1) as ready
+    select queue::text as queue, 0 as running, 0 as failed
+    from (select queue from ready_names limit $3::int + 1) as ready
     union all
     select queue::text, 0, 0 from (select queue from scheduled_names limit $3::int + 1) as scheduled
     union all
@@ -137,7 +140,8 @@ cross join lateral (
     limit (select most from bound) + 1
   ) as looked
 ) as ready
--- Behind a deep queue of a higher priority a lower one may starve unseen: the first job of each, of the hundred highest,
+-- A lower priority may starve unseen behind many jobs of a higher one. So the first job of a priority counts too: for
+-- the hundred highest,
 cross join lateral (
   with recursive first (priority, run_at, number) as (
     (
@@ -165,7 +169,7 @@ cross join lateral (
   select min(run_at) as oldest
   from first
 ) as by_priority
--- and of the lowest.
+-- and for the lowest.
 left join lateral (
   select first.run_at
   from (
@@ -181,7 +185,8 @@ left join lateral (
     from :"schema".job
     where queue = names.queue
       and state = 'ready'
-      -- Not equal: of a constant priority the order is that of id alone, and the planner may walk over the whole of job_pkey.
+      -- Not equal: of a constant priority the order is that of id alone, and the planner may walk over the whole of
+      -- job_pkey.
       and job.priority <= last.priority
     order by priority desc, id
     limit 1

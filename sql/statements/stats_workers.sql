@@ -1,6 +1,7 @@
 -- stats_workers: every worker that has a row, how it can be seen, and how many jobs it owns
 -- $1 most rows counted of a worker int
--- rows: one a worker: id, name, host, pid, version, started_at in ms since 1970, consumers jsonb, rescue_after_ms, hung_after_ms
+-- rows: one per worker: id, name, host, pid, version, started_at in ms since 1970, consumers jsonb, rescue_after_ms,
+--   hung_after_ms
 --   seen_ms_ago: since its last heartbeat, both by this server's clock
 --   is_lock_held: some session holds its presence lock (presence_holders.sql)
 --   running: count; more than $1: at least $1

@@ -7,8 +7,8 @@ const log = createDebug('bugle:collect')
 /**
  * Deletes what ended long ago, now and then, as long as the process consumes.
  *
- * There is no leader: every process does it, at random moments, one statement at a time. Whoever finds another at work
- * leaves it to that one. Nothing waits for it, and nothing that goes wrong with it is anybody else's concern.
+ * There is no leader: every process does it, at random moments, one statement at a time. A process that finds another
+ * at work leaves it to that one. Nothing waits for it, and nothing that goes wrong with it is anybody else's concern.
  */
 export interface Collector {
   start(): void

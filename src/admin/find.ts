@@ -11,13 +11,13 @@ export interface JobsFilter {
   readonly kind?: string
   /** Created then or later. */
   readonly since?: Date
-  /** Jobs a page, 1 to 1000. @defaultValue 100 */
+  /** Jobs per page, 1 to 1000. @defaultValue 100 */
   readonly limit?: number
   /** Where the page before ended: its `cursor`. */
   readonly cursor?: string | null
 }
 
-export const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
+const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
 
 /** What `jobs` answers with. */
 export interface JobsPage {
@@ -32,7 +32,7 @@ export interface JobsPage {
  *
  * @returns null where there is none: it never was, or was acked, or collected
  * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
- * @see sql/statements/job_find.sql
+ * @see sql/statements/parts/jobs_find.page.job_find.sql
  */
 export async function findJob(parts: AdminParts, id: string): Promise<JobRecord | null> {
   const { database, decode = asStored } = parts

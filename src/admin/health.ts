@@ -17,8 +17,8 @@ export interface Health {
     readonly roundTripMs: number | null
   }
   /**
-   * Whether notifications arrive; null: nothing is consumed, or `listen: false`. Anything but `live` is no problem for the health: jobs are found by sweeps
-   * then, within a second.
+   * Whether notifications arrive; null: nothing is consumed, or `listen: false`. The process is healthy without `live`
+   * too: sweeps then find jobs within a second.
    */
   readonly listener: ListenerHealth | null
   /** Whether others see that this process lives, so that it may claim; null: nothing is consumed. */
@@ -37,7 +37,7 @@ export interface ConsumerHealth {
   readonly active: number
 }
 
-export interface HealthParts {
+interface HealthParts {
   readonly database: Database
   readonly worker: {
     readonly listener: { readonly health: ListenerHealth } | null

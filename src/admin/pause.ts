@@ -1,7 +1,8 @@
 import { type AdminParts, sendForOne } from './send.js'
 
 /**
- * Pause a queue, for all processes and until it is resumed: no claim begins after this has resolved. Jobs that run go on.
+ * Pause a queue, for all processes and until it is resumed: no claim begins after this has resolved. Jobs that run go
+ * on.
  *
  * @param queue - a checked name
  * @returns whether it was not paused before

@@ -10,7 +10,10 @@ export type JobState =
   /** Waits for a consumer. */
   | 'ready'
   | 'running'
-  /** Rejected, out of attempts, cancelled, not to be run, or under too many dead processes; kept until it is requeued or collected. */
+  /**
+   * Rejected, out of attempts, cancelled, not to be run, or under too many dead processes; kept until it is requeued or
+   * collected.
+   */
   | 'failed'
   /** Acked, and kept by a consumer with `keep: 'all'`. */
   | 'archived'

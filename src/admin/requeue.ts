@@ -14,7 +14,7 @@ export interface RequeueFilter extends Pick<JobsFilter, 'queue' | 'kind' | 'sinc
   readonly limit?: number
 }
 
-export const requeueDefaults = { state: 'failed' } as const satisfies Partial<RequeueFilter>
+const requeueDefaults = { state: 'failed' } as const satisfies Partial<RequeueFilter>
 
 /** Ids a statement: some tens of milliseconds, for which those rows are locked. */
 const batchSize = 1_000
@@ -22,15 +22,16 @@ const batchSize = 1_000
 /**
  * Make failed or archived jobs ready again: the same id, attempt 0, to be run at once. Consumers are woken.
  *
- * Each statement is atomic: by ids there is one, by a filter one for each 1,000 jobs. Of several calls at once only one gets
- * a job. A job whose key has been put anew goes back without its key.
+ * Each statement is atomic: ids take one statement, a filter takes one per 1,000 jobs. When several calls want the same
+ * job, only one gets it. A job whose key has been put anew goes back without its key.
  *
  * @param what - an id, ids, or a filter; ids of jobs that are neither failed nor archived are passed over
- * @param options - a signal that ends it between two batches, and a function that is told how far it is; by ids there is one batch
+ * @param options - a signal that ends it between two batches, and a function that is called with the progress; ids are
+ *   one batch
  * @returns how many were made ready
- * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing
- *   was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
- * @see sql/statements/requeue.sql, requeue_failed.sql, requeue_archived.sql
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`:
+ *   nothing was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
+ * @see sql/statements/requeue.sql, requeue_failed.sql, parts/requeue_failed.source.requeue_archived.sql
  */
 export async function requeue(
   { database }: AdminParts,
@@ -55,7 +56,7 @@ function jobIds(ids: readonly unknown[]): string[] {
 
 async function requeueIds(database: Database, ids: readonly string[], batches: Batches): Promise<number> {
   if (ids.length === 0 || batches.isOver) return 0
-  // Of decimal strings only, so nothing needs quoting.
+  // The elements are decimal strings only, so nothing needs quoting.
   const { requeued } = await sendForOne<{ requeued: number }>(database, 'requeue', [`{${ids.join(',')}}`], {
     name: 'requeue',
     effect: 'writes',

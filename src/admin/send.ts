@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.js'
 import { type CallEffect, callError, despiteDeadlocks } from '../database/fault.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 
 /** What an operator's calls need. */
@@ -19,7 +19,7 @@ export interface AdminParts {
 export async function send<Row>(
   database: Database,
   statement: StatementName,
-  parameters: readonly Parameter[],
+  parameters: readonly SqlValue[],
   call: { readonly name: string; readonly effect: CallEffect },
 ): Promise<Row[]> {
   await database.ready()

@@ -15,15 +15,17 @@ export interface QueueStats {
   /** For all processes (`bugle.pause`). */
   readonly isPaused: boolean
   readonly ready: BoundedCount
-  /** Those that are due and that nobody has made ready yet are counted here: where nobody consumes the queue they stay so. */
+  /**
+   * A job that is due counts here until somebody makes it ready: when nobody consumes the queue, it stays scheduled.
+   */
   readonly scheduled: BoundedCount
   /** Exact while no more than 10,000 jobs run in all queues together. */
   readonly running: BoundedCount
-  /** Of the newest 10,000 failed jobs of all queues: exact while there are no more. */
+  /** Counted among the newest 10,000 failed jobs of all queues: exact while there are no more. */
   readonly failed: BoundedCount
   /**
-   * How long ago the oldest ready job could run, by the database's clock; null: none is ready. Of a queue that is deeper than what was
-   * counted: of the first so many, and of the first of each priority.
+   * How long ago the oldest ready job could run, by the database's clock; null: none is ready. When a queue is deeper
+   * than what was counted, only the counted jobs and the first job of each priority are looked at.
    */
   readonly oldestReadyMs: number | null
   /** Live workers that consume it; those that have paused it in their process included. */
@@ -46,9 +48,11 @@ export interface WorkerStats {
   /** Since its last heartbeat, by the database's clock. */
   readonly seenMsAgo: number
   /**
-   * - `live`: it had a heartbeat within its `rescueAfterMs`; or it is connected (holds its presence lock), and had one within its `hungAfterMs`.
+   * - `live`: it had a heartbeat within its `rescueAfterMs`; or it is connected (holds its presence lock), and had one
+   *   within its `hungAfterMs`.
    * - `hung`: connected, and without one for longer than both: its event loop is blocked, or it is stopped.
-   * - `dead`: neither. Its jobs are given back as soon as any live worker has seen so, within some seconds; its row goes then.
+   * - `dead`: neither. Its jobs are given back as soon as any live worker has seen so, within some seconds; its row
+   *   goes then.
    */
   readonly state: WorkerState
   readonly running: BoundedCount
@@ -57,21 +61,21 @@ export interface WorkerStats {
 }
 
 /**
- * 'live': it was seen within its `rescueAfterMs`, or holds its presence lock and was seen within its `hungAfterMs`; 'hung': it holds the
- * lock, and was silent for longer than both; 'dead': neither, and its jobs will be given back.
+ * 'live': it was seen within its `rescueAfterMs`, or holds its presence lock and was seen within its `hungAfterMs`;
+ * 'hung': it holds the lock, and was silent for longer than both; 'dead': neither, and its jobs will be given back.
  */
 export type WorkerState = 'live' | 'hung' | 'dead'
 
 /** What is in the queues, and who works there, over all processes; a moment's look. */
 export interface BugleStats {
   /**
-   * By name: queues that have jobs, a consumer, or a row in the table `queue`, that is, were paused once. Of queues that have nothing but
-   * failed jobs those with one among the newest 10,000.
+   * By name: queues that have jobs, a consumer, or a row in the table `queue` (they were paused once). A queue that has
+   * nothing but failed jobs is listed when one of them is among the newest 10,000.
    */
   readonly queues: readonly QueueStats[]
   /** false: there are more than a thousand queues, and these are the first by name. */
   readonly areAllQueues: boolean
-  /** The oldest first. Of one queue: those that consume it. */
+  /** The oldest first. With a queue given: those that consume it. */
   readonly workers: readonly WorkerStats[]
 }
 
@@ -100,13 +104,14 @@ const mostQueues = 1_000
 const mostInAll = 500_000
 
 /**
- * What is in the queues, and who works there: plain reads, which lock nothing and cost about the same however many jobs there are.
- * They are given 10 seconds, on a connection of their own, so that no claim waits for them. Two statements: a job or worker that moves
- * between them may be counted as before and as after.
+ * What is in the queues, and who works there: plain reads, which lock nothing and cost about the same however many jobs
+ * there are. They are given 10 seconds, on a connection of their own, so that no claim waits for them. Two statements:
+ * a job or worker that moves between them may be counted as before and as after.
  *
  * @param queue - a checked name; null: all
  * @param here - the consumers of this process by queue
- * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error, above all 57014 when they last too long
+ * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error, above all 57014
+ *   when they last too long
  * @see sql/statements/stats_queues.sql
  * @see sql/statements/stats_workers.sql
  */
@@ -173,8 +178,8 @@ function toWorkerStats(row: WorkerRow): WorkerStats {
   }
 }
 
-/** What tells of a worker's state; all by the database. */
-export interface SeenWorker {
+/** What a worker's state is judged by; all by the database. */
+interface SeenWorker {
   readonly isLockHeld: boolean
   readonly seenMsAgo: number
   /** Its own word. */

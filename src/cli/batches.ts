@@ -2,7 +2,7 @@ import type { Progress } from '../terminal/screen.js'
 import { type Cli, exitCodes } from './cli.js'
 
 /** Work in batches: how far it is, and a Ctrl-C that ends it between two of them. */
-export interface BatchWork {
+interface BatchWork {
   readonly signal: AbortSignal
   onProgress(total: number): void
   /** Take the bar away. */
@@ -25,7 +25,7 @@ export function batchWork({ out, interruptible }: Cli, done: string): BatchWork 
   return {
     signal,
     onProgress(total) {
-      // Not before: what fails at once is told in one line.
+      // Not before: a failure at once is reported in one line.
       progress ??= out.progress(done, null, 'jobs')
       progress.update(total)
     },

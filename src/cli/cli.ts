@@ -17,8 +17,9 @@ export interface Cli extends AsyncDisposable {
    */
   bugle(options?: BugleOptions<Bugle>): Bugle
   /**
-   * Aborted by Ctrl-C, SIGTERM or SIGHUP, or when whoever read our output has left; the reason is an `Interrupted`. From this call on
-   * such a signal does not end the process by itself: for commands that have something to tidy up, or to report.
+   * Aborted by Ctrl-C, SIGTERM or SIGHUP, or when the reader of our output has left; the reason is an `Interrupted`.
+   * From this call on such a signal does not end the process by itself: for commands that have something to tidy up, or
+   * to report.
    */
   interruptible(): AbortSignal
   /** From this call on the command's end is the process's, whatever of a user's module still goes on in it. */

@@ -16,7 +16,7 @@ const args = process.argv.slice(2)
 const isJson = args.includes('--json')
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // Whoever read our output has left (`| head`).
+  // The reader of our output has left (`| head`).
   if (error.code === 'EPIPE') return
   process.exit(tell(new Refusal(`standard output cannot be written: ${error.message}`)))
 })
@@ -38,7 +38,7 @@ async function main(): Promise<number> {
 }
 
 async function carryOut(options: CliOptions, command: (cli: Cli) => Promise<number>): Promise<number> {
-  // With it come the drivers, which help and wrong usage do without.
+  // This loads the drivers, which help and wrong usage do without.
   const { openCli } = await import('./cli.js')
   const cli = openCli(options, process, () => {
     isLeaving = true

@@ -9,12 +9,16 @@ export interface Line {
   readonly text: string | null
 }
 
-/** What fits into a job is at most 256 MB as jsonb, and usually 1 MiB; whoever sends no line end shall not fill the memory. */
+/**
+ * What fits into a job is at most 256 MB as jsonb, and usually 1 MiB; input without a line end must not fill the
+ * memory.
+ */
 const longestBytes = 64 * 1024 * 1024
 const lineEnd = 0x0a
 
 /**
- * The lines of a stream, read no faster than they are taken. (Node's readline also ends lines at U+2028, which JSON may hold.)
+ * The lines of a stream, read no faster than they are taken. (Node's readline also ends lines at U+2028, which JSON may
+ * hold.)
  *
  * @param signal - ends it at once, as if the stream had ended, without what came after the last line end
  * @throws Refusal where a line is too long; the stream's error

@@ -31,8 +31,8 @@ const reserved = ['default', 'options', 'bugle', '__esModule', 'module.exports']
  * - The named export `options` has options of `consume`, by queue.
  * - The named export `bugle` has options of `createBugle`: schemas, codec, middleware, context, times.
  *
- * What is anything else is refused, since it may be a queue that would never be served: a helper belongs into another module. So
- * are a queue that is given twice, and options of a queue that is not there.
+ * What is anything else is refused, since it may be a queue that would never be served: a helper belongs into another
+ * module. So are a queue that is given twice, and options of a queue that is not there.
  *
  * @param path - relative to the working directory, or absolute
  * @throws Refusal; with the module's own error as `cause` where it threw
@@ -48,7 +48,8 @@ export async function loadModule(path: string): Promise<WorkModule> {
 
 async function importModule(path: string): Promise<Readonly<Record<string, unknown>>> {
   const { href } = pathToFileURL(resolve(path))
-  // A module that calls process.exit(), or awaits what never comes: silence, and perhaps exit code 0, would look like work done.
+  // A module that calls process.exit(), or awaits what never comes: silence, and perhaps exit code 0, would look like
+  // work done.
   const tellEnd = (): void => {
     console.error(`bugle: ${path} ended the process, or waited for nothing, when it was imported`)
     process.exitCode = exitCodes.trouble
@@ -80,7 +81,7 @@ function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   const named = Object.entries(exported).filter(([name]) => !reserved.includes(name))
   bugleOptionsChecked(bugleOptions)
   const queues = new Map<string, QueueWork>()
-  // Of a CommonJS module, Node gives what it exports by name and, all of it again, by default.
+  // Node gives a CommonJS module's exports twice: each by its name, and all of them as the default.
   const furtherByDefault = Object.entries(byDefault).filter(
     ([name, value]) => !(Object.hasOwn(exported, name) && exported[name] === value),
   )

@@ -5,8 +5,8 @@ import { openScreen, type Progress } from '../terminal/screen.js'
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'
 
 /**
- * Where a command speaks. What it was asked for goes to standard output: text, or with `--json` JSON and nothing else. All
- * that is said beside it, progress and notes, goes to standard error.
+ * Where a command speaks. What it was asked for goes to standard output: text, or with `--json` JSON and nothing else.
+ * All that is said beside it, progress and notes, goes to standard error.
  */
 export interface Output {
   readonly isJson: boolean
@@ -20,7 +20,9 @@ export interface Output {
   note(text: string): void
   /** Colours where standard output shows them: not in a pipe, nor with NO_COLOR. */
   paint(style: Style, text: string): string
-  /** Columns under their names; a cell is shown as it is, so that it may be painted: `shown` what came from elsewhere. */
+  /**
+   * Columns under their names; a cell is shown as it is, so that it may be painted: `shown` what came from elsewhere.
+   */
   table(head: readonly string[], rows: readonly (readonly string[])[], align?: readonly ('left' | 'right')[]): string
   /** How far something is, on standard error: a bar in a terminal, else a line now and then; nothing with `--json`. */
   progress(what: string, total: number | null, unit: string): Progress
@@ -28,7 +30,7 @@ export interface Output {
   end(): void
 }
 
-export interface OutputParts {
+interface OutputParts {
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
   readonly isJson: boolean

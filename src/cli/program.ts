@@ -6,8 +6,8 @@ import type { Cli, CliOptions, RunCommand } from './cli.js'
 import { choiceOption, durationOption, listOption, momentOption, numberOption } from './values.js'
 
 /**
- * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is called: so the help
- * is there at once, and a command loads only what it needs.
+ * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is
+ * called: so the help is there at once, and a command loads only what it needs.
  *
  * @param run - called with the command that was asked for
  * @throws CommanderError - for help and version, exit code 0; UsageError

@@ -7,17 +7,17 @@ import { batchWork } from './batches.js'
 import { type Cli, exitCodes, Refusal } from './cli.js'
 import { type Line, linesOf } from './lines.js'
 
-/** Jobs a statement. */
+/** Jobs per statement. */
 const batchJobs = 1_000
 /** Bytes of text a statement, about: long payloads go in smaller batches, so that few of them are in memory. */
 const batchLength = 4_000_000
 
 /**
- * Put a job for each line that is not empty, a batch at a time, and print how many. What is wrong ends it, and so does Ctrl-C
- * once the batch in flight is written: every line up to the last one was put then, and none after it.
+ * Put a job for each line that is not empty, a batch at a time, and print how many. What is wrong ends it, and so does
+ * Ctrl-C once the batch in flight is written: every line up to the last one was put then, and none after it.
  *
- * JSON, also where it ends early: `{ "queue", "put", "lastLine", "isComplete" }`; `lastLine` is the last one that was put (or
- * skipped, being empty), so `--from-line` with the number after it goes on.
+ * JSON, also where it ends early: `{ "queue", "put", "lastLine", "isComplete" }`; `lastLine` is the last one that was
+ * put (or skipped, being empty), so `--from-line` with the number after it goes on.
  *
  * @param fromLine - lines before are skipped
  * @throws Refusal, with the line's number; the signal's reason; what `putMany` throws
@@ -133,9 +133,8 @@ function lineError(error: Error, numbers: readonly number[]): Error {
   }
   if (place === null) return error
   const number = numbers[Number(place[1])]
-  return new Refusal(
-    `line ${number === undefined ? `${first} to ${last}` : count(number)}: ${error.message.replace(place[0], 'the payload')}`,
-  )
+  const where = number === undefined ? `${first} to ${last}` : count(number)
+  return new Refusal(`line ${where}: ${error.message.replace(place[0], 'the payload')}`)
 }
 
 /** The same error, and how far it came. */

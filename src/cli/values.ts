@@ -1,7 +1,9 @@
 import { InvalidArgumentError, Option } from 'commander'
 import ms, { type StringValue } from 'ms'
 
-/** Values of options, from text. What they throw is one line, which commander puts after the option's name and value. */
+/**
+ * Values of options, from text. What they throw is one line, which commander puts after the option's name and value.
+ */
 
 export const durationOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser(duration)
@@ -37,7 +39,7 @@ const longestMs = ms('100y')
  * @returns milliseconds
  * @throws InvalidArgumentError
  */
-export function duration(text: string): number {
+function duration(text: string): number {
   // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it.
   const value = text === '' ? undefined : ms(text as StringValue)
   if (value === undefined || !Number.isFinite(value) || value < 0)
@@ -51,7 +53,7 @@ export function duration(text: string): number {
  *
  * @throws InvalidArgumentError
  */
-export function momentOrAge(text: string, now: number): Date {
+function momentOrAge(text: string, now: number): Date {
   return isDate(text) ? date(text) : new Date(now - duration(text))
 }
 
@@ -66,14 +68,14 @@ function isDate(text: string): boolean {
   return /^\d{4}-\d{2}-\d{2}/.test(text)
 }
 
-/** Of 2026-02-31 a Date makes the third of March. */
+/** A Date makes the third of March of 2026-02-31. */
 function isInCalendar(text: string): boolean {
   const day = new Date(`${text.slice(0, 10)}T00:00:00Z`)
   return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text.slice(0, 10))
 }
 
 /** @throws InvalidArgumentError */
-export function wholeNumber(text: string, min: number): number {
+function wholeNumber(text: string, min: number): number {
   const value = Number(text)
   if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
     throw new InvalidArgumentError(`not a whole number from ${min} up.`)

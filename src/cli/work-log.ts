@@ -13,7 +13,10 @@ export function workLogger(out: Output, stderr: NodeJS.WriteStream): Logger {
   return { info: to('info'), warn: to('warn'), error: to('error') }
 }
 
-/** Jobs that failed, and claims; of each run only to those who asked for it. The logger tells of the rest. Never a payload. */
+/**
+ * Jobs that failed, and claims; of each run only to those who asked for it. The logger tells of the rest. Never a
+ * payload.
+ */
 export function tellRuns(bugle: Bugle, log: Logger, verbose: boolean): void {
   const job = ({ queue, id, kind, attempt }: { queue: string; id: string; kind: string | null; attempt: number }) =>
     `job ${id} of ${JSON.stringify(queue)}${kind === null ? '' : `, kind ${JSON.stringify(kind)}`}, attempt ${attempt}`

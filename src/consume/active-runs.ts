@@ -1,15 +1,15 @@
-import { BugleError } from '../errors.js'
 import type { AbortCode } from '../events.js'
-import type { ClaimedJob } from './claim.js'
+import { AbortReason } from './abort-reason.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /**
- * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop leaves
- * behind, and which rows the heartbeat's comparison finds explained (worker/reconcile.ts).
+ * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop
+ * leaves behind, and which rows the heartbeat's comparison finds explained (worker/reconcile.ts).
  *
  * A job is in here from the very turn of the event loop in which its claim is answered until its outcome is durable or
  * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.
  */
-export interface Runs {
+interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
   remove(run: Run): void
@@ -58,7 +58,7 @@ function keyOf(id: string, lease: string): string {
   return `${id} ${lease}`
 }
 
-export interface RunHooks {
+interface RunHooks {
   readonly now: () => number
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void
@@ -68,10 +68,10 @@ export interface RunHooks {
 const stuckAfterMs = 5_000
 
 /**
- * One claimed job on its way, and its abort. The first reason stands: a handler that was told TIMEOUT is not told
- * SHUTDOWN as well.
+ * One claimed job on its way, and its abort. The first reason stands: a handler whose reason was TIMEOUT gets no
+ * SHUTDOWN after it.
  *
- * The signal is made when it is first read: most handlers never do. A class, since there is one of it a job.
+ * The signal is made when it is first read: most handlers never do. A class, since there is one per job.
  */
 export class Run {
   readonly claimed: ClaimedJob
@@ -91,7 +91,7 @@ export class Run {
     this.#parts = parts
   }
 
-  /** Of the job, before this run. */
+  /** Crashes of the job before this run. */
   get crashes(): number {
     return this.claimed.job.crashes
   }
@@ -141,13 +141,5 @@ export class Run {
     this.#stuck = setTimeout(() => this.#parts.onStuck(this), stuckAfterMs)
     // A process that has nothing else to do may end.
     this.#stuck.unref()
-  }
-}
-
-/** What `signal.reason` is. */
-export class AbortReason extends BugleError {
-  declare readonly code: AbortCode
-  constructor(code: AbortCode, message: string) {
-    super(code, message)
   }
 }

@@ -1,24 +1,11 @@
 import type { Database, Query } from '../database/database.js'
 import { BugleError } from '../errors.js'
-import type { Job } from '../job.js'
 import { inTransaction } from '../put/transaction.js'
-import { givenBack } from './decision.js'
+import type { ClaimedJob } from './claimed-job.js'
 import type { ClaimAnswer } from './dispatcher.js'
 import type { ClaimOfDue } from './due.js'
-import type { Answer, Answers, Settlement } from './settler.js'
-
-/** A job under our lease. */
-export interface ClaimedJob {
-  /** Payload and progress as they are stored. */
-  readonly job: Job
-  /** The fence of every later write: this lease, and the worker's id. */
-  readonly lease: string
-  readonly workerId: string
-  /** The job's own; null: the consumer's. */
-  readonly timeoutMs: number | null
-  /** From when it could run to its claim, by the database's clock. */
-  readonly waitMs: number
-}
+import { givenBack, type Settlement } from './ending.js'
+import type { Answer, Answers } from './settler.js'
 
 interface ClaimRow {
   readonly id: string | null
@@ -75,7 +62,7 @@ export interface ClaimRequest {
 /** Below every id: a claim from here on looks at all jobs. */
 export const lowestId = '-9223372036854775808'
 
-/** What the database tells; how long that took, whoever sends it knows. */
+/** What the database answers; the sender knows how long that took. */
 export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
 
 /**
@@ -84,10 +71,10 @@ export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
  *
- * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`: the
- *   ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
+ * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`:
+ *   the ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
  * @see sql/statements/claim.sql
- * @see sql/statements/claim_kinds.sql
+ * @see sql/statements/parts/claim.picked.claim_kinds.sql
  */
 export async function claimJobs(
   database: Database,
@@ -222,8 +209,8 @@ type Written = Pick<Settlement, 'id' | 'lease' | 'workerId' | 'ending'>
 type Fence = Pick<Settlement, 'id' | 'lease'>
 
 /**
- * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while its lease
- * is the one that was seen.
+ * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while
+ * its lease is the one that was seen.
  */
 export async function giveBack(
   query: Query,
@@ -268,8 +255,9 @@ function outcomeText({ id, lease, ending }: Written): string {
       return `{${head},"result":${ending.result}}`
     case 'waiting': {
       const { delayMs, keptAttempt, error, progress } = ending
+      const errorText = `"error":${JSON.stringify(error)}`
       const progressText = progress === null ? '' : `,"has_progress":true,"progress":${progress}`
-      return `{${head},"delay_ms":${delayMs},"kept_attempt":${keptAttempt},"error":${JSON.stringify(error)}${progressText}}`
+      return `{${head},"delay_ms":${delayMs},"kept_attempt":${keptAttempt},${errorText}${progressText}}`
     }
     case 'failed':
       return `{${head},"error":${JSON.stringify(ending.error)}}`
@@ -292,7 +280,7 @@ function isLess(one: string, other: string): boolean {
   return one.length === other.length ? one < other : one.length < other.length
 }
 
-// Of decimal strings only, so nothing needs quoting.
+// The elements are decimal strings only, so nothing needs quoting.
 function numberArray(numbers: readonly string[]): string {
   return `{${numbers.join(',')}}`
 }

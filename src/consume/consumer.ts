@@ -38,11 +38,11 @@ export interface Consumer extends AsyncDisposable {
   /** Resolves with the report once it is stopped, by whomever. */
   readonly stopped: Promise<StopReport>
   /**
-   * Claim no more, wait `graceMs` for running handlers, abort their signals, wait `abortMs`, and give up on the rest. Ends by then,
-   * whatever handlers and the database do. Both 0: by force.
+   * Claim no more, wait `graceMs` for running handlers, abort their signals, wait `abortMs`, and give up on the rest.
+   * Ends by then, whatever handlers and the database do. Both 0: by force.
    *
-   * A second call joins the first, and can only make it shorter, by the times that it gives. Awaited inside a handler it lasts until its deadline: it waits
-   * for that handler.
+   * A second call joins the first, and can only make it shorter, by the times that it gives. Awaited inside a handler
+   * it lasts until its deadline: it waits for that handler.
    *
    * @param options - milliseconds, or Infinity; default: those of the consumer
    * @throws BugleError `INVALID_OPTION`
@@ -83,11 +83,12 @@ export interface Consuming {
   /** Resolves when the first catch-up claim is done: true; or false: it is being stopped before that. */
   readonly started: Promise<boolean>
   /**
-   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused for
-   * all processes; where its limit is reached, and those have run; or at the stop.
+   * Resolves once nothing runs and nothing is ready (with 'scheduled': nothing is ready or scheduled). It resolves
+   * earlier when the queue is paused for all processes, when the limit is reached and those jobs have run, or at the
+   * stop.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
-  /** Of its stop, on performance.now(); Infinity: it is not being stopped, or without one. */
+  /** The deadline of its stop, on performance.now(); Infinity: it is not being stopped, or its stop has no deadline. */
   readonly deadlineAt: number
   /** Resolves when no run is left, abandoned ones included, and the worker has been left. */
   readonly gone: Promise<void>
@@ -100,7 +101,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const now = (): number => performance.now()
   const tally = createTally(now())
-  /** Of claims in flight, the oldest first. */
+  /** When each claim in flight was sent, the oldest first. */
   const claimsSentAt: number[] = []
   /** How many jobs they ask for. */
   let asking = 0
@@ -132,7 +133,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
-    // Or will be, once the jobs at hand have run.
+    // A claim is about to be sent, or will be once the jobs at hand have run.
     isHeld: () => dispatcher.isAboutToClaim || (slots.held > 0 && overlaps() && worker.isOpen && !machine.isStopping),
     onError: claimError,
     random,
@@ -161,10 +162,11 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     concurrency,
     run: (run) => {
       if (run.claimed.workerId === worker.id) return runJob(run)
-      // Given up while its claim was on its way, or it was held: others may have it. The new id explains no such row.
+      // The worker was given up while the claim was on its way, or while the job was held: others may have the job. The
+      // new id explains no such row.
       return giveBackOne(run)
     },
-    // Of a plain ack, the next claim may count on its slot.
+    // The slot of a plain ack is free for the next claim.
     onRan: () => dispatcher.slotFreed(),
     giveBack,
     onImpatience() {
@@ -175,7 +177,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     patienceMs: lookAhead.patienceMs,
     onFree() {
       dispatcher.slotFreed()
-      // Unless a claim is about to be sent, which takes them along: none may be, with what was held gone.
+      // Flush, unless a claim is about to carry the acks. When held jobs were given back, no claim may be coming.
       settler.flush()
     },
     now,
@@ -187,19 +189,22 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   }
 
   /**
-   * Free slots and look-ahead, less what was claimed and not settled, and what claims in flight ask for. Acks that wait, or
-   * travel with a claim, count as settled: a slot is not to be empty for a round trip longer than need be.
+   * How many jobs to ask for: free slots and look-ahead, less the jobs that are claimed and not settled, and less those
+   * that claims in flight ask for. An ack that waits, or travels with a claim, counts as settled: a slot must not stay
+   * empty for a round trip longer than it has to.
    */
   function wanted(): number {
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
     const ahead = lookAhead.jobs
     const jobs = Math.min(Math.max(free, Math.min(free + ahead, mostAtOnce)), draining.claimable - asking)
-    // With jobs at hand there is time for more to end: a few large claims cost less than many small ones.
+    // While jobs are at hand, more of them can end first: a few large claims cost less than many small ones.
     return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
   }
 
-  /** Not with a number: whatever handlers do, what is held for them stays held, and acks must not wait for that. */
+  /**
+   * Not when `prefetch` is a number: held jobs then stay held, whatever handlers do, and acks must not wait for that.
+   */
   function overlaps(): boolean {
     return options.prefetch === 'earned' && lookAhead.jobs >= leastToOverlap
   }
@@ -219,7 +224,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     } finally {
       travelling -= length
     }
-    // It may have been the acks' fault. They go alone now, and whatever is wrong with claims shows without them.
+    // The acks may be at fault. They go alone now, so the next error of a claim is the claim's own.
     return send(limit, workerId, proves)
   }
 
@@ -258,7 +263,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     besideAnswered: () => dispatcher.besideAnswered,
     isQueuePaused: () => dispatcher.isQueuePaused,
     isStill: () => runs.size === 0 && slots.taken === 0,
-    // First the runs: those of the last claim may not have come to their slots yet. Then what is told of them, in their slots.
+    // Wait for the runs first: those of the last claim may not have reached their slots yet. Then wait for their events
+    // and hooks, which keep the slots.
     runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
     nextScheduled: () => nextScheduled(database, choice),
@@ -381,7 +387,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   async function report(): Promise<void> {
     signal.removeEventListener('abort', stopOnAbort)
     const abandoned = runs.all().map(({ claimed, claimedAt }) => ({ id: claimed.job.id, ageMs: now() - claimedAt }))
-    // Whoever still runs needs the worker's presence until it has ended; so does a claim that may still take jobs.
+    // A run needs the worker's presence until it has ended; so does a claim that may still take jobs.
     if (abandoned.length === 0 && claimsSentAt.length === 0) await leave()
     else void dispatcher.stop().then(runs.empty).then(leave)
     const { completed, failed, interrupted, released } = tally.counts
@@ -446,10 +452,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const parked = dispatcher.pause()
       worker.showSoon()
       await parked
-      // What the last claim brought, and there is no slot for.
+      // Give back what the last claim brought and no slot is free for.
       await nextTurn()
       giveBack(slots.takeBack())
-      // For them acks were held.
+      // Acks were held while these jobs waited for a slot; no claim will take the acks along now.
       settler.flush()
     },
     resume() {

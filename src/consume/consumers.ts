@@ -7,13 +7,14 @@ import type { StopReport } from './report.js'
 import type { StepLimit } from './step.js'
 
 /**
- * The consumers of one instance, at most one a queue, from the wait for the database to the end of the last abandoned run.
+ * The consumers of one instance, at most one per queue, from the wait for the database to the end of the last abandoned
+ * run.
  *
  * - **joining**: the worker is being joined, which may last as long as an outage. A stop of all aborts it.
  * - **begun**: it claims. A stop of all stops it.
  * - **stopped**: its queue may be consumed again. It counts as present as long as a run goes on that it had to abandon.
  */
-export interface Consumers {
+interface Consumers {
   /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the signal's reason, or `CLOSED` */
   consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */
@@ -31,9 +32,9 @@ export interface Consumers {
   stop(times: Partial<StopTimes> | undefined): Promise<number>
 }
 
-export type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
+type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
 
-export interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options' | 'limit'> {}
+interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options' | 'limit'> {}
 
 interface Entry {
   /** Rejects if the consumer could not begin. */

@@ -1,7 +1,7 @@
 import type { JobContext } from '../job.js'
 import type { Transaction } from '../put/transaction.js'
 import type { Run } from './active-runs.js'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /** What all contexts of a consumer share. */
 export interface Surroundings {
@@ -17,8 +17,8 @@ const surroundings = Symbol('surroundings')
 /**
  * What a handler is given beside its job.
  *
- * A class, since there is one of it a job: an object literal with a getter takes Node longer (1.4 us) than all else that is done
- * here for a short run.
+ * A class, since there is one per job: an object literal with a getter takes Node longer (1.4 us) than all else that is
+ * done here for a short run.
  */
 export class RunContext implements JobContext {
   readonly workerId: string

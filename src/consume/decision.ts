@@ -4,8 +4,8 @@ import type { Job } from '../job.js'
 import type { Outcome } from '../outcome.js'
 import { describeError } from '../payload.js'
 import { nextRun, type RetryStrategy } from '../retry.js'
-import type { AbortReason } from './active-runs.js'
-import type { Ending, StoredFailure } from './settler.js'
+import type { AbortReason } from './abort-reason.js'
+import { type Ending, givenBack, type StoredFailure } from './ending.js'
 
 /** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
 export type Decision =
@@ -148,9 +148,6 @@ export function endingOf(decision: Decision, attempt: number): Ending {
       return waiting(decision.delayMs, { progress: decision.progress })
   }
 }
-
-/** Back to the queue as if it had not been claimed. */
-export const givenBack: Ending = waiting(0, { keptAttempt: false })
 
 function waiting(delayMs: number, rest: Partial<Ending & { is: 'waiting' }>): Ending {
   return { is: 'waiting', delayMs, keptAttempt: true, error: null, progress: null, ...rest }

@@ -9,28 +9,29 @@ import { type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sle
 const log = createDebug('bugle:dispatcher')
 
 /**
- * When to claim: one loop a queue, which claims at once for all free slots, and for what may be held beyond them.
+ * When to claim: one loop per queue. One claim asks for all free slots, and for the jobs that may be held beyond them.
  *
- * - One flag, `raised`. Whoever knows a reason to claim raises it; it is cleared *before* a claim is sent, so a
- *   notification that lands during the claim leaves it up, and one more claim follows.
- * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But where handlers are
- *   short (`overlaps`), and claims come back full, a second one goes beside it, for what has been done since the first was
- *   sent: so the server need not wait while an answer is read here. The second one claims, and proves nothing: whether it
- *   is full or not, the loop goes on by its own claims alone. What it has taken and not committed, those see as left behind.
- * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the loop
- *   holds no K, so that writers are silent, and waits for a slot.
- * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and only
- *   then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin (slots.ts):
- *   the server works while handlers do.
- * - What comes after a claim, the sleep protocol decides.
+ * - One flag, `raised`. Each reason to claim raises it. It is cleared *before* a claim is sent, so a notification that
+ *   lands during the claim leaves it up, and one more claim follows.
+ * - One claim in flight: a second one would find the first one's rows locked, and prove nothing. But when handlers are
+ *   short (`overlaps`) and claims come back full, a second one goes beside the first. It asks for as many jobs as have
+ *   ended since the first was sent, so the server does not wait while an answer is read here. The second claim proves
+ *   nothing: whether it is full or not, the loop goes on by its own claims alone. Those see the jobs that it has taken
+ *   and not committed as left behind.
+ * - A claim asks for as many jobs as are wanted: free slots and look-ahead (look-ahead.ts). While none is wanted the
+ *   loop holds no K, so that writers are silent, and waits for a slot.
+ * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and
+ *   only then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin
+ *   (slots.ts): the server works while handlers do.
+ * - The sleep protocol decides what comes after a claim.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
  *   gate, and begin only if they are still ours.
- * - While the queue is paused, for all processes, claims find nothing, and say so. Then no K is held, and the loop waits to be
- *   woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
- * - An error is told, and the claim repeated with back-off; no error ends the loop.
+ * - While the queue is paused, for all processes, claims find nothing, and say so. Then no K is held, and the loop
+ *   waits to be woken: by the notification of the resume, or by the heartbeat, which looks whether it was missed.
+ * - An error is reported, and the claim is repeated with back-off; no error ends the loop.
  */
-export interface Dispatcher {
+interface Dispatcher {
   /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
   /** A job may be wanted again: a slot is free, or will be with the next claim. */
@@ -103,7 +104,7 @@ export interface DispatcherParts<Job> {
   readonly random: () => number
 }
 
-export interface SleepLock {
+interface SleepLock {
   holds(): boolean
   take(): Promise<TakeResult>
   release(): void
@@ -245,7 +246,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     if (asked <= 0) return
     beside = takeBeside(asked).finally(() => {
       beside = null
-      // What it asked for and has not found is wanted again, and nobody else may come to say so.
+      // The jobs that it asked for and did not find are wanted again. No other event may wake the loop for them.
       wakeSlot()
     })
   }
@@ -256,7 +257,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       wasFull = found === asked
       begin(jobs)
     } catch (error) {
-      // Whatever it is, the loop's own claims meet it as well, and tell.
+      // The loop's own claims meet the same error, and report it.
       log('a claim beside failed: %s', toError(error).message)
       wasFull = false
     }
@@ -278,7 +279,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       protocol.taken()
       return claimNow
     }
-    // Sweeps come every second for whoever waits without K.
+    // Sweeps come every second while a consumer waits without K.
     if (taken !== 'down') takeNotBefore = now() + blockedMs
     if (told !== taken) {
       told = taken
@@ -304,7 +305,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     return { do: 'claim', inMs, wakeable: false }
   }
 
-  /** Without a K that could be had it is tried for again. The return of a lost control session is a wake-up itself. */
+  /**
+   * When K could not be had, it is tried again after this. The return of a lost control session is a wake-up itself.
+   */
   function sleepMs(): number {
     return lock === null || holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs
   }
@@ -338,7 +341,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     isAwaitingSlot = true
     await new Promise<void>((resolve) => {
       wakeSlot = () => {
-        // Called with each job: a promise that is resolved once more makes Node look for a listener of `multipleResolves`.
+        // This is called with each job, and a promise that is resolved twice makes Node look for a `multipleResolves`
+        // listener.
         wakeSlot = noop
         resolve()
       }
@@ -352,7 +356,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     return !paused && parts.gate.isOpen
   }
 
-  /** Or the stop. Whoever waits looks again. */
+  /** Resolves when the gate opens, or at the stop: the caller looks again. */
   function gateOpened(): Promise<void> {
     return new Promise((resolve) => {
       wakeGate = resolve
@@ -372,7 +376,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     slotFreed() {
       wakeSlot()
       if (!isClaiming || isBesideComing || beside !== null || !parts.overlaps()) return
-      // With whatever else ends in this turn.
+      // Later in this turn, so that one claim serves all handlers that end in it.
       isBesideComing = true
       setImmediate(() => {
         isBesideComing = false

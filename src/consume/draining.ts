@@ -1,52 +1,58 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { toError } from '../errors.js'
 import { withResolvers } from '../with-resolvers.js'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 import type { StepLimit } from './step.js'
 
 /**
- * When a consumer that drains its queue is done: no ready job is left that was there, or that its own runs put or gave back.
+ * When a consumer that drains its queue is done: of the jobs that were there, and of those that its own runs put or
+ * gave back, none is ready.
  *
- * A claim that comes back short, with nothing left behind, proves that its snapshot showed no ready job but those it took. Its answer
- * comes later, and what happens in between it has not seen. So the queue has run dry with a claim
+ * A claim that comes back short, with nothing left behind, proves that its snapshot showed no ready job but those it
+ * took. Its answer comes later, and it has not seen what happens in between. So a claim proves that the queue has run
+ * dry if
  *
- * - that was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, by a hook either;
- * - between whose asking for and whose answer **nothing was claimed** here: not by itself, nor by one that was in flight then, nor by
- *   one beside it, for whose answer we wait as well (dispatcher.ts).
+ * - it was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, not even
+ *   by a hook;
+ * - **nothing was claimed** here from the moment it was asked for until its answer: not by itself, not by a claim that
+ *   was in flight then, and not by a claim beside it, whose answer we wait for as well (dispatcher.ts).
  *
  * Otherwise, wait until what was claimed is over, and claim again.
  *
- * **Why none is left.** Such a claim began and ended without a run of ours. What was ready before it, ours or not, its snapshot
- * showed, unless others had it; what our runs made ready was committed before it was sent: a run is over when its outcome is
- * durable, and a handler or hook that has ended has put what it puts. After it nothing of ours ran that could make more. What may
- * interleave:
+ * **Why none is left.** Such a claim began and ended without a run of ours. What was ready before it, ours or not, its
+ * snapshot showed, unless others had it; what our runs made ready was committed before it was sent: a run is over when
+ * its outcome is durable, and a handler or hook that has ended has put what it puts. After it nothing of ours ran that
+ * could make more. What may interleave:
  *
- * - a job runs while a claim takes its snapshot, and goes back without a delay, or puts another and is settled, before that claim's
- *   answer is here. Nothing runs then, and the claim saw nothing. But this consumer was not still when the claim was asked for, or the
- *   job was claimed since;
- * - due jobs become ready by this consumer's own promotion, which commits after the claim's snapshot: a claim during which one was in
- *   flight, or has ended, counts as one that left jobs behind (consumer.ts);
+ * - a job runs while a claim takes its snapshot, and goes back without a delay, or puts another and is settled, before
+ *   that claim's answer is here. Nothing runs then, and the claim saw nothing. But this consumer was not still when the
+ *   claim was asked for, or the job was claimed since;
+ * - due jobs become ready by this consumer's own promotion, which commits after the claim's snapshot: a claim during
+ *   which one was in flight, or has ended, counts as one that left jobs behind (consumer.ts);
  * - a claim beside the loop's own takes jobs before the loop's claim looks, and is answered after it;
  * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
  * - a put of others that commits after the snapshot: nobody is promised that it runs.
  *
- * **Until 'scheduled'** nothing may be scheduled either. One that was when the claim looked may have become ready (any worker promotes
- * what is due) when we look for scheduled ones; so, when none is left, the queue must run dry once more, without a job that might have
- * scheduled another.
+ * **Until 'scheduled'** nothing may be scheduled either. One that was when the claim looked may have become ready (any
+ * worker promotes what is due) when we look for scheduled ones; so, when none is left, the queue must run dry once
+ * more, without a job that might have scheduled another.
  *
- * It may never come to an end: while claims fail, others go on putting, or somebody holds a due or ready row locked. Stop ends it.
+ * It may never come to an end: while claims fail, others go on putting, or somebody holds a due or ready row locked.
+ * Stop ends it.
  *
- * What it cannot know: what a handler does after it has ended, and a hook of an ack that the database refused, which has no slot; and jobs that were taken by a claim whose answer was lost. Those go back
- * when the worker leaves, or a heartbeat finds them.
+ * What it cannot know: what a handler does after it has ended, and a hook of an ack that the database refused, which
+ * has no slot; and jobs that were taken by a claim whose answer was lost. Those go back when the worker leaves, or a
+ * heartbeat finds them.
  */
-export interface Draining {
+interface Draining {
   /** How many more jobs it may claim. */
   readonly claimable: number
   /** A claim was answered: with these jobs, none of which has begun. */
   claimed(jobs: readonly ClaimedJob[]): void
   /**
-   * Resolves once nothing runs and nothing is ready, or with 'scheduled' ready or scheduled; where the queue is paused for all
-   * processes; or where the limit is reached, and what was claimed has run. At a stop it may never.
+   * Resolves once nothing runs and nothing is ready (with 'scheduled': nothing is ready or scheduled). It resolves
+   * earlier when the queue is paused for all processes, or when the limit is reached and what was claimed has run. At a
+   * stop it may never resolve.
    */
   drained(until: 'ready' | 'scheduled'): Promise<void>
 }
@@ -54,18 +60,21 @@ export interface Draining {
 export interface DrainingParts {
   /** null: it claims whatever there is. */
   readonly limit: StepLimit | null
-  /** Resolves when a claim that began after this call has proven the queue empty, or has found it paused; or at the stop. */
+  /**
+   * Resolves when a claim that began after this call has proven the queue empty, or has found it paused; or at the
+   * stop.
+   */
   readonly seenEmpty: () => Promise<void>
-  /** Resolves when what the claims beside the loop's have taken is known. */
+  /** Resolves when the claims beside the loop's own are answered. */
   readonly besideAnswered: () => Promise<void>
   /** The last claim found the queue paused. */
   readonly isQueuePaused: () => boolean
   /** No run is left, and no slot taken. */
   readonly isStill: () => boolean
-  /** Resolves when the runs of what was claimed before this call are over, and what is told of them is told. */
+  /** Resolves when the runs of all jobs claimed before this call are over, with their events and hooks. */
   readonly runsOver: () => Promise<void>
   readonly isStopping: () => boolean
-  /** In how many ms the next scheduled job is due that it may take; null: there is none. */
+  /** In how many ms the next scheduled job that it may take is due; null: there is none. */
   readonly nextScheduled: () => Promise<number | null>
   readonly onError: (error: Error) => void
 }

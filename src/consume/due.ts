@@ -7,26 +7,27 @@ const log = createDebug('bugle:due')
 /**
  * When the next scheduled job of a queue is due, and what to do then. One a consumer; one timer, no polling.
  *
- * **What is known.** `dueAt` is the nearest run_at of the queue, on our own monotonic clock. It comes from the database as
- * "in so many ms", so the two clocks are never compared. A claim that was not full says it, so does a promotion, and so
- * does a sweep. What can come in between, and why a sleeping consumer is not late for it:
- * - a row is scheduled that is due within a minute: its trigger notifies like a put, by the same lock, and the claim that
- *   follows says when. The sleep protocol's argument holds for it word for word: a writer that tested the lock before
- *   it was taken is seen by the claim that pays the debt;
- * - a row that is due later is silent. The sweeper looks at least every 30 s while consumers sleep, so it is known half a
- *   minute before it is due. (A transaction that schedules a row and stays open until less than half a minute before
+ * **What is known.** `dueAt` is the nearest run_at of the queue, on our own monotonic clock. It comes from the database
+ * as "in so many ms", so the two clocks are never compared. A claim that was not full says it, so does a promotion, and
+ * so does a sweep. What can come in between, and why a sleeping consumer is not late for it:
+ * - a row is scheduled that is due within a minute: its trigger notifies like a put, by the same lock, and the claim
+ *   that follows says when. The sleep protocol's argument holds for it word for word: a writer that tested the lock
+ *   before it was taken is seen by the claim that pays the debt;
+ * - a row that is due later is silent. The sweeper looks at least every 30 s while consumers sleep, so it is known half
+ *   a minute before it is due. (A transaction that schedules a row and stays open until less than half a minute before
  *   it is due can be late, by half a minute at most.)
  *
  * **When it is due,** the consumer promotes: due rows become ready, in claim order beside all others, and their trigger
  * wakes whoever sleeps; the consumer itself is raised. It does so as well when a claim says that a row is due. Rows
  * that are locked are tried again, after 5 ms, doubling to a second: most often another process has just promoted them.
  *
- * **While it is busy** claims are full and say nothing of scheduled rows, and its writers are silent. So within a second
- * of a full claim it promotes, whatever is known: a backlog must not keep due jobs of a higher priority out for ever.
+ * **While it is busy** claims are full and say nothing of scheduled rows, and its writers are silent. So within a
+ * second of a full claim it promotes, whatever is known: a backlog must not keep due jobs of a higher priority out for
+ * ever.
  *
  * All processes of a queue set their timers for the same row. Promotions skip locked rows, so one of them promotes it.
  */
-export interface DueTimer {
+interface DueTimer {
   /** Call with the answer of each claim. */
   claimed(answer: ClaimOfDue): void
   /** A sweep has seen when the nearest is due. */
@@ -101,7 +102,10 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
     }
   }
 
-  /** Of a promotion: what a claim has said since it was sent is newer, and stands unless this is sooner. */
+  /**
+   * The answer of a promotion. What a claim has said since the promotion was sent is newer, and stands unless this is
+   * sooner.
+   */
   function learnUnlessNewer(dueInMs: number | null, claimsBefore: number): void {
     isOverdue = false
     overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)

@@ -1,20 +1,21 @@
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 
 /**
  * From which id on a claim looks for ready jobs: from the first, or in a hurry from where the last claim ended.
  *
- * A claimed job leaves a dead entry in the index by which claims read. They are dropped by vacuum, and in part sooner, but
- * not while some transaction, anywhere in the server, could still see them. A claim walks over all of them before it comes
- * to the first ready job: in the middle of a backlog of 100,000 that is a third of its time (0.3 ms), and after three
- * minutes of 800 jobs a second beside a transaction that stays open 36 ms.
+ * A claimed job leaves a dead entry in the index by which claims read. They are dropped by vacuum, and in part sooner,
+ * but not while some transaction, anywhere in the server, could still see them. A claim walks over all of them before
+ * it comes to the first ready job: in the middle of a backlog of 100,000 that is a third of its time (0.3 ms), and
+ * after three minutes of 800 jobs a second beside a transaction that stays open 36 ms.
  *
- * So once many jobs have come by full claims, or where looking from the first id on was slow, claims begin where the last one
- * ended; for so long that looks from the first id take a tenth of the time, however long they get. The price: a job behind the floor (one
- * that went back to the queue, or was committed after a later id) may wait for that long, at least `leastMs`, while others
- * are claimed. Nothing is lost, as
+ * So once full claims have brought many jobs, or a look from the first id on was slow, claims begin where the last one
+ * ended. They do so for ten times as long as a look from the first id takes, so that those looks take a tenth of the
+ * time, however slow they get. The price: a job behind the floor (one that went back to the queue, or was committed
+ * after a later id) may wait for that long, at least `leastMs`, while others are claimed. Nothing is lost, as
  *
  * - a claim that is to prove something (the sleep protocol's, an `idle()`) always looks from the first id on;
- * - the floor is one of ids, and claims go by priority: it is given up where a claim brought jobs of several priorities.
+ * - the floor is one of ids, and claims go by priority: it is given up where a claim brought jobs of several
+ *   priorities.
  */
 export interface Floor {
   /** null: all ids. */
@@ -52,7 +53,7 @@ export function createFloor(now: () => number): Floor {
       inARow = isFull ? inARow + jobs.length : 0
       const first = jobs[0]?.job
       const last = jobs.at(-1)?.job
-      // Of one priority they come by id.
+      // Jobs of one priority come in the order of ids.
       if (first?.priority !== last?.priority || !(inARow >= many || wasSlow)) until = 0
       else if (last !== undefined) floor = last.id
     },

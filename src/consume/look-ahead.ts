@@ -4,25 +4,28 @@ import { mostAtOnce } from './settler.js'
 /**
  * How many jobs a consumer may hold beyond its slots: claimed, and not begun.
  *
- * Where handlers are shorter than a database round trip, slots stand empty while the next claim is on its way. So more jobs
- * are claimed than there are slots, as many as will have begun when that claim's answer comes. What is held here nobody
- * else can run, so look-ahead is earned, anew with each claim's answer:
+ * Where handlers are shorter than a database round trip, slots stand empty while the next claim is on its way. So more
+ * jobs are claimed than there are slots, as many as will have begun when that claim's answer comes. What is held here
+ * nobody else can run, so look-ahead is earned, anew with each claim's answer:
  *
- * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round trip.
- *   None has ended: none is earned.
- * - **Only by a backlog.** A claim that was not full earns none: there is nothing to look ahead to, and others may be idle.
- * - **Only by what was done.** As many jobs as handlers end in the time of two round trips while slots are taken: one for the
- *   claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended since the last answer:
- *   a few jobs tell little of the next ones.
+ * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round
+ *   trip. None has ended: none is earned.
+ * - **Only by a backlog.** A claim that was not full earns none: there is nothing to look ahead to, and others may be
+ *   idle.
+ * - **Only by what was done.** As many jobs as handlers end in the time of two round trips while slots are taken: one
+ *   for the claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended
+ *   since the last answer: a few jobs tell little of the next ones.
  *
- * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to be
- * earned again.
+ * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to
+ * be earned again.
  *
- * A number given as `prefetch` stands as it is from the first answer on, whatever handlers do, and however long a job is held.
+ * A number given as `prefetch` stands as it is from the first answer on, whatever handlers do, and however long a job
+ * is held.
  *
- * **Not beside a crash**, either way. A job that a process has died under may end this one too, and whatever is held then has
- * a crash counted against it without having begun. So for some time after such a job was seen there is no look-ahead; nor is
- * there any in a consumer's first claim, as whatever killed the process before this one may come first.
+ * **Not beside a crash**, either way. A job that a process has died under may end this one too, and whatever is held
+ * then has a crash counted against it without having begun. So for some time after such a job was seen there is no
+ * look-ahead; nor is there any in a consumer's first claim, as whatever killed the process before this one may come
+ * first.
  */
 export interface LookAhead {
   /** Jobs that may be held now beyond the slots. */
@@ -37,7 +40,7 @@ export interface LookAhead {
   lost(): void
 }
 
-export interface AnswerSigns {
+interface AnswerSigns {
   /** As `roundTripMs` has it. */
   readonly tripMs: number
   /** It found as many jobs as it asked for. */
@@ -49,8 +52,8 @@ export interface AnswerSigns {
 }
 
 /**
- * A claim's round trip: from sending it to its answer, but not longer than twice the time that the server says it took, and a
- * millisecond. Handlers that compute keep the answer waiting, and nothing shall be concluded from that.
+ * A claim's round trip: from sending it to its answer, but not longer than twice the time that the server says it took,
+ * and a millisecond. Handlers that compute keep the answer waiting, and nothing shall be concluded from that.
  */
 export function roundTripMs(measuredMs: number, tookMs: number): number {
   return Math.min(measuredMs, 2 * tookMs + 1)

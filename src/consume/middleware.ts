@@ -19,8 +19,8 @@ export function throughMiddleware(
     let inner: Promise<Outcome> | undefined
     let hasEnded = false
     const next = (): Promise<Outcome> => {
-      // A second run of the handler under the same lease would be a second run of the job, and one that begins after the
-      // middleware's end a run that nobody waits for.
+      // A second run of the handler under the same lease would be a second run of the job. Nobody would wait for a run
+      // that begins after the middleware's end.
       if (inner !== undefined) return refused('a middleware called next() twice')
       if (hasEnded) return refused('a middleware called next() after its own end')
       inner = from(index + 1)

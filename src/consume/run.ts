@@ -7,26 +7,28 @@ import { failure, type Outcome } from '../outcome.js'
 import type { Payloads } from '../payloads.js'
 import type { Transaction } from '../put/transaction.js'
 import type { Run } from './active-runs.js'
-import type { ClaimedJob } from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
 import { RunContext, type Surroundings } from './context.js'
-import { type Decision, type DecisionParts, decide, endingOf, givenBack } from './decision.js'
+import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
+import { type Ending, givenBack, type Settled, type Settlement } from './ending.js'
 import { createAttempt } from './runner.js'
-import type { Ending, Settled, Settlement, Settler } from './settler.js'
+import type { Settler } from './settler.js'
 import type { RunEnd } from './tally.js'
 
 const log = createDebug('bugle:run')
 
 /**
- * One claimed job, from its claim until its outcome is durable and told: prepared (codec, schema), attempted (middleware,
- * handler), decided (retry strategy, limits), settled, told (events, `onFailed`).
+ * One claimed job, from its claim until its outcome is durable and reported: prepared (codec, schema), attempted
+ * (middleware, handler), decided (retry strategy, limits), settled, reported (events, `onFailed`).
  *
- * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's own.
+ * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's
+ * own.
  */
-export interface RunJobs {
+interface RunJobs {
   /**
-   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler has ended.
-   * That ack is written with the next claim, and the consumer counts it until then. (Should the database refuse it, its
-   * hook runs beside the slot.)
+   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler
+   * has ended. That ack is written with the next claim, and the consumer counts it until then. (Should the database
+   * refuse it, its hook runs beside the slot.)
    *
    * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
    */
@@ -35,7 +37,7 @@ export interface RunJobs {
   giveBack(run: Run): Promise<void>
 }
 
-export interface RunParts {
+interface RunParts {
   readonly queue: string
   readonly bugle: unknown
   readonly options: ConsumerOptions
@@ -47,7 +49,7 @@ export interface RunParts {
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
   /** The handler has ended, after so many ms, at that moment on performance.now(). */
   readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
-  /** Its outcome is durable, or will never be; not waited for is what is told of it. */
+  /** Its outcome is durable, or will never be. Its events may come later. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
 }
@@ -99,8 +101,8 @@ export function createRunJobs(parts: RunParts): RunJobs {
         decision = decided instanceof Promise ? await decided : decided
       }
     } catch (error) {
-      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws: a slot
-      // and a job must not be lost by it.
+      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws:
+      // a slot and a job must not be lost by it.
       decision = { is: 'failed', error: toError(error), cause: 'invalid' }
     }
     const endedAt = performance.now()
@@ -122,7 +124,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
 
   async function giveBack(run: Run): Promise<void> {
     const settled = await settler.settle(settlementOf(run, givenBack))
-    // Nothing is told of what only goes back; but whoever has cancelled it hears of that.
+    // A job that only goes back has no event. One that was cancelled has: somebody waits to hear of it.
     if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, 0, run)
     parts.onSettled(run, endOfGivenBack(settled))
   }
@@ -197,9 +199,9 @@ export function aboutJob({ job: { queue, id, kind, attempt }, workerId }: Claime
 }
 
 /**
- * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is written
- * matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were well has
- * lost what it did in there, and the run failed.
+ * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is
+ * written matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were
+ * well has lost what it did in there, and the run failed.
  */
 function unlessCommitted(outcome: Outcome): Outcome {
   if (outcome.type !== 'ack') return outcome

@@ -4,16 +4,17 @@ import { ack, failure, isOutcome, type Outcome, reject } from '../outcome.js'
 import { throughMiddleware } from './middleware.js'
 
 /**
- * One attempt: the handler's end as an outcome, whatever it does, and what middleware makes of it. Never throws or rejects.
+ * One attempt: the handler's end as an outcome, whatever it does, and what middleware makes of it. Never throws or
+ * rejects.
  *
  * @returns no promise where neither the handler nor middleware made one: nothing is to be waited for
  */
-export type Attempt = (handler: JobHandler<Job>, job: Job, context: JobContext) => Outcome | Promise<Outcome>
+type Attempt = (handler: JobHandler<Job>, job: Job, context: JobContext) => Outcome | Promise<Outcome>
 
 /**
  * @param middleware - the first outermost
- * @param mode - `implicit`: any return that is no outcome is an ack, with that value as result; `explicit`: it is a reject
- *   that says so (Taskmaster's contract)
+ * @param mode - `implicit`: any return that is no outcome is an ack, with that value as result; `explicit`: it is a
+ *   reject that says so (Taskmaster's contract)
  */
 export function createAttempt(middleware: readonly Middleware[], mode: 'implicit' | 'explicit'): Attempt {
   const runHandler: Attempt = (handler, job, context) => {
@@ -25,7 +26,10 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
     }
   }
 
-  /** As `await` does it, which asks a promise of Node's own for no `then`; an async function would make two more objects. */
+  /**
+   * As `await` does it, which asks a promise of Node's own for no `then`; an async function would make two more
+   * objects.
+   */
   function awaited(returned: PromiseLike<unknown>): Promise<Outcome> {
     return Promise.prototype.then.call(Promise.resolve(returned), outcomeOf, failure) as Promise<Outcome>
   }
@@ -37,7 +41,8 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
       return reject(
         new BugleError(
           'REJECTED',
-          `the handler returned ${describe(returned)}; with outcome 'explicit' it must return an outcome, as ack(…) is one`,
+          `the handler returned ${describe(returned)}; with outcome 'explicit' it must return an outcome, ` +
+            'as ack(…) is one',
         ),
       )
     } catch (thrown) {

@@ -1,53 +1,60 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { BugleError, databaseFault, isTimeOut, sqlState, toError } from '../errors.js'
-import type { FailureCause } from '../events.js'
-import type { StoredError } from '../payload.js'
+import type { Ending, Settled, Settlement } from './ending.js'
 
 const log = createDebug('bugle:settler')
 
 /**
  * Writes outcomes, many in one statement, each fenced by (id, worker, lease).
  *
- * There are two lines, for plain acks, nearly all there are, and for all others: the statement of the former deletes by two
- * arrays. Each line sends one statement at a time; outcomes that come meanwhile gather and go with the next. So
- * none waits when idle, and many share a commit when busy. (What went wrong is sent again beside that.)
+ * There are two lines: one for plain acks, which are nearly all outcomes and are deleted by two arrays, and one for all
+ * others. Each line sends one statement at a time; outcomes that come meanwhile gather and go with the next one. So no
+ * outcome waits when the line is idle, and many share a commit when it is busy. (What has failed is sent again beside
+ * that.)
  *
  * Acks travel with claims: while a claim is in flight or will be sent (`isHeld`), they wait for the next one, which
- * takes them along (`carry`) and saves a statement and a commit. Whoever ends the hold says so (`flush`), and they go alone. After a claim that carried them has failed they go alone as well, never with another
- * claim: what is the claim's fault must not stop acks, nor theirs claims.
+ * takes them along (`carry`) and saves a statement and a commit. When the hold ends without a claim, the consumer calls
+ * `flush`, and they go alone. When a claim that carried them has failed, they go alone as well, never with another
+ * claim: a claim's fault must not stop acks, and an ack's fault must not stop claims.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
  * - the statement failed and was rolled back: it is sent again after a pause;
- * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. A row that is missing now was settled by
- *   the first one, if we would have removed it; so was one that is not running under our lease, if we would have kept it:
- *   the lease changes with every claim and every rescue, so nobody has had the job since;
+ * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. If
+ *   our outcome removes the row, a missing row was settled by the first statement. If it keeps the row, a row that has
+ *   our lease and does not run was: the lease changes with every claim and every rescue, so nobody has had the job
+ *   since;
  * - the job was taken over meanwhile: the fence does not match, nothing is changed, and the outcome is `stale`;
  * - the handler acked the job in its own transaction: a row that is missing then is that ack, committed;
- * - a put took the key of a job that goes back, and committed in the very moment (23505): the statement, sent again, sees it;
+ * - a put took the key of a job that goes back, and committed at that very moment (23505): the statement is sent again,
+ *   and sees the put;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
  * - the worker was given up meanwhile and goes on under a new id: outcomes of both ids go in two statements, each held
- *   against the id it was claimed under. The former ones may still match, if nobody has collected their jobs yet;
- * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the outcome
- *   is given up, and the job rescued once this worker is gone;
+ *   against the id it was claimed under. The outcomes of the old id may still match, if nobody has collected their jobs
+ *   yet;
+ * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the
+ *   outcome is given up, and the job rescued once this worker is gone;
  * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
  *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled;
- * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own transaction
- *   that is not committed yet, a key that an open transaction has put), or a batch is too much for one statement: when the
- *   server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round after round, on
- *   one connection at most, until each is through; all others go on meanwhile.
+ * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own
+ *   transaction that is not committed yet, a key that an open transaction has put), or a batch is too much for one
+ *   statement: when the server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round
+ *   after round, on one connection at most, until each is through; all others go on meanwhile.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
   settle(settlement: Settlement): Promise<Settled>
-  /** The same for plain acks: a callback, since there is one of it a job. It must not throw. */
+  /**
+   * The same for plain acks, with a callback instead of a promise, since it runs once per job. The callback must not
+   * throw.
+   */
   ack(settlement: Settlement, done: (settled: Settled) => void): void
   /** Acks that are not on their way. */
   readonly waitingAcks: number
-  /** Acks for a claim to take along, of that worker; null: none waits. */
+  /** That worker's acks, for a claim to take along; null: none waits. */
   carry(workerId: string): Carried | null
-  /** What held acks back is over. */
+  /** Acks need no longer wait for a claim. */
   flush(): void
 }
 
@@ -59,59 +66,9 @@ export interface Carried {
   failed(error: unknown): void
 }
 
-export interface Settlement {
-  readonly id: string
-  readonly lease: string
-  /** Under which it was claimed. */
-  readonly workerId: string
-  readonly attempt: number
-  readonly ending: Ending
-  /** The handler has acked it in a transaction of its own, which may have been committed. */
-  readonly ackedInTransaction: boolean
-}
-
-/** What is written of a job after a run. */
-export type Ending =
-  /** Deleted. */
-  | { readonly is: 'acked' }
-  /** Moved to the archive, with the result as JSON text. */
-  | { readonly is: 'archived'; readonly result: string }
-  | { readonly is: 'failed'; readonly error: StoredFailure }
-  /** Back to the queue. */
-  | {
-      readonly is: 'waiting'
-      readonly delayMs: number
-      /** false: the attempt is given back. */
-      readonly keptAttempt: boolean
-      /** null: the former one stays. */
-      readonly error: StoredFailure | null
-      /** JSON text; null: the former one stays. */
-      readonly progress: string | null
-    }
-
-/** What a job's `last_error` holds. */
-export interface StoredFailure extends StoredError {
-  /** Why the job is failed, as in the event `job:failed`; or 'retrying': it is not. */
-  readonly failedBy: FailureCause | 'retrying'
-  readonly attempt: number
-}
-
-export type Settled =
-  /** `runAt`: of a job that waits, ms since 1970. */
-  | { readonly is: 'durable'; readonly runAt: number | null }
-  /** It is gone by the handler's own transaction, whatever the run ended with. */
-  | { readonly is: 'acked-before' }
-  /** It should have gone back to the queue, and is failed: a cancel had been requested. */
-  | { readonly is: 'cancelled' }
-  /** The database would not hold the outcome: the job is failed instead, with this error. */
-  | { readonly is: 'refused'; readonly error: Error }
-  | { readonly is: 'stale'; readonly lease: string | null }
-  /** Nothing is known to be written: the instance is closed. */
-  | { readonly is: 'given-up' }
-
 /**
- * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that wait,
- * with their `runAt` (null: cancelled).
+ * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that
+ * wait, with their `runAt` (null: cancelled).
  */
 export type Answers = readonly Answer[]
 
@@ -123,7 +80,7 @@ export interface Answer {
   readonly runAt?: number | null
 }
 
-export interface SettlerParts {
+interface SettlerParts {
   /**
    * One autocommit statement for all of them, of one worker id: either all are plain acks, or none is.
    *
@@ -138,11 +95,14 @@ export interface SettlerParts {
 }
 
 /**
- * Of one statement. More gains little (`npm run bench -- throughput`), and each is time in which the server's other
- * statements, and this process's other work, wait.
+ * Outcomes per statement. More gain little (`npm run bench -- throughput`), and each one takes time in which the
+ * server's other statements, and this process's other work, wait.
  */
 export const mostAtOnce = 500
-/** Of results, progress and errors in one statement, in UTF-16 units: the list is read again for each of them. */
+/**
+ * Length of results, progress and errors per statement, in UTF-16 units: the statement reads its list again for each
+ * one.
+ */
 const mostCharsAtOnce = 1_000_000
 const durable: Settled = { is: 'durable', runAt: null }
 
@@ -219,7 +179,9 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
     }
   }
 
-  /** @returns those to be looked at once more: whoever else settled them committed in the middle of the statement */
+  /**
+   * @returns those to be looked at once more: somebody else settled them, and committed in the middle of the statement
+   */
   async function settleOnce(batch: readonly Pending[], answerLost: boolean, again: boolean): Promise<Pending[]> {
     const answers = await write(batch.map(({ settlement }) => settlement))
     const outdated = again ? batch.filter((outcome) => isOutdated(outcome, answers)) : []
@@ -275,7 +237,7 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
       return acks.length
     },
     carry(workerId) {
-      // Of a worker that was given up: a claim is made under the new id. They go alone.
+      // The claim is made under the worker's new id. Acks of the id that was given up go alone.
       acks.moveOthersOf(workerId, others)
       if (acks.length === 0) return null
       const batch = acks.take()
@@ -380,7 +342,7 @@ function missed({ lease, ending, ackedInTransaction }: Settlement, row: Answer, 
   return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
 }
 
-/** Also what broke here, over an answer that had come. */
+/** Whether the claim may have committed: also when our own code threw, since it throws over an answer that has come. */
 function mayHaveCommitted(error: unknown): boolean {
   const fault = databaseFault(error)
   return fault === 'unknown' || (fault === 'other' && sqlState(error) === null)

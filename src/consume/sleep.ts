@@ -36,8 +36,8 @@
  * **Linger.** Where wake-ups come fast, K is given up and not taken again at once: the consumer stays awake without K
  * until some time after its last found job, claiming on a short jittered timer. Otherwise somebody of a fleet would
  * always hold K, and every insert would notify. The timer widens while claims find nothing and narrows while they find
- * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and no
- * process needs to know their number. Where the server answers slowly, claims come more seldom still.
+ * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and
+ * no process needs to know their number. Where the server answers slowly, claims come more seldom still.
  *
  * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
  * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
@@ -63,7 +63,10 @@ export type Step =
 export interface ClaimSigns {
   readonly asked: number
   readonly found: number
-  /** Of a short claim that was to prove something; otherwise false, and for a full one (found = asked) xmin and target are 0. */
+  /**
+   * Known for a short claim that was to prove something; otherwise false. For a full claim (found = asked) xmin and
+   * target are 0.
+   */
   readonly leftBehind: boolean
   readonly xmin: bigint
   readonly target: bigint
@@ -71,7 +74,7 @@ export interface ClaimSigns {
   readonly tripMs: number
 }
 
-export interface SleepProtocol {
+interface SleepProtocol {
   /** A notification came, whether or not we slept. */
   notified(): void
   /** K was just taken. */
@@ -88,18 +91,18 @@ const paceWindowMs = 100
 /** How long after its last found job a lingering consumer goes to sleep, at least. */
 const lingerMs = 30
 /**
- * And after how many claims in vain. In a fleet nearly half of them are, and a few in a row prove nothing; but whoever falls asleep
- * has every insert notify until it is awake again (16 processes at 1,000 inserts a second: after 8, one insert in six
- * notified, after 10 one in 300: `npm run bench -- fleet`).
+ * And after how many empty claims. In a fleet nearly half of all claims are empty, and a few in a row prove nothing;
+ * but a consumer that falls asleep makes every insert notify until it is awake again (16 processes at 1,000 inserts a
+ * second: after 8, one insert in six notified, after 10 one in 300: `npm run bench -- fleet`).
  */
 const lingerInVain = 10
 const lingerTimerMs = { least: 1, most: 30 } as const
-/** By which a claim in vain lengthens the timer, and one that finds jobs shortens it. */
+/** The factors by which an empty claim lengthens the timer, and a claim that finds jobs shortens it. */
 const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
 /**
- * A server that answers more slowly than this has too much to do, writers' inserts too: then claims come the more seldom, and each
- * takes more. (32 writers and 16 processes on two cores: without this the writers kept 37 % of their pace alone:
- * `npm run bench -- insert --case processes`.)
+ * A server that answers more slowly than this has too much to do, writers' inserts too: then claims come the more
+ * seldom, and each takes more. (32 writers and 16 processes on two cores: without this the writers kept 37 % of their
+ * pace alone: `npm run bench -- insert --case processes`.)
  */
 const quickTripMs = 3
 const waitForSlowTrip = 3

@@ -9,17 +9,17 @@ const log = createDebug('bugle:slots')
 /**
  * The places where handlers run, `concurrency` of them, and the jobs that are held until one is free.
  *
- * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would cost
- * more than a short handler does. Held jobs begin in the order in which they came.
+ * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would
+ * cost more than a short handler does. Held jobs begin in the order in which they came.
  *
  * - None begins while the gate is closed; when it opens again, they do.
- * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not keep
- *   answers, timers and signals out.
+ * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not
+ *   keep answers, timers and signals out.
  * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
- * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be counted
- *   against a job that has not begun.
+ * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be
+ *   counted against a job that has not begun.
  */
-export interface Slots<Job extends Held> {
+interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
   start(jobs: readonly Job[]): void
   /** Whatever is held, and has not begun: it never will. */
@@ -34,7 +34,7 @@ export interface Slots<Job extends Held> {
   onIdle(): Promise<void>
 }
 
-export interface Held {
+interface Held {
   /** performance.now() */
   readonly claimedAt: number
   readonly crashes: number

@@ -4,14 +4,15 @@ import { toError } from '../errors.js'
 const log = createDebug('bugle:sweep')
 
 /**
- * The slow safety net: one statement a worker asks which of its sleeping queues have ready rows, and when the nearest
+ * The slow safety net: one statement per worker asks which of its sleeping queues have ready rows, and when the nearest
  * scheduled one of each is due.
  *
- * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener is
- * not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
- * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see due.ts).
+ * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener
+ * is not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
+ * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see
+ * due.ts).
  */
-export interface Sweeper {
+interface Sweeper {
   start(): void
   /** What it depends on has changed: look again at how soon the next sweep must come. */
   hurry(): void
@@ -35,7 +36,7 @@ export interface Seen {
   readonly dueInMs: number | null
 }
 
-export interface SweeperOptions {
+interface SweeperOptions {
   /** Between sweeps while all is well, jittered by a tenth; 0: none. */
   readonly sweepMs: number
   readonly isLive: () => boolean

@@ -1,10 +1,11 @@
 /**
- * What a consumer has done: counters over its whole life, the pace of the last minute, and how long its last runs waited and ran.
+ * What a consumer has done: counters over its whole life, the pace of the last minute, and how long its last runs
+ * waited and ran.
  *
- * It is fed with every job, so a run costs a few writes into arrays that are there already, and nothing is allocated (measured in
- * a loop: 25 ns of CPU a run). Whatever costs more, such as sorting, is done when somebody asks.
+ * It is fed with every job, so a run costs a few writes into arrays that are there already, and nothing is allocated
+ * (measured in a loop: 25 ns of CPU a run). Whatever costs more, such as sorting, is done when somebody asks.
  */
-export interface Tally {
+interface Tally {
   /** A run has ended, whatever with. `endedAt` on performance.now(). */
   ran(claimed: Ran, runMs: number, endedAt: number): void
   count(what: Counted): void
@@ -12,7 +13,7 @@ export interface Tally {
   figures(now: number): Figures
 }
 
-export interface Ran {
+interface Ran {
   readonly waitMs: number
   readonly job: { readonly crashes: number }
 }
@@ -61,7 +62,9 @@ export interface ConsumerStats {
   readonly retried: number
   /** Runs that ended with `release` or `partial`: their jobs wait for a later run. */
   readonly deferred: number
-  /** Jobs claimed and never begun; they went back, attempt given back. As in the StopReport: not the outcome `release`. */
+  /**
+   * Jobs claimed and never begun; they went back, attempt given back. As in the StopReport: not the outcome `release`.
+   */
   readonly released: number
   /** Runs that were aborted by us, a stop above all; their jobs went back, attempt given back. */
   readonly interrupted: number
@@ -75,7 +78,7 @@ export interface ConsumerStats {
   readonly errors: number
   /** Notifications that woke it. Those that came while it was awake are not counted. */
   readonly wakeUps: number
-  /** Sweeps that saw ready jobs while it slept: what no notification had told. Others may have been faster. */
+  /** Sweeps that saw ready jobs while it slept, of which no notification had come. Others may have taken them first. */
   readonly sweepsThatFound: number
   /** Runs that ended, a second, over the last minute, or since its start if that is shorter. */
   readonly perSecond: number

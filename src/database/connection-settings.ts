@@ -53,8 +53,8 @@ export const parameters = [
   'connect_timeout',
   'target_session_attrs',
 ] as const
-export type Parameter = (typeof parameters)[number]
-export type Settings = { readonly [name in Parameter]?: Setting }
+export type ConnectionParameter = (typeof parameters)[number]
+export type Settings = { readonly [name in ConnectionParameter]?: Setting }
 
 /** What only fields can say: `askPassword` goes before `password`, `tls` before the ssl settings. */
 export interface GivenSettings extends Settings {
@@ -62,7 +62,7 @@ export interface GivenSettings extends Settings {
   readonly tls?: ConnectionOptions
 }
 
-const variables: { readonly [name in Parameter]: string } = {
+const variables: { readonly [name in ConnectionParameter]: string } = {
   host: 'PGHOST',
   port: 'PGPORT',
   dbname: 'PGDATABASE',
@@ -79,7 +79,7 @@ const variables: { readonly [name in Parameter]: string } = {
 
 /** From the PG* variables; an empty one is not given. */
 export function settingsFromEnvironment(env: NodeJS.ProcessEnv): Settings {
-  const found: { [name in Parameter]?: Setting } = {}
+  const found: { [name in ConnectionParameter]?: Setting } = {}
   for (const parameter of parameters) {
     const name = variables[parameter]
     const value = env[name]

@@ -3,7 +3,7 @@
  */
 import { isStorable, kindOf } from '../checks.js'
 import { describe } from '../errors.js'
-import { type Parameter, parameters, refusal, type Setting, type Settings } from './connection-settings.js'
+import { type ConnectionParameter, parameters, refusal, type Setting, type Settings } from './connection-settings.js'
 
 // Read and left alone, because what they ask for is so anyway, or is set by an option of ours, or concerns others.
 const ignoredParameters: ReadonlySet<string> = new Set([
@@ -52,8 +52,8 @@ export function settingsFromUrl(url: string, what: string): Settings {
   }
   const at = authority.lastIndexOf('@')
   const [user, password] = at === -1 ? [] : splitOnce(authority.slice(0, at), ':')
-  const found: { [name in Parameter]?: Setting } = {}
-  const set = (parameter: Parameter, part: string | undefined, name: string, hidden?: true) => {
+  const found: { [name in ConnectionParameter]?: Setting } = {}
+  const set = (parameter: ConnectionParameter, part: string | undefined, name: string, hidden?: true) => {
     if (!part) return
     const value = decoded(part, name)
     found[parameter] = hidden === undefined ? { name, value } : { name, value, hidden }
@@ -90,8 +90,8 @@ function splitHosts(text: string, what: string): { hosts: string[]; ports: strin
   return { hosts, ports }
 }
 
-function parametersOf(query: string | undefined, what: string): Map<Parameter, string> {
-  const found = new Map<Parameter, string>()
+function parametersOf(query: string | undefined, what: string): Map<ConnectionParameter, string> {
+  const found = new Map<ConnectionParameter, string>()
   for (const pair of query?.split('&') ?? []) {
     if (pair === '') continue
     const [left, right] = splitOnce(pair, '=')

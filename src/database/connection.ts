@@ -32,7 +32,10 @@ export interface Host {
   readonly port: number
 }
 
-/** What is known of the connection; frozen, every field present. Holds the password: for messages see `describeConnection`. */
+/**
+ * What is known of the connection; frozen, every field present. Holds the password: for messages see
+ * `describeConnection`.
+ */
 export interface Connection {
   /** At least one, in the order of trial. A socket directory is always alone. */
   readonly hosts: readonly Host[]
@@ -57,7 +60,7 @@ export interface Connection {
 const targets = ['any', 'read-write', 'primary'] as const
 type TargetSessionAttrs = (typeof targets)[number]
 
-export const connectionDefaults = {
+const connectionDefaults = {
   host: 'localhost',
   port: 5432,
   sslMode: 'prefer',
@@ -68,9 +71,9 @@ export const connectionDefaults = {
 /**
  * The connection that the options and the environment describe.
  *
- * `connectionString`, else `connection`, else the URL in `DATABASE_URL`; what that leaves out comes from PGHOST, PGPORT,
- * PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT and
- * PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
+ * `connectionString`, else `connection`, else the URL in `DATABASE_URL`; what that leaves out comes from PGHOST,
+ * PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT
+ * and PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
  * files and `~/.postgresql` are not read. Where verifying asks for a root certificate and none is given, Node's own
  * are used. Certificate files are read here, once.
  *
@@ -119,7 +122,7 @@ export function describeConnection(connection: Connection): string {
  * The connection's part of the options of `postgres({ … })`. Its declarations know one host and no sslnegotiation,
  * so spread this as an `object`.
  */
-export interface PostgresOptions {
+interface PostgresOptions {
   host: string[]
   port: number[]
   path?: string
@@ -181,8 +184,9 @@ function safePassword(ask: () => Promise<string>, onError: (error: unknown) => v
 }
 
 /**
- * For an address postgres.js hands no name to TLS, and Node then compares the certificate with "localhost": the right
- * certificate fails, and one for localhost passes. So such a host's certificate must name one of our addresses.
+ * When the host is an address, postgres.js hands no name to TLS, and Node then compares the certificate with
+ * "localhost": the right certificate fails, and one for localhost passes. So such a host's certificate must name one of
+ * our addresses.
  */
 function withCheckedAddresses(ssl: ConnectionOptions, hosts: readonly Host[]): ConnectionOptions {
   const names = hosts.map(({ host }) => host)
@@ -211,7 +215,8 @@ export function pgConfig(connection: Connection, host: Host, ssl: false | Connec
     port: host.port,
     database: connection.database,
     user: connection.user,
-    // Without one pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants one.
+    // When none is given, pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants
+    // one.
     password: connection.password ?? noPassword,
     ssl: ssl === false ? false : withOwnName(ssl),
     sslnegotiation: 'postgres',
@@ -314,7 +319,7 @@ function resolveSsl(settings: Settings, given: GivenSettings): Connection['ssl']
   // Other Node libraries' word for what libpq's require does.
   const mode = value === 'no-verify' ? value : oneOf(name, value, sslModes)
   if (mode === 'disable' || mode === 'prefer') {
-    // Refused rather than left unused: whoever names a certificate counts on its being looked at.
+    // Refused rather than ignored: a certificate that is named is expected to be checked.
     const unused = given.sslrootcert ?? given.sslcert ?? given.sslkey
     if (unused !== undefined) {
       throw refusal(unused.name, `must come with sslmode require, verify-ca or verify-full; got sslmode ${mode}`)

@@ -2,7 +2,7 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { databaseFault, sqlState, toError } from '../errors.js'
-import type { Parameter } from './pool.js'
+import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
 
@@ -33,10 +33,10 @@ export type TakeResult =
  * Advisory locks of a session live and die with its connection, so they are on one that runs nothing else, above all
  * nothing that makes a row ready: the trigger's test does not see its own session's K.
  *
- * Lost means that every lock is void at that moment. Nothing is lost with them: whoever slept is told by `onLost`, sweeps
- * until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence lock is taken right
- * after connecting, shared, and so beside that of a predecessor that the server has not yet missed (a half-open
- * connection), which is ended then: its K would make every writer notify for nobody.
+ * Lost means that every lock is void at that moment. Nothing is lost with them: a consumer that slept hears it by
+ * `onLost`, sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence
+ * lock is taken right after connecting, shared, and so beside that of a predecessor that the server has not yet missed
+ * (a half-open connection), which is ended then: its K would make every writer notify for nobody.
  */
 export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
@@ -53,7 +53,7 @@ export interface ControlSession {
    *
    * @throws PostgreSQL's refusal, or SessionLostError
    */
-  query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs?: number): Promise<Row[]>
+  query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs?: number): Promise<Row[]>
   /** From now on it does not keep the process alive; it goes on all the same. */
   unref(): void
   /** In order, or by force when the server does not answer. */
@@ -63,8 +63,9 @@ export interface ControlSession {
 }
 
 /**
- * One consumer's share of K(queue). Each has its own, also of one queue: of two consumers that follow each other the former may
- * still be at its last claim, and must not give up what the latter sleeps under. (A session's advisory locks stack.)
+ * One consumer's share of K(queue). Each has its own, also of one queue: of two consumers that follow each other the
+ * former may still be at its last claim, and must not give up what the latter sleeps under. (A session's advisory locks
+ * stack.)
  */
 export interface QueueLock {
   holds(): boolean
@@ -75,7 +76,7 @@ export interface QueueLock {
   others(): Promise<{ asleep: number; blocker: number | null }>
 }
 
-export interface ControlOptions {
+interface ControlOptions {
   readonly open: () => Promise<Session>
   readonly statements: Statements
   readonly workerId: () => string
@@ -146,7 +147,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
   /** @throws PostgreSQL's refusal; any other failure is the session's end. */
   function query<Row extends object>(
     name: StatementName,
-    parameters: readonly Parameter[],
+    parameters: readonly SqlValue[],
     withinMs: number,
     importance: number,
   ): Promise<{ rows: Row[]; session: Session }> {
@@ -183,7 +184,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
       if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
       lastPresentAs = id
     } catch (error) {
-      // The right to end sessions of one's own role may be taken away: then the server must miss the predecessor itself.
+      // The right to end sessions of one's own role may be taken away: then the server must miss the predecessor
+      // itself.
       log('%s: %s', id, toError(error).message)
     }
   }
@@ -235,7 +237,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
     },
     bePresent,
     lock,
-    async query<Row extends object>(name: StatementName, parameters: readonly Parameter[], withinMs = answerMs) {
+    async query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs = answerMs) {
       const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
       return namedAsByPool<Row>(rows)
     },

@@ -4,7 +4,7 @@ import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
 import { type Connection, describeConnection, type Host } from './connection.js'
 import type { Outage } from './outage.js'
-import { createPool, type Parameter, type Pool } from './pool.js'
+import { createPool, type Pool, type SqlValue } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
@@ -34,30 +34,31 @@ export interface Database {
   /**
    * One autocommit statement. Call `ready` before the first.
    *
-   * Puts have connections and a patience of their own: 65 s, since a bulk insert takes its time. So have an operator's
-   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. What is still running on the server then was rolled back there, some seconds
-   * earlier; with `prepare: false`, where sessions have no settings of ours, only if the role has a statement_timeout.
+   * Puts have connections and a deadline of their own: 65 s, since a bulk insert takes its time. So do an operator's
+   * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. By then the server
+   * has rolled back a statement that still runs, some seconds before our deadline. With `prepare: false` sessions have
+   * no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
    */
-  query<Row>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
+  query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
   openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
   /**
-   * End the pools, and what is being opened. Sessions that are open are ended by whoever opened them.
+   * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
-   * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300 ms.
-   *   By default it is given some seconds
+   * @param deadlineAt - by performance.now(): what runs then is dropped, whatever the other side does, within some 300
+   *   ms. By default it is given some seconds
    */
   end(deadlineAt?: number): Promise<void>
 }
 
 /** A way for one autocommit statement, as `Database.query` is. */
-export type Query = <Row extends object>(name: StatementName, parameters: readonly Parameter[]) => Promise<Row[]>
+export type Query = <Row extends object>(name: StatementName, parameters: readonly SqlValue[]) => Promise<Row[]>
 
-export interface DatabaseOptions {
+interface DatabaseOptions {
   readonly connection: Connection
-  /** For sessions that must be direct: LISTEN and advisory locks do not pass a pooler. */
+  /** The direct connection, for sessions that need one: LISTEN and advisory locks do not pass a pooler. */
   readonly listenConnection: Connection
   readonly statements: Statements
   readonly schema: string
@@ -125,8 +126,8 @@ const patience: Readonly<Record<keyof Pools, Patience>> = {
 const shortLocks = { lock_timeout: '1s' } as const
 
 /**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may use
- * all it has. (A generic plan would have to walk past the filters that are not given.)
+ * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
+ * use all it has. (A generic plan would have to walk past the filters that are not given.)
  */
 const freePlans = {
   plan_cache_mode: 'force_custom_plan',
@@ -139,8 +140,9 @@ const freePlans = {
 } as const
 
 /**
- * That of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned anew whenever it runs under
- * another path than the last time: where plain puts and keyed ones took turns on a session, that cost either a third of its time.
+ * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
+ * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
+ * each a third of its time.
  */
 function putPath(schema: string): Readonly<Record<string, string>> {
   return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
@@ -269,7 +271,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly Parameter[]) {
+    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
       if (ending.signal.aborted) throw closedError()
       if (pools === null) throw new Error(`${name} was sent before ready()`)
       const kind = poolOf[name] ?? 'rest'

@@ -1,8 +1,8 @@
 /**
  * What we use of `pg`, in words of our own.
  *
- * Its declarations are a package of their own (@types/pg). Whoever compiles against ours would need it as well, if a declaration
- * that ours lead to named it; test/package-types.test.ts compiles without it.
+ * The declarations of `pg` are a package of their own (@types/pg). If ours named one of them, an application that
+ * compiles against ours would need that package too; test/package/install.test.ts compiles without it.
  */
 import type { ConnectionOptions } from 'node:tls'
 

@@ -9,7 +9,7 @@ import { fillIn, readSql, statementsIn } from './sql-files.js'
  * - `observer`: reads; changes nothing.
  * - `observer without payloads`: nor what applications and handlers have written.
  */
-export type Part = 'producer' | 'consumer' | 'observer' | 'observer without payloads'
+type Part = 'producer' | 'consumer' | 'observer' | 'observer without payloads'
 
 export interface Grants {
   /** null: everybody, whose privileges are taken back. */

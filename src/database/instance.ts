@@ -7,7 +7,7 @@ import { createSockets } from './sockets.js'
 
 const log = createDebug('bugle:pool')
 
-export type Parameter = string | number | null
+export type SqlValue = string | number | null
 
 /**
  * A postgres.js instance that nobody else uses, and of which only single statements are asked: never `begin`, never
@@ -21,13 +21,15 @@ export type Parameter = string | number | null
 export interface Instance {
   readonly host: Host
   /**
-   * @throws the driver's error; DeadlineError; NotSentError: no connection had taken it, and none will; HandedOverError:
-   *   the same, by `retire`
+   * @throws the driver's error; DeadlineError; NotSentError: no connection had taken it, and none will;
+   *   HandedOverError: the same, by `retire`
    */
-  send<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
+  send<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** Whether a connection is open, or being opened. */
   readonly isConnected: boolean
-  /** Give back what no connection has taken yet. Resolves when the rest is answered or given up, each in its own time. */
+  /**
+   * Give back what no connection has taken yet. Resolves when the rest is answered or given up, each in its own time.
+   */
   retire(): Promise<void>
   /** Nothing new. What runs is given `ms`; then every connection is dropped, whatever the other side does. */
   end(ms: number): Promise<void>
@@ -80,7 +82,7 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
 
   async function send<Row>(
     text: string,
-    parameters: readonly Parameter[],
+    parameters: readonly SqlValue[],
     deadlineMs: number,
     what: string,
   ): Promise<Row[]> {
@@ -130,7 +132,8 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
     },
     async end(ms) {
       isEnding = true
-      // Not left to postgres.js: a connection that was lost under a statement counts as busy there until it is used again.
+      // Not left to postgres.js: a connection that was lost under a statement counts as busy there until it is used
+      // again.
       await deadline(idle(), ms, 'ending').catch((error) => log('%s', error.message))
       await sql.end({ timeout: farewellMs / 1_000 })
       sockets.destroy()
@@ -145,7 +148,7 @@ class EndedError extends Error {
 }
 
 /** A statement that was given up on before any connection had taken it. */
-export class NotSentError extends Error {
+class NotSentError extends Error {
   override name = 'NotSentError'
   readonly code = 'NOT_SENT'
 }
@@ -161,9 +164,9 @@ function isUnsent(query: object): boolean {
 }
 
 /**
- * Nobody waits for it any more, so it must not happen later. It is not cancelled: a query for which a connection is just
- * being opened takes that connection with it, which then serves nobody for ever (postgres.js 3.4.9). It goes out as
- * something harmless instead; text and parameters are read only then.
+ * Nobody waits for it any more, so it must not happen later. It is not cancelled: a query for which a connection is
+ * just being opened takes that connection with it, which then serves nobody for ever (postgres.js 3.4.9). It goes out
+ * as something harmless instead; text and parameters are read only then.
  */
 function makeHarmless(query: object): void {
   Object.assign(query, { strings: ['select 1'], args: [] })

@@ -51,7 +51,7 @@ export async function migrate(connection: Connection, schema: string, name: stri
 }
 
 /** What `migrate` would do now. */
-export interface MigrationPlan {
+interface MigrationPlan {
   readonly schema: string
   /** The schema's last step; 0: it has none of our tables. It may be newer than what is known here. */
   readonly version: number
@@ -60,8 +60,8 @@ export interface MigrationPlan {
   /** Names of the steps that are due. */
   readonly due: readonly string[]
   /**
-   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step before it is
-   * the last one by then; under the lock of `migrate`.
+   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step
+   * before it is the last one by then; under the lock of `migrate`.
    */
   readonly script: string
 }

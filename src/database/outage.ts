@@ -9,8 +9,8 @@ export interface Outage {
   /** A statement was answered. */
   answered(): void
   /**
-   * A statement failed; only a refused connection counts, and only if nothing was answered since the statement was asked
-   * for: each connection finds out by itself that the server is back.
+   * A statement failed; only a refused connection counts, and only if nothing was answered since the statement was
+   * asked for: each connection finds out by itself that the server is back.
    *
    * @param askedAt - by the same clock as `now`
    */

@@ -8,45 +8,48 @@ import {
   type Instance,
   type InstanceOptions,
   isExpired,
-  type Parameter,
+  type SqlValue,
 } from './instance.js'
 
-export type { Parameter }
+export type { SqlValue }
 
 const log = createDebug('bugle:pool')
 
 /**
  * Single autocommit statements over a few connections, each with a deadline; and the supervisor of those connections.
  *
- * There are three in a process: one for puts, of which a service may have many at once or long ones, one for an operator's
- * calls, and one for what consumers need. So a claim never waits behind a put.
+ * An instance of Bugle has four: one for puts, of which a service may have many at once or long ones; one for an
+ * operator's calls; one for statistics, which are read one at a time; and one for what consumers need. So a claim never
+ * waits behind a put.
  *
- * **Healing.** A connection's place in postgres.js can be poisoned for good, and a connection that is half open swallows
- * statements for ever. Neither is mended from within; so a pool in doubt gets a new instance:
+ * **Healing.** A connection's place in postgres.js can be poisoned for good, and a connection that is half open
+ * swallows statements for ever. Neither is mended from within; so a pool in doubt gets a new instance:
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not; two CONNECT_TIMEOUTs with no answer in between; with several
- *    hosts, one of them that cannot be reached, or has become a standby; or the doubt of a sister pool, where this one
- *    has not been answered for some seconds. Only of the instance in use: what is told late of an old one says nothing.
- * 2. *Probe*: a new instance for one host after the other, in their order; the first that answers, as a server that can be
- *    written to, is it. Where none does, again after a pause, growing and jittered, until one does or the pool is ended.
- *    Meanwhile the old one goes on: it may be well, and only the server too busy for one connection more.
+ * 1. *Doubt*: a statement whose deadline expired, sent or not; two CONNECT_TIMEOUTs with no answer in between; with
+ *    several hosts, one of them that cannot be reached, or has become a standby; or the doubt of a sister pool, where
+ *    this one has not been answered for some seconds. Only the instance in use counts: a late failure of an old one
+ *    says nothing.
+ * 2. *Probe*: a new instance for one host after the other, in their order; the first that answers, as a server that can
+ *    be written to, is it. Where none does, again after a pause, growing and jittered, until one does or the pool is
+ *    ended. Meanwhile the old one goes on: it may be well, and only the server too busy for one connection more.
  * 3. *Swap*, in one turn of the event loop: from here on statements go to the new one. Those which no connection of the
  *    old one had taken were not sent, and never will be; they go to the new one with what is left of their time.
- * 4. *Retire*: what the old one had sent is answered, or given up at its own deadline. Then the old one's sockets are destroyed.
+ * 4. *Retire*: what the old one had sent is answered, or given up at its own deadline. Then the old one's sockets are
+ *    destroyed.
  *
  * What can interleave:
- * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the instance that
- *   it replaces;
+ * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the instance
+ *   that it replaces;
  * - doubts again and again, since the database itself is slow or full: the next heal begins with the last one's pause,
  *   until an instance has been left alone for a while, so they cannot become a storm of connections;
- * - a statement that fails of itself while it is handed over: whichever is first counts, and it is sent once at most: only
- *   what has no connection's state is handed over, and what is handed over is made harmless in the same turn;
- * - `end` at any point: the pause is cut short; the instance that is being probed is destroyed, and with it its probe fails;
- *   the one in use and those retired have until the deadline, and are destroyed then. Whoever comes from an `await` looks
- *   for the end first, so nothing is swapped in after it.
+ * - a statement that fails of itself while it is handed over: whichever is first counts, and it is sent once at most:
+ *   only what has no connection's state is handed over, and what is handed over is made harmless in the same turn;
+ * - `end` at any point: the pause is cut short; the instance that is being probed is destroyed, and with it its probe
+ *   fails; the one in use and those retired have until the deadline, and are destroyed then. Whoever comes from an
+ *   `await` looks for the end first, so nothing is swapped in after it.
  */
 export interface Pool {
-  query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]>
+  query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
   /**
@@ -166,7 +169,7 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   return {
-    async query<Row>(text: string, parameters: readonly Parameter[], deadlineMs: number, what: string): Promise<Row[]> {
+    async query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
       const until = now() + deadlineMs
       for (;;) {
         const by = current

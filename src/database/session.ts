@@ -82,7 +82,7 @@ export interface Session {
   unref(): void
 }
 
-export interface SessionRequest {
+interface SessionRequest {
   readonly connection: Connection
   /** The statement that yields a ServerState. */
   readonly stateStatement: string
@@ -153,7 +153,10 @@ async function openHost(request: SessionRequest, host: Host, fields: SessionFiel
   }
 }
 
-/** A session's rows, with their columns named as the pool's instances name them. For names without an underscore at their ends. */
+/**
+ * A session's rows, with their columns named as the pool's instances name them. For names without an underscore at
+ * their ends.
+ */
 export function namedAsByPool<Row extends object>(rows: readonly Readonly<Record<string, unknown>>[]): Row[] {
   return rows.map(
     (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [postgres.toCamel(name), value])) as Row,

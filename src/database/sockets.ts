@@ -6,12 +6,15 @@ import type { Host } from './connection.js'
 /**
  * The sockets of one postgres.js instance: opened, slowed down and in the end destroyed by us, since of its own ones
  *
- * - a server that accepts and closes (a forward with nobody behind it) is connected to again at once, thousands of times
- *   a second, for as long as there is a statement to be sent;
+ * - a server that accepts and closes (a forward with nobody behind it) is connected to again at once, thousands of
+ *   times a second, for as long as there is a statement to be sent;
  * - the end says farewell and waits for the other side to close: with a silent one the socket stays, and the process.
  */
-export interface Sockets {
-  /** postgres.js's option `socket`. It may be connecting still: what is written waits. Never rejects, which would cost a place. */
+interface Sockets {
+  /**
+   * postgres.js's option `socket`. It may be connecting still: what is written waits. Never rejects, which would cost a
+   * place.
+   */
   open(): Promise<Socket>
   /** A statement was answered: whatever is lost from now on is no failure to connect. */
   answered(): void
@@ -44,7 +47,7 @@ export function createSockets({ host, port }: Host, random: () => number): Socke
     async open() {
       // Waited for in any case: an error at once would come before postgres.js listens for it.
       await sleep(backOff(), undefined, { signal: ending.signal }).catch(() => {})
-      // Whoever waits for it is ended; a socket would only be opened and nobody close it.
+      // The connection that waits for it is ended; a socket would only be opened, and nobody would close it.
       if (ending.signal.aborted) return new Promise<never>(() => {})
       const socket = new Socket()
       opened.push({ socket, hasServed: false })

@@ -28,8 +28,8 @@ export function withoutComments(text: string): string {
 }
 
 /**
- * The statements of a file that has several, without comments and semicolons. It is taken apart before names are filled in, which
- * may hold anything.
+ * The statements of a file that has several, without comments and semicolons. It is taken apart before names are filled
+ * in, which may hold anything.
  */
 export function statementsIn(text: string): string[] {
   return withoutComments(text)

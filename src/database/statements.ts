@@ -1,6 +1,9 @@
 import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
-/** The library's statements and migrations, with the schema's name filled in: the only module that reads files at import. */
+/**
+ * The library's statements and migrations, with the schema's name filled in: the only module that reads files at
+ * import.
+ */
 
 const statementNames = [
   'asleep_others',
@@ -59,7 +62,11 @@ const statementNames = [
 export type StatementName = (typeof statementNames)[number]
 export type Statements = Readonly<Record<StatementName, string>>
 
-/** Statements that differ from another in one part of it. */
+/**
+ * Statements that differ from another one, the base, in one part of it. The base is a whole statement, in which marks
+ * stand around the part (`-- begin picked`, `-- end picked`). What the variant has there is in
+ * `parts/<base>.<part>.<variant>.sql`.
+ */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
@@ -98,11 +105,10 @@ export function loadMigrations(schema: string): readonly Migration[] {
   return migrationFiles.map((migration) => ({ ...migration, text: fillIn(migration.text, { schema }) }))
 }
 
-/** A file's text; or that of the statement it varies, with what it holds between that one's marks. */
 function statementText(name: StatementName): string {
-  const text = readSql(`statements/${name}`)
   const [base, part] = variants[name] ?? []
-  if (base === undefined) return text
+  if (base === undefined) return readSql(`statements/${name}`)
+  const own = readSql(`statements/parts/${base}.${part}.${name}`)
   const marked = new RegExp(`^ *-- begin ${part}\\n.*^ *-- end ${part}\\n`, 'ms')
-  return readSql(`statements/${base}`).replace(marked, () => text)
+  return readSql(`statements/${base}`).replace(marked, () => own)
 }

@@ -3,7 +3,7 @@ import type { FoundFile } from './files.js'
 import type { JobLeft, Result } from './tables.js'
 
 /** What was put, and what has become of it by the database's word. */
-export interface Evidence {
+interface Evidence {
   readonly folder: string
   /** The file of each job, by the job's id, in the order of putting. */
   readonly files: ReadonlyMap<string, FoundFile>
@@ -40,7 +40,7 @@ const readers = 8
 /**
  * Compare every job with the files as they are now, and with the promise that it ran exactly once.
  *
- * @param onChecked - told how many files are done
+ * @param onChecked - called with the number of files that are done
  * @throws the signal's reason
  */
 export async function check(

@@ -9,7 +9,7 @@ import type { DemoNames } from './statements.js'
 import { connectionOf, openTables, type Tables } from './tables.js'
 
 /** The database of a run, seen from the main process. Disposing drops what was made. */
-export interface DemoDatabase extends AsyncDisposable {
+interface DemoDatabase extends AsyncDisposable {
   readonly access: Access
   /** The producer's. */
   readonly bugle: Bugle<Queues>
@@ -20,7 +20,7 @@ export interface DemoDatabase extends AsyncDisposable {
   readonly jobsLeft: Tables['jobsLeft']
 }
 
-export interface DatabaseParts {
+interface DatabaseParts {
   readonly server: Server
   /** With roles, each process does its part by its own, with the privileges that `bugle grants` prints. */
   readonly names: DemoNames

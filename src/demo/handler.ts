@@ -5,7 +5,7 @@ import type { DemoJob, FileJob, WakeJob } from './protocol.js'
 import { isSystemError, reasonOf } from './reading.js'
 import type { Result } from './tables.js'
 
-export interface HandlerParts {
+interface HandlerParts {
   readonly worker: number
   readonly folder: string
   readonly addResult: (result: Result) => Promise<void>

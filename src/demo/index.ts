@@ -1,6 +1,6 @@
 /**
- * The demo as the checkout's own command: `npm run demo`, or `node dist/demo/index.js [folder]`. `bugle demo` does the same
- * (src/cli/commands/demo.ts).
+ * The demo as the checkout's own command: `npm run demo`, or `node dist/demo/index.js [folder]`. `bugle demo` does the
+ * same (src/cli/commands/demo.ts).
  */
 import { constants } from 'node:os'
 import { exitCodes, Interrupted, interruptible, UsageError } from '../terminal/ending.js'

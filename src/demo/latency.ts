@@ -11,7 +11,7 @@ export interface Latencies {
   readonly bareInsert: readonly number[]
 }
 
-export interface LatencyParts {
+interface LatencyParts {
   readonly bugle: Bugle<Queues>
   readonly insertPlain: (queue: string, payload: string) => Promise<void>
   readonly random: () => number
@@ -26,7 +26,7 @@ const pauseMs = { least: 10, most: 40 } as const
 /** Beyond the sweep that would find a job whose notification was lost. */
 const lostMs = 60_000
 
-export interface LatencySeries {
+interface LatencySeries {
   /** A worker's handler has started. */
   woken(number: number, afterNs: bigint): void
   /** Put jobs one by one, with a bare insert before each, and a pause before either. */

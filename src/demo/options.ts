@@ -14,8 +14,8 @@ hash and gzip them. Then measures how soon single jobs start, and checks every h
 
   DATABASE_URL   the database to use, in two schemas of the demo's own that are dropped at the end;
                  without it an embedded PostgreSQL is started, and removed at the end
-  --roles        let each process do its part by a role of its own, with the privileges that \`bugle grants\` prints: for that
-                 the user must be allowed to create roles; always so with the embedded PostgreSQL
+  --roles        let each process do its part by a role of its own, with the privileges that \`bugle grants\` prints:
+                 for that the user must be allowed to create roles; always so with the embedded PostgreSQL
   -h, --help     show this
 
 Exit code: 0 all is well, 1 it is not, 2 wrong usage, 130 stopped by Ctrl-C.`

@@ -29,7 +29,7 @@ export type Order =
       readonly do: 'start'
       readonly number: number
       readonly connectionString: string
-      /** Of whoever may drop what the run has made: for a worker that is left alone. */
+      /** The connection of a role that may drop what the run has made: for a worker that is left alone. */
       readonly ownerConnectionString: string
       readonly names: DemoNames
       readonly folder: string

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 
 /** An error of the operating system, such as EACCES. */
-export interface SystemError extends Error {
+interface SystemError extends Error {
   readonly code: string
   readonly syscall: string
 }
@@ -18,7 +18,7 @@ export function reasonOf(error: SystemError): string {
 }
 
 /** What was found as a regular file is none any more. */
-export class NotRegular extends Error {
+class NotRegular extends Error {
   override name = 'NotRegular'
   readonly code = 'NOT_REGULAR'
   readonly syscall = 'open'

@@ -10,7 +10,7 @@ export interface Access {
   readonly observer: string
 }
 
-export interface NewRole {
+interface NewRole {
   readonly name: string
   readonly password: string
 }

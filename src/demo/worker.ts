@@ -8,7 +8,7 @@ import { connectionOf, openTables } from './tables.js'
 
 /** Handlers at once. The hashing is the processor's work, so more than a few only wait for each other. */
 const concurrency = 8
-/** How often the main process is told of what is settled. */
+/** How often the main process hears of what is settled. */
 const countEveryMs = 100
 /** A worker without a main process has so long to tidy up. */
 const orphanMs = 10_000
@@ -105,7 +105,7 @@ function countSettled(): { settled(): void; tell(): void; end(): void } {
   }
 }
 
-/** The main process is gone without a word, killed perhaps. Whoever is last puts the light out. */
+/** The main process is gone without a word, killed perhaps. A worker that is left alone cleans up. */
 async function orphaned(): Promise<void> {
   if (isStopping) return
   isStopping = true

@@ -5,7 +5,7 @@ import { unlessAborted } from '../deadline.js'
 import type { Answer, Order } from './protocol.js'
 
 /** The worker processes, seen from the main process. Disposing stops them. */
-export interface Workers extends AsyncDisposable {
+interface Workers extends AsyncDisposable {
   readonly pids: readonly number[]
   /** Start a consumer in each; resolves when all consume. */
   start(order: Omit<Order & { do: 'start' }, 'do' | 'number'>): Promise<void>
@@ -13,7 +13,7 @@ export interface Workers extends AsyncDisposable {
   idle(): Promise<void>
 }
 
-export interface WorkersParts {
+interface WorkersParts {
   readonly count: number
   /** Ends every wait. */
   readonly signal: AbortSignal

@@ -17,17 +17,27 @@ interface IndexRow {
   readonly entries: number
 }
 
-/** Vacuum is due after 2,000 dead rows and a hundredth of the table (0001_jobs.sql): ten times that is no coincidence. */
+/**
+ * Vacuum is due after 2,000 dead rows and a hundredth of the table (0001_jobs.sql): ten times that is no coincidence.
+ */
 const due = (live: number): number => 2_000 + live / 100
 const dueFactor = 10
 /** More than a minute (autovacuum's nap) of a very busy queue leaves behind: vacuum comes, and may not remove them. */
 const manyDead = 5_000_000
-/** Of an index entry: 40 to 60 as a rule, with names of some length; an index that is twenty times as large is mostly empty. */
+/**
+ * Bytes per index entry: 40 to 60 as a rule, with names of some length; an index that is twenty times as large is
+ * mostly empty.
+ */
 const entryBytes = 64
 const entryFactor = 20
-/** From about a gigabyte on it is trouble: each vacuum reads its indexes from end to end, and comes as often as every minute. */
+/**
+ * From about a gigabyte on it is trouble: each vacuum reads its indexes from end to end, and comes as often as every
+ * minute.
+ */
 const troubleFactor = 16
-/** PostgreSQL moves values out of rows that are longer than 2 kB: a table with less than one row a page is mostly empty. */
+/**
+ * PostgreSQL moves values out of rows that are longer than 2 kB: a table with less than one row a page is mostly empty.
+ */
 const pageBytes = 8_192
 
 /** Dead rows, and how large tables and indexes are for what is in them. */
@@ -54,10 +64,11 @@ function ofTable(row: TableRow, patient: Patient): Diagnosis[] {
   const remedy = `vacuum (analyze) ${patient.qualified(tableName)};`
   const rows = `table ${tableName} has ${count(dead)} dead rows beside ${count(live)} live ones`
   if (dead > due(live) * dueFactor && untendedMs >= patient.thresholds.untendedMs) {
-    // No trouble yet: when they died is not known. A burst of ten thousand jobs after a quiet day is over before autovacuum looks.
+    // No trouble yet: when they died is not known. A burst of ten thousand jobs after a quiet day is over before
+    // autovacuum looks.
     const message =
-      `${rows}, and the last vacuum was ${durationText(untendedMs)} ago or never: claims walk over them until autovacuum comes, ` +
-      'which looks every minute'
+      `${rows}, and the last vacuum was ${durationText(untendedMs)} ago or never: claims walk over them ` +
+      'until autovacuum comes, which looks every minute'
     return [{ status: 'note', message, remedy, details }]
   }
   if (dead > Math.max(manyDead, live)) {
@@ -68,7 +79,9 @@ function ofTable(row: TableRow, patient: Patient): Diagnosis[] {
     return [
       {
         status: 'note',
-        message: `table ${tableName} has ${bytesText(heapBytes)} for ${count(live)} rows: new jobs use the space again, but it is not given back`,
+        message:
+          `table ${tableName} has ${bytesText(heapBytes)} for ${count(live)} rows: new jobs use the space again, ` +
+          'but it is not given back',
         remedy: `vacuum (full) ${patient.qualified(tableName)};   -- nobody can put or claim meanwhile`,
         details,
       },
@@ -83,8 +96,8 @@ function ofIndex({ indexName, bytes, entries }: IndexRow, patient: Patient): Dia
     {
       status: bytes >= patient.thresholds.indexBytes * troubleFactor ? 'trouble' : 'note',
       message:
-        `index ${indexName} has ${bytesText(bytes)} for ${count(Math.round(entries))} entries: it is mostly empty, and each vacuum ` +
-        'reads all of it',
+        `index ${indexName} has ${bytesText(bytes)} for ${count(Math.round(entries))} entries: it is mostly empty, ` +
+        'and each vacuum reads all of it',
       remedy: `reindex index concurrently ${patient.qualified(indexName)};`,
       details: { index: indexName, bytes, entries },
     },

@@ -47,7 +47,7 @@ export interface Finding extends Required<Diagnosis> {
 /**
  * One look. It changes nothing in the database, waits for no lock, and its statements are bounded.
  *
- * What it throws does not end the others: it is told as a look that could not be had.
+ * What it throws does not end the others: it is reported as a check that could not be made.
  */
 export interface Check {
   readonly name: CheckName

@@ -4,8 +4,8 @@ const samples = 3
 const mostMs = 1_000
 
 /**
- * How far this machine's clock is from the database's. All times of jobs come from the database, so nothing breaks; but a `runAt`
- * or a `since` that a program computes from its own clock is that much off.
+ * How far this machine's clock is from the database's. All times of jobs come from the database, so nothing breaks; but
+ * a `runAt` or a `since` that a program computes from its own clock is that much off.
  */
 export const clock: Check = {
   name: 'clock',

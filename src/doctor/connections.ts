@@ -17,7 +17,8 @@ export const connections: Check = {
         status: 'note',
         message: `${message}: a process needs up to poolSize + 4 of them (two are its listener and control session)`,
         remedy:
-          'alter system set max_connections = 200;   -- and restart the server; or give the instances a smaller poolSize',
+          'alter system set max_connections = 200;   -- and restart the server; ' +
+          'or give the instances a smaller poolSize',
         details: { used, usable },
       },
     ]

@@ -1,3 +1,4 @@
+import { quoteIdentifier } from '../database/sql-files.js'
 import { loadMigrations, type Migration } from '../database/statements.js'
 import type { Check, Diagnosis } from './check.js'
 import { ok } from './check.js'
@@ -8,8 +9,8 @@ import { expectedObjects, makingStatement, type SchemaObject } from './statement
 const harmless: ReadonlySet<string> = new Set(['index', 'function', 'table', 'domain'])
 
 /**
- * Are the tables, columns, indexes, constraints, triggers and functions those that the migrations make (sql/schema.json)? Whether
- * triggers are enabled, and the storage parameters, are checks of their own.
+ * Are the tables, columns, indexes, constraints, triggers and functions those that the migrations make
+ * (sql/schema.json)? Whether triggers are enabled, and the storage parameters, are checks of their own.
  */
 export const drift: Check = {
   name: 'drift',
@@ -24,7 +25,7 @@ export const drift: Check = {
   },
 }
 
-export interface Difference {
+interface Difference {
   readonly is: 'missing' | 'changed' | 'added'
   /** As it should be; of one that was added, as it is. */
   readonly object: SchemaObject
@@ -88,16 +89,12 @@ function removal({ kind, name }: SchemaObject, patient: Patient): string | null 
     case 'index':
       return `drop index concurrently ${patient.qualified(name)};`
     case 'trigger':
-      return `drop trigger ${quoted(own)} on ${patient.qualified(table)};`
+      return `drop trigger ${quoteIdentifier(own)} on ${patient.qualified(table)};`
     case 'constraint':
-      return `alter table ${patient.qualified(table)} drop constraint ${quoted(own)};`
+      return `alter table ${patient.qualified(table)} drop constraint ${quoteIdentifier(own)};`
     case 'column':
-      return `alter table ${patient.qualified(table)} drop column ${quoted(own)};   -- and what it holds`
+      return `alter table ${patient.qualified(table)} drop column ${quoteIdentifier(own)};   -- and what it holds`
     default:
       return null
   }
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

@@ -20,7 +20,6 @@ import { vacuumHorizon } from './vacuum-horizon.js'
 import { workers } from './workers.js'
 
 export type { CheckName, Finding, FindingStatus } from './check.js'
-export type { PatientOptions } from './patient.js'
 
 /** From the way to the database, over the server and our tables, to the jobs. */
 export const checks: readonly Check[] = [
@@ -44,9 +43,10 @@ export const checks: readonly Check[] = [
 ]
 
 /**
- * Look at a database in every way we know, one check after the other. Nothing is changed in it; no check can end the others.
+ * Look at a database in every way we know, one check after the other. Nothing is changed in it; no check can end the
+ * others.
  *
- * @param onFinding - told of each at once, in order
+ * @param onFinding - called with each finding at once, in order
  * @returns all of them: one or more a check
  */
 export async function examine(

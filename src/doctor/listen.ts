@@ -10,8 +10,8 @@ const proofMs = 20_000
 const statementMs = 8_000
 
 /**
- * Do notifications arrive? The very listener of an instance listens, on channels of the doctor's own, and must hear the echo of a
- * NOTIFY that goes by the other way.
+ * Do notifications arrive? The very listener of an instance listens, on channels of the doctor's own, and must hear the
+ * echo of a NOTIFY that goes by the other way.
  */
 export const listen: Check = {
   name: 'listen',

@@ -6,9 +6,9 @@ import { readWorkers, type WorkerRow } from './worker-rows.js'
 /**
  * How many live workers are woken by notifications.
  *
- * No catalog says who listens to what. But a worker takes its presence lock only after an echo has proven that notifications reach
- * it, and its listener's last statement is the LISTEN on a channel that is named after it: the first is seen by every role, the
- * second by those that are shown other sessions.
+ * No catalog says who listens to what. But a worker takes its presence lock only after an echo has proven that
+ * notifications reach it, and its listener's last statement is the LISTEN on a channel that is named after it: the
+ * first is seen by every role, the second by those that are shown other sessions.
  */
 export const listeners: Check = {
   name: 'listeners',
@@ -40,9 +40,10 @@ export const listeners: Check = {
 }
 
 function deaf({ id, name, host, pid }: WorkerRow, why: string): Diagnosis {
+  const who = `worker ${id} (${shown(name)}, pid ${pid} on ${shown(host)})`
   return {
     status: 'note',
-    message: `worker ${id} (${shown(name)}, pid ${pid} on ${shown(host)}) ${why}; it finds jobs by sweeps, every second`,
+    message: `${who} ${why}; it finds jobs by sweeps, every second`,
     remedy: 'createBugle({ connectionString, listenConnectionString: process.env.BUGLE_LISTEN_URL })',
     details: { workerId: id, name, host, pid },
   }

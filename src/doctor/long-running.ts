@@ -20,13 +20,17 @@ export const longRunning: Check = {
     const rows = await patient.ask<Row>('running', [limitMs])
     const [longest] = rows
     if (longest === undefined) return [ok(`no job has been running for longer than ${durationText(limitMs)}`)]
-    return rows.map(({ total, runningMs, ...row }) => ({
-      status: 'trouble',
-      message:
-        `job ${row.id} of queue ${shown(row.queue)}${row.kind === null ? '' : ` (${shown(row.kind)})`} has been running for ` +
-        `${durationText(runningMs)}, attempt ${row.attempt}${row === longest && total > rows.length ? `; ${total} are` : ''}`,
-      remedy: `${patient.command(`cancel ${row.id}`)}   # aborts its signal; timeoutMs does so by itself`,
-      details: { ...row, runningMs: Math.round(runningMs), total },
-    }))
+    return rows.map(({ total, runningMs, ...row }) => {
+      const kind = row.kind === null ? '' : ` (${shown(row.kind)})`
+      const others = row === longest && total > rows.length ? `; ${total} are` : ''
+      return {
+        status: 'trouble',
+        message:
+          `job ${row.id} of queue ${shown(row.queue)}${kind} has been running for ${durationText(runningMs)}, ` +
+          `attempt ${row.attempt}${others}`,
+        remedy: `${patient.command(`cancel ${row.id}`)}   # aborts its signal; timeoutMs does so by itself`,
+        details: { ...row, runningMs: Math.round(runningMs), total },
+      }
+    })
   },
 }

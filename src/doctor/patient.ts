@@ -20,7 +20,7 @@ export interface Thresholds {
   readonly orphanMs: number
 }
 
-export const defaultThresholds: Thresholds = {
+const defaultThresholds: Thresholds = {
   runningLongerThanMs: 3_600_000,
   transactionOlderThanMs: 300_000,
   notificationQueue: 0.05,
@@ -48,7 +48,10 @@ export interface Patient {
    * @throws the driver's error
    */
   connect(): Promise<ServerState>
-  /** One statement of sql/doctor/ in a read-only transaction of its own, with time-outs: it passes poolers of every mode. */
+  /**
+   * One statement of sql/doctor/ in a read-only transaction of its own, with time-outs: it passes poolers of every
+   * mode.
+   */
   ask<Row extends object>(name: string, parameters?: readonly (string | number)[]): Promise<Row[]>
   /** A statement of the library's own, in the same way. */
   askLibrary<Row extends object>(text: string, parameters?: readonly (string | number)[]): Promise<Row[]>

@@ -13,7 +13,7 @@ import type { Patient, Way } from './patient.js'
  * - **transaction**: a session's statements go to one server process, then to another. LISTEN is left on whichever it
  *   met, and a session's lock on one that others use next.
  */
-export type WayKind = 'direct' | 'session' | 'transaction'
+type WayKind = 'direct' | 'session' | 'transaction'
 
 const rounds = 3
 /** A pooler whose connections are all taken lets us wait. */
@@ -35,13 +35,14 @@ export const pooler: Check = {
     const details = { connection: main, listenConnection: listen }
     if (isTwoWays && !(await leadToOneDatabase(patient))) {
       const message =
-        'DATABASE_URL and the listen URL lead to different databases: notifications of the one are not heard in the other'
+        'DATABASE_URL and the listen URL lead to different databases: ' +
+        'notifications of the one are not heard in the other'
       return [{ status: 'trouble', message, remedy: sample(main), details }]
     }
     if (listen === 'transaction') {
       const message =
-        `${isTwoWays ? names.listenConnection : names.connection} leads through a pooler that hands connections around: neither LISTEN ` +
-        'nor session locks work there; jobs are found by sweeps, every second'
+        `${isTwoWays ? names.listenConnection : names.connection} leads through a pooler that hands connections ` +
+        'around: neither LISTEN nor session locks work there; jobs are found by sweeps, every second'
       return [{ status: 'trouble', message, remedy: sample(main), details }]
     }
     if (main === 'transaction') {
@@ -64,12 +65,13 @@ function told(kind: WayKind): string {
 
 function sample(main: WayKind): string {
   const prepare = main === 'transaction' ? ', prepare: false' : ''
-  return `createBugle({ connectionString, listenConnectionString: 'postgres://user@the-server-itself:5432/database'${prepare} })`
+  const direct = 'postgres://user@the-server-itself:5432/database'
+  return `createBugle({ connectionString, listenConnectionString: '${direct}'${prepare} })`
 }
 
 /**
- * Two sessions, of which one is in a transaction while the other asks: whoever shares connections must give the other one
- * another. Only then a lock is taken, lest it stays on a connection of others.
+ * Two sessions, of which one is in a transaction while the other asks: a pooler that shares connections must give the
+ * other one another connection. Only then a lock is taken, lest it stays on a connection of others.
  */
 async function probe(patient: Patient, way: Way): Promise<WayKind> {
   const own = await patient.open(way)

@@ -19,8 +19,8 @@ export const schema: Check = {
       const step = rows.at(-1)?.number ?? 0
       if (step > newestMigration) {
         const message =
-          `schema ${name} was migrated to step ${step} by a newer version of Bugle; this one knows ${newestMigration}: ` +
-          'programs of this version refuse to start'
+          `schema ${name} was migrated to step ${step} by a newer version of Bugle; ` +
+          `this one knows ${newestMigration}: programs of this version refuse to start`
         return [{ status: 'trouble', message, remedy: 'npm install bugle@latest', details: { ...details, step } }]
       }
       if (step < newestMigration) {

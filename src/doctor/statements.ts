@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fillIn, readSql, sqlDirectory, sqlNames, withoutComments } from '../database/sql-files.js'
 import type { Migration } from '../database/statements.js'
 
-/** The SQL of `sql/doctor/`, one statement a file. Read when the doctor is asked: nothing else needs it. */
+/** The SQL of `sql/doctor/`, one statement per file. Read when the doctor is asked: nothing else needs it. */
 export type DoctorStatements = ReadonlyMap<string, string>
 
 export function loadDoctorStatements(schema: string): DoctorStatements {

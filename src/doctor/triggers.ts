@@ -6,8 +6,8 @@ import { ok } from './check.js'
 const firing = ['O', 'A']
 
 /**
- * Do our triggers fire? Without them jobs are inserted and nobody is woken: they wait for the next sweep, and rows due ahead run at
- * once.
+ * Do our triggers fire? Without them jobs are inserted and nobody is woken: they wait for the next sweep, and rows due
+ * ahead run at once.
  */
 export const triggers: Check = {
   name: 'triggers',

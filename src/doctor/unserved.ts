@@ -12,7 +12,10 @@ interface QueueRow {
   readonly jobs: number
 }
 
-/** Ready jobs that no live worker serves: nobody consumes their queue, or nobody their kind. Paused queues are told apart. */
+/**
+ * Ready jobs that no live worker serves: nobody consumes their queue, or nobody takes their kind. Paused queues have a
+ * check of their own.
+ */
 export const unserved: Check = {
   name: 'unserved',
   needs: ['schema'],
@@ -52,7 +55,9 @@ async function ofKinds(queue: string, active: readonly ServedQueue[], patient: P
   const rows = await patient.ask<{ kind: string | null }>('unserved_kinds', [queue, JSON.stringify(served)])
   return rows.map(({ kind }) => ({
     status: 'trouble',
-    message: `nobody serves jobs ${kind === null ? 'without a kind' : `of kind ${shown(kind)}`} in queue ${shown(queue)}, and there are some`,
+    message:
+      `nobody serves jobs ${kind === null ? 'without a kind' : `of kind ${shown(kind)}`} in queue ${shown(queue)}, ` +
+      'and there are some',
     remedy: start(patient),
     details: { queue, kind },
   }))

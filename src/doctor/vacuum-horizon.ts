@@ -19,9 +19,9 @@ interface Row {
 const mostXids = 1_000_000
 
 /**
- * What keeps vacuum from removing dead rows: an old transaction, a prepared one, a slot, a standby's query. Each job leaves two dead
- * rows; while they stay, tables and indexes grow, and claims walk over the dead. Five minutes of a thousand jobs a second are
- * half a million.
+ * What keeps vacuum from removing dead rows: an old transaction, a prepared one, a slot, a standby's query. Each job
+ * leaves two dead rows; while they stay, tables and indexes grow, and claims walk over the dead. Five minutes of a
+ * thousand jobs a second are half a million.
  */
 export const vacuumHorizon: Check = {
   name: 'vacuum-horizon',
@@ -33,7 +33,9 @@ export const vacuumHorizon: Check = {
     if (hidden > 0) {
       found.push({
         status: 'skipped',
-        message: `${plural(hidden, 'session')} of other roles cannot be looked at: this role is not shown how old their transactions are`,
+        message:
+          `${plural(hidden, 'session')} of other roles cannot be looked at: ` +
+          'this role is not shown how old their transactions are',
         remedy: `grant pg_monitor to ${JSON.stringify(patient.connection.user)};`,
         details: { hidden },
       })

@@ -24,7 +24,7 @@ type Row = Omit<WorkerRow, 'consumers' | 'state'> & {
   readonly consumers: string
 }
 
-/** Every worker's row, and what can be told from outside: its own word says for how long it may be silent. */
+/** Every worker's row, and what can be seen from outside: the row itself says for how long the worker may be silent. */
 export async function readWorkers(patient: Patient): Promise<readonly WorkerRow[]> {
   const rows = await patient.ask<Row>('workers')
   return rows.map(({ rescueAfterMs, hungAfterMs, ...row }) => ({

@@ -38,7 +38,8 @@ function ofWorker(worker: WorkerRow, live: number, patient: Patient): Diagnosis[
     ]
   }
   if (state === 'hung') {
-    const message = `${who} hangs: connected, but ${silence}; others will take its jobs while its handlers may still run`
+    const hangs = `${who} hangs: connected, but ${silence}`
+    const message = `${hangs}; others will take its jobs while its handlers may still run`
     return [{ status: 'trouble', message, remedy: `kill -9 ${pid}   # on ${shown(host)}`, details }]
   }
   return []
@@ -57,7 +58,8 @@ async function orphans(live: number, patient: Patient): Promise<Diagnosis[]> {
   return left.map(({ workerId, jobs, oldestMs }) => ({
     status: 'trouble',
     message:
-      `${plural(jobs, 'running job')} of worker ${workerId}, which is gone, ${jobs === 1 ? 'was' : 'were'} not given back` +
+      `${plural(jobs, 'running job')} of worker ${workerId}, which is gone, ` +
+      `${jobs === 1 ? 'was' : 'were'} not given back` +
       (live === 0 ? ': no worker is there to do it' : ''),
     remedy: rescuers(patient),
     details: { workerId, jobs, oldestMs: oldestMs === null ? null : Math.round(oldestMs) },

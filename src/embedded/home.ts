@@ -14,7 +14,7 @@ import { isWithin, shutDownMs } from './shutdown.js'
 import { obstacle, type ServerUser } from './user.js'
 
 export const homePrefix = 'bugle-embedded-'
-/** Of homes that no supervisor holds yet. */
+/** For homes that no supervisor holds yet. */
 export const unfinishedPrefix = '.bugle-embedded-'
 
 /**
@@ -82,8 +82,8 @@ export async function openKeptHome(
   if (blocked !== undefined && user !== undefined) {
     throw new BugleError(
       'INVALID_OPTION',
-      `dataDir must be reachable for the user ${user.name}, as whom the server runs because PostgreSQL refuses to run ` +
-        `as root; got ${directory}, but ${blocked} may not be passed`,
+      `dataDir must be reachable for the user ${user.name}, as whom the server runs because PostgreSQL refuses to ` +
+        `run as root; got ${directory}, but ${blocked} may not be passed`,
     )
   }
   while (!(await holdHome(home, state))) {

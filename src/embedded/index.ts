@@ -29,8 +29,8 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   /** Of the server's main process; another one after each restart. */
   readonly pid: number
   /**
-   * Stop the server, and remove its data if they are temporary. Takes some 100 ms, with sessions that do not let go 20 s
-   * at most. A second call joins the first.
+   * Stop the server, and remove its data if they are temporary. Takes some 100 ms, with sessions that do not let go 20
+   * s at most. A second call joins the first.
    */
   stop(): Promise<void>
   /**
@@ -55,8 +55,9 @@ const marginMs = 5000
  * that was itself killed has left behind is tidied up by the next start. As root the server runs as the user `postgres`
  * or else `nobody`.
  *
- * There is no password: whoever can connect to the loopback of this machine is its superuser, and can run programs as
- * the server's user. Meant for development and tests, not for a machine that is shared with people you do not trust.
+ * There is no password: everybody who can connect to the loopback of this machine is its superuser, and can run
+ * programs as the server's user. Meant for development and tests, not for a machine that is shared with people you do
+ * not trust.
  *
  * Encoding UTF-8, locale C, time zone UTC, whatever the environment says.
  *

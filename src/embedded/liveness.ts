@@ -8,13 +8,13 @@ import { rename, rm } from 'node:fs/promises'
 import { createConnection, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 
-/** In every home; whoever can connect to it sees when that supervisor has left, because the connection closes. */
+/** A socket in every home. A client sees when the supervisor has left, because the connection closes. */
 export const socketName = 'supervisor.sock'
 
-/** Words of a supervisor to whoever connects. */
+/** What a supervisor says to a client. */
 export type SupervisorState = 'running' | 'stopping'
 
-export interface Holder {
+interface Holder {
   /** `running` also when it does not answer in time: it exists, and that counts. */
   state: SupervisorState
   /** Its process is gone. */

@@ -37,7 +37,7 @@ export interface EmbeddedOptions {
   startTimeoutMs?: number
 }
 
-export interface ResolvedEmbeddedOptions {
+interface ResolvedEmbeddedOptions {
   readonly package: string
   readonly binDir: string | undefined
   readonly dataDir: string | undefined

@@ -11,7 +11,7 @@ import type { ShutdownMode } from './protocol.js'
 import { isWithin, shutDown } from './shutdown.js'
 import type { ServerUser } from './user.js'
 
-export interface PostgresPlan {
+interface PostgresPlan {
   binDir: string
   dataDir: string
   /** Undefined: as ourselves. */

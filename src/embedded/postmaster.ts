@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 
-export interface Postmaster {
+interface Postmaster {
   pid: number
   /** `starting`, `ready`, `stopping`, `standby`; empty just after the start. */
   status: string

@@ -14,10 +14,10 @@ const log = createDebug('bugle:listener')
  * server, and only as long as the next ones do. A connection that is up but deaf (a pooler that swallowed the LISTEN,
  * a half-open socket) is therefore `polling`, and replaced.
  *
- * Deaf is said of a way, not of a moment: LISTEN was answered, a ping was committed after that, and no echo of it came on
- * a connection that had none before; or the server takes no start-up options, as poolers do. One that was live before
- * and falls silent is only lost. Deaf is told once, until we are live again; and tried again ever more seldom, since each
- * LISTEN through a pooler is left on one of its connections.
+ * Deaf is said of a way, not of a moment: LISTEN was answered, a ping was committed after that, and no echo of it came
+ * on a connection that had none before; or the server takes no start-up options, as poolers do. One that was live
+ * before and falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
+ * often, since each LISTEN through a pooler stays on one of its connections.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
  * then sees all that was committed in between.
@@ -30,7 +30,7 @@ export interface Listener {
   stop(): void
 }
 
-export interface ListenerOptions {
+interface ListenerOptions {
   /** The fields of a session with the server that takes our jobs. */
   readonly connect: () => Promise<SessionFields>
   readonly channel: () => Promise<Channels>

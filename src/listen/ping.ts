@@ -7,14 +7,17 @@ import { toError } from '../errors.js'
  * It is the only proof that notifications arrive: a LISTEN can be answered and come to nothing (a pooler in
  * transaction mode), and a socket can be open with nobody at the other end.
  */
-export interface Ping {
-  /** Ping at once, and then about every ten seconds. Resolves with the first echo, or with its silence told. */
+interface Ping {
+  /**
+   * Ping at once, and then about every ten seconds. Resolves with the first echo, or when its silence has been
+   * reported.
+   */
   start(): Promise<void>
   echoed(mark: string): void
   stop(): void
 }
 
-export interface PingOptions {
+interface PingOptions {
   readonly send: (mark: string) => Promise<void>
   readonly onEcho: () => void
   /** No echo in time, or the ping could not be sent. No further ping until `start`. */
@@ -23,7 +26,7 @@ export interface PingOptions {
 }
 
 export type Silence =
-  /** Whoever sends it could not, or got no answer: that says nothing of our ears. */
+  /** The ping could not be sent, or its statement got no answer: that says nothing about what we hear. */
   | 'unsent'
   /** It was sent, the server has said so, and its time was up before its echo came. */
   | 'unheard'

@@ -16,7 +16,7 @@ export interface Subscriber {
   close(): void
 }
 
-export interface SubscriberOptions {
+interface SubscriberOptions {
   readonly config: SessionFields
   readonly channels: readonly string[]
   readonly onNotification: (channel: string, payload: string) => void

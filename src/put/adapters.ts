@@ -4,7 +4,7 @@
  * commit by itself.
  */
 import { kindOf } from '../checks.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import { BugleError, databaseFault, sqlState } from '../errors.js'
 import type { SendInTransaction } from './transaction.js'
 
@@ -19,7 +19,7 @@ export interface KyselyTransaction {
 }
 
 /** Kysely's CompiledQuery of a text. */
-export interface KyselyQuery {
+interface KyselyQuery {
   readonly sql: string
   readonly parameters: readonly unknown[]
   readonly query: {
@@ -41,7 +41,7 @@ export interface DrizzleTransaction {
 /** What `knex.transaction` gives its callback, or resolves with. */
 export interface KnexTransaction {
   /** Sends text, with `?` for parameters. */
-  raw(sql: string, bindings: readonly Parameter[]): PromiseLike<unknown>
+  raw(sql: string, bindings: readonly SqlValue[]): PromiseLike<unknown>
   readonly isTransaction?: boolean | undefined
   /** Whether it was committed or rolled back already. */
   isCompleted(): boolean
@@ -50,7 +50,7 @@ export interface KnexTransaction {
 /** What Prisma's `prisma.$transaction` gives its callback. */
 export interface PrismaTransaction {
   /** Sends text, with parameters. */
-  $queryRawUnsafe(query: string, ...values: Parameter[]): PromiseLike<unknown>
+  $queryRawUnsafe(query: string, ...values: SqlValue[]): PromiseLike<unknown>
   /** A client has it, a transaction has not. */
   readonly $connect?: undefined
 }
@@ -84,7 +84,8 @@ export function fromKysely(trx: KyselyTransaction): SendInTransaction {
 }
 
 /**
- * What is sent commits or rolls back with a Drizzle transaction, of node-postgres, postgres.js or another PostgreSQL driver.
+ * What is sent commits or rolls back with a Drizzle transaction, of node-postgres, postgres.js or another PostgreSQL
+ * driver.
  *
  * @throws BugleError `INVALID_OPTION`, at once, for a Drizzle database, and for anything else
  * @see https://orm.drizzle.team/docs/transactions
@@ -114,7 +115,8 @@ export function fromDrizzle(tx: DrizzleTransaction): SendInTransaction {
 /**
  * What is sent commits or rolls back with a Knex transaction.
  *
- * A `postProcessResponse` of the Knex sees the answer, as that of every raw query: it must leave its `rows` as they are.
+ * A `postProcessResponse` of the Knex sees the answer, as that of every raw query: it must leave its `rows` as they
+ * are.
  *
  * @throws BugleError `INVALID_OPTION`, at once, for a Knex that is no transaction, and for anything else
  * @see https://knexjs.org/guide/transactions.html
@@ -176,11 +178,11 @@ function refused(takes: string, got: string): BugleError {
 /**
  * A text with $1, $2, … and its values as Knex wants them: a `?` for each use of a value.
  *
- * Whatever is quoted or a comment stays as PostgreSQL reads it, though it hold `?` or `$1`: a schema's name may. For the
- * statements in sql/, which have neither E'' strings nor dollar quotes.
+ * Whatever is quoted or a comment stays as PostgreSQL reads it, though it hold `?` or `$1`: a schema's name may. For
+ * the statements in sql/, which have neither E'' strings nor dollar quotes.
  */
-function withQuestionMarks(text: string, values: readonly Parameter[]): { sql: string; bindings: Parameter[] } {
-  const bindings: Parameter[] = []
+function withQuestionMarks(text: string, values: readonly SqlValue[]): { sql: string; bindings: SqlValue[] } {
+  const bindings: SqlValue[] = []
   const pieces = /"(?:[^"]|"")*"|'(?:[^']|'')*'|\/\*.*?\*\/|--[^\n]*|\$(\d+)|\?/gs
   const sql = text.replace(pieces, (piece, number?: string) => {
     if (number !== undefined) {

@@ -8,7 +8,7 @@ export interface KeyedJob {
   readonly text: string
 }
 
-export interface ResolvedKeys {
+interface ResolvedKeys {
   /** To be inserted: no key twice. */
   readonly kept: readonly KeyedJob[]
   /** The id of each given job, in the order given; `rows` are those of the statement that inserted the kept ones. */
@@ -37,7 +37,8 @@ export function resolveKeys(jobs: readonly KeyedJob[]): ResolvedKeys {
   return {
     kept: jobs.filter((job) => job.key === null || byKey.get(job.key) === job),
     idsFor(rows) {
-      // No other job can have taken one's place, so every job has a row, in the order given; and such statements tell no keys.
+      // No other job can have taken one's place, so every job has a row, in the order given; and such statements tell
+      // no keys.
       if (!jobs.some(({ key, keyMode }) => key !== null && keyMode !== 'reject')) return rows.map(({ id }) => id)
       const idOf = new Map(rows.map(({ key, id }) => [key, id]))
       // Ids ascend in the order of the insert.

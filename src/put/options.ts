@@ -21,7 +21,10 @@ export interface PutOptions {
   readonly keyMode?: 'replace' | 'keep' | 'reject'
   /** For consumers that take no jobs with certain flags: at most 100, of 1 to 128 characters. @defaultValue [] */
   readonly flags?: readonly string[]
-  /** No retry after so many runs, and before them whatever the consumer's retry strategy allows, unless it says `false`; partial runs count. */
+  /**
+   * No retry after so many runs, and before them whatever the consumer's retry strategy allows, unless it says `false`;
+   * partial runs count.
+   */
   readonly maxAttempts?: number
   /** How long a run may take, in milliseconds; overrides the consumer's `timeoutMs`. */
   readonly timeoutMs?: number

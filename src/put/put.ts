@@ -1,7 +1,7 @@
 import { kindOf, synchronous } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { callError, despiteDeadlocks } from '../database/fault.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
@@ -10,7 +10,7 @@ import { type KeyedJob, resolveKeys } from './keys.js'
 import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from './options.js'
 import { inTransaction } from './transaction.js'
 
-export interface PutParts {
+interface PutParts {
   readonly database: Database
   readonly payloads: Payloads
 }
@@ -163,7 +163,7 @@ async function write<Row>(
   database: Database,
   tx: unknown,
   statement: StatementName,
-  parameters: readonly Parameter[],
+  parameters: readonly SqlValue[],
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()

@@ -1,4 +1,4 @@
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import { BugleError } from '../errors.js'
 
 /** Sends one statement in the caller's transaction; the rows as objects, or a result that has them in `rows`. */
@@ -34,9 +34,9 @@ export interface PgClient {
  *
  * @throws BugleError `INVALID_OPTION` for anything else: above all for a pool, on which the job would commit by itself
  */
-export function inTransaction(tx: unknown): <Row>(text: string, values: readonly Parameter[]) => Promise<Row[]> {
+export function inTransaction(tx: unknown): <Row>(text: string, values: readonly SqlValue[]) => Promise<Row[]> {
   const send = sender(tx)
-  return async <Row>(text: string, values: readonly Parameter[]) => {
+  return async <Row>(text: string, values: readonly SqlValue[]) => {
     const answer: unknown = await send(text, [...values])
     const rows = Array.isArray(answer) ? answer : (answer as { rows?: unknown } | null)?.rows
     if (!Array.isArray(rows)) {
@@ -46,11 +46,11 @@ export function inTransaction(tx: unknown): <Row>(text: string, values: readonly
   }
 }
 
-function sender(tx: unknown): (text: string, values: Parameter[]) => PromiseLike<unknown> {
+function sender(tx: unknown): (text: string, values: SqlValue[]) => PromiseLike<unknown> {
   if (typeof tx === 'function') {
     // A Knex is a function too: it would take the text for the name of a table.
     if ('raw' in tx) throw notTransaction('a Knex')
-    if (!('unsafe' in tx)) return tx as (text: string, values: Parameter[]) => PromiseLike<unknown>
+    if (!('unsafe' in tx)) return tx as (text: string, values: SqlValue[]) => PromiseLike<unknown>
     // A postgres.js instance is a pool, and has begin; its transaction has savepoint.
     if (!('savepoint' in tx)) throw notTransaction('a postgres.js instance: pass what sql.begin gives its callback')
     return (text, values) => (tx as unknown as PostgresJsTransaction).unsafe(text, values as never[])
@@ -65,7 +65,7 @@ function sender(tx: unknown): (text: string, values: Parameter[]) => PromiseLike
 function notTransaction(got: string): BugleError {
   return new BugleError(
     'INVALID_OPTION',
-    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma returns, ' +
-      `or a function (text, values) => rows; got ${got}`,
+    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma ' +
+      `returns, or a function (text, values) => rows; got ${got}`,
   )
 }

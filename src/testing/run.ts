@@ -24,7 +24,7 @@ export type RunResultOutcome =
   | 'interrupted'
   /** The outcome came too late: others had taken the job over, or it was deleted. */
   | 'stale'
-  /** None of these was told: the run was given up on, or given back before it began. */
+  /** No such event came: the run was given up on, or given back before it began. */
   | 'unsettled'
 
 /** One run of one job, once its outcome is durable. */
@@ -32,11 +32,14 @@ export interface RunResult<AnyJob = Job> {
   /** As its handler had it; one that never came to a handler as it is stored. */
   readonly job: AnyJob
   readonly outcome: RunResultOutcome
-  /** What it was acked with: what the handler returned, or gave to `ack`; not what it gave to `ctx.ack`. Otherwise undefined. */
+  /**
+   * What it was acked with: what the handler returned, or gave to `ack`; not what it gave to `ctx.ack`. Otherwise
+   * undefined.
+   */
   readonly result: unknown
-  /** Of a job that is failed or retrying; otherwise null. */
+  /** The error of a job that is failed or retrying; otherwise null. */
   readonly error: Error | null
-  /** Of a failed job; otherwise null. */
+  /** Why a failed job failed; otherwise null. */
   readonly cause: FailureCause | null
   /** When a retry or the next part is due; otherwise null. */
   readonly runAt: Date | null
@@ -58,8 +61,8 @@ export interface DrainAllOptions<AnyJob = Job, Owner = unknown, Context = unknow
    */
   readonly concurrency?: number
   /**
-   * 'ready': until nothing is ready; 'scheduled': scheduled jobs and retries as well, without waiting: they are made due each
-   * time nothing else is left. @defaultValue 'ready'
+   * 'ready': until nothing is ready; 'scheduled': scheduled jobs and retries as well, without waiting: they are made
+   * due each time nothing else is left. @defaultValue 'ready'
    */
   readonly until?: 'ready' | 'scheduled'
   /** More runs than that are an error: jobs that make further jobs may do so for ever. @defaultValue 1000 */
@@ -67,8 +70,8 @@ export interface DrainAllOptions<AnyJob = Job, Owner = unknown, Context = unknow
 }
 
 /**
- * Claim one ready or due job, the next in order, and run it to its end by the very machinery of `consume`: middleware, schema,
- * time-out, retry strategy, the fenced write of its outcome, events, `onFailed`. Nothing else is claimed.
+ * Claim one ready or due job, the next in order, and run it to its end by the very machinery of `consume`: middleware,
+ * schema, time-out, retry strategy, the fenced write of its outcome, events, `onFailed`. Nothing else is claimed.
  *
  * @returns what became of it, once that is durable; null: none was ready, or the queue is paused
  * @throws as `drain` of the instance; `ALREADY_CONSUMING` while the instance consumes the queue
@@ -87,7 +90,8 @@ export async function runOne<Queues extends object, Context, Queue extends Queue
 /**
  * Run everything that is there, and what its handlers put meanwhile.
  *
- * @returns what became of each run, in the order in which they were claimed: a job that was retried is in it once for each run
+ * @returns what became of each run, in the order in which they were claimed: a job that was retried is in it once for
+ *   each run
  * @throws as `drain` of the instance; `INVALID_OPTION` after more than `maxRuns` runs
  */
 export async function drain<Queues extends object, Context, Queue extends QueueName<Queues>>(
@@ -115,7 +119,8 @@ export async function drain<Queues extends object, Context, Queue extends QueueN
   await runReady()
   while (until === 'scheduled' && options.signal?.aborted !== true) {
     const madeDue = await makeDue(bugle, queue)
-    // None is scheduled; but one may have been when the last claim looked, and be ready by now: whoever is there promotes what is due.
+    // None is scheduled; but one may have been when the last claim looked, and be ready by now: any worker promotes
+    // what is due.
     if (madeDue === 0 && (await bugle.jobs({ queue, state: 'ready', limit: 1 })).jobs.length === 0) break
     // What is ready and does not run is not for these handlers, or the queue is paused.
     if ((await runReady()) === 0) break
@@ -143,7 +148,7 @@ async function step(
   jobs: number,
 ): Promise<RunResult[]> {
   const results: RunResult[] = []
-  /** Those that run, the first claimed first: one that went back may be claimed again before its end is told. */
+  /** Those that run, the first claimed first: one that went back may be claimed again before its end is reported. */
   const open: Mutable<RunResult>[] = []
 
   const spy: Middleware = async (job, _context, next) => {

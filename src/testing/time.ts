@@ -4,7 +4,8 @@ import { internalsOf } from '../internals.js'
 import type { QueueName } from '../queues.js'
 
 /**
- * Make the scheduled jobs of a queue ready now: retries, released and partial ones, and those that were put ahead of time.
+ * Make the scheduled jobs of a queue ready now: retries, released and partial ones, and those that were put ahead of
+ * time.
  *
  * Consumers are woken by it. A retry's delay is not tested by this; `runAt` of the run's result tells it.
  *

@@ -14,21 +14,24 @@ export interface WaitForJobOptions<Queue extends string = string> extends WaitOp
   readonly signal?: AbortSignal
 }
 
-/** How often it looks where no event says that something has changed: others put without an event, and other processes run. */
+/**
+ * How often it looks where no event says that something has changed: others put without an event, and other processes
+ * run.
+ */
 const lookMs = 250
-/** Jobs a look, the newest. */
+/** Jobs per look, the newest. */
 const mostJobs = 1_000
 
 /**
  * Wait until a job is as you expect it: put, scheduled, failed, archived…
  *
- * It looks at the table at once, after each event about a job of this instance, and every 250 ms otherwise: at the newest 1,000
- * jobs, archived ones included. A job that was acked is gone, unless its consumer has `keep: 'all'`: for its end wait by
- * `collectEvents(bugle).next('job:acked')`.
+ * It looks at the table at once, after each event about a job of this instance, and every 250 ms otherwise: at the
+ * newest 1,000 jobs, archived ones included. A job that was acked is gone, unless its consumer has `keep: 'all'`: for
+ * its end wait by `collectEvents(bugle).next('job:acked')`.
  *
  * @returns the newest that matches
- * @throws BugleError `TIMEOUT`, with the jobs that were there instead; `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `CLOSED`;
- *   the signal's reason; what the predicate throws
+ * @throws BugleError `TIMEOUT`, with the jobs that were there instead; `INVALID_OPTION`, `DATABASE_DOWN`,
+ *   `NOT_MIGRATED`, `CLOSED`; the signal's reason; what the predicate throws
  */
 export async function waitForJob<Queues extends object, Context>(
   bugle: Bugle<Queues, Context>,

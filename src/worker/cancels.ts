@@ -5,19 +5,20 @@ import { toError } from '../errors.js'
 const log = createDebug('bugle:cancels')
 
 /**
- * Cancels of running jobs, as notifications tell of them. A notification is a hint, for NOTIFY knows no privileges, and anybody may
- * send one: what is cancelled the rows say, which are asked by a statement of its own, since a heartbeat may have to wait.
+ * Cancels of running jobs, as notifications name them. A notification is a hint: NOTIFY knows no privileges, so anybody
+ * may send one. The rows say what is cancelled. They are asked by a statement of its own, since a heartbeat may have to
+ * wait.
  *
- * One statement at a time; jobs that are named meanwhile go with the next. One that fails is not repeated: the next heartbeat
- * tells of whatever is to be cancelled.
+ * One statement at a time; jobs that are named meanwhile go with the next. One that fails is not repeated: the next
+ * heartbeat tells of whatever is to be cancelled.
  */
-export interface Cancels {
+interface Cancels {
   /** The job is said to be cancelled. */
   hinted(jobId: string): void
 }
 
-export interface CancelsParts {
-  /** Of these running jobs of ours, those that are to be cancelled. */
+interface CancelsParts {
+  /** Which of these running jobs of ours are to be cancelled. */
   readonly look: (jobIds: readonly string[]) => Promise<readonly string[]>
   readonly cancel: (jobId: string) => void
 }

@@ -30,9 +30,9 @@ export interface ServedQueue {
 /**
  * One heartbeat, by whichever way `query` takes.
  *
- * What is consumed goes with each one in whole, so that no answer that was lost, and no new id, can leave a row that says
- * something else. It cannot make a heartbeat fail: names and kinds were checked to be storable before anything was consumed
- * (`queueName`, `label`), and the list is data of no consequence for the presence.
+ * What is consumed goes with each one in whole, so that no answer that was lost, and no new id, can leave a row that
+ * says something else. It cannot make a heartbeat fail: names and kinds were checked to be storable before anything was
+ * consumed (`queueName`, `label`), and the list is data of no consequence for the presence.
  *
  * @param queues - of which it is asked whether they are paused
  * @param serves - what the worker consumes

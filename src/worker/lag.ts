@@ -2,18 +2,18 @@
  * Notices that the event loop was blocked: a timer that should have fired long ago.
  *
  * A process that computes without yielding cannot abort, settle or read its socket in time, so it should not take more
- * work on; and one that was stopped (SIGSTOP, a paused virtual machine) looks the same to itself when it goes on.
- * It lags until a tick comes on time again. Whoever asks before the late timer has fired is told as well: `isLagging`
- * looks at the clock.
+ * work on; and one that was stopped (SIGSTOP, a paused virtual machine) looks the same to itself when it goes on. It
+ * lags until a tick comes on time again. A look before the late timer has fired sees it too: `isLagging` looks at the
+ * clock.
  */
-export interface Lag {
+interface Lag {
   readonly isLagging: boolean
   start(): void
   stop(): void
 }
 
-export interface LagOptions {
-  /** It was blocked for so long; told once a late tick. */
+interface LagOptions {
+  /** It was blocked for so long; called once per late tick. */
   readonly onLag: (ms: number) => void
   /** It runs freely again. */
   readonly onFree: () => void

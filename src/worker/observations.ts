@@ -4,24 +4,25 @@
  * Seen means that `seen_at` has changed between two heartbeats of ours, or that the presence lock is held. The
  * value itself is never read as a time: clocks of machines differ, and the database's own may jump.
  *
- * - **alive**: seen within its `rescueAfterMs` (its own word: it stops claiming when it cannot confirm its presence for so
- *   long). Nothing is asked about such a worker.
+ * - **alive**: seen within its `rescueAfterMs` (its own word: it stops claiming when it cannot confirm its presence for
+ *   so long). Nothing is asked about such a worker.
  * - **suspect**: not seen to change for that long. Only then pg_locks is asked.
- *   - its lock is held: its connection lives, so it does, and its event loop is blocked or its process is stopped. It is
- *     left alone, so that a handler that computes for long is not run twice; until `hungAfterMs` without a change: **hung**
+ *   - its lock is held: its connection lives, so it does, and its event loop is blocked or its process is stopped. It
+ *     is left alone, so that a handler that computes for long is not run twice; until `hungAfterMs` without a change:
+ *     **hung**
  *   - its lock is not held: **dead**.
  *
  * How long something has not changed is counted cautiously: from the moment the answer that showed the change was
- * read, to the moment the look that shows no further change was sent. So a watcher that was stopped itself, and finds an
- * old answer in its socket, does not take its own absence for somebody else's.
+ * read, to the moment the look that shows no further change was sent. So a watcher that was stopped itself, and finds
+ * an old answer in its socket, does not take its own absence for somebody else's.
  *
- * **After a reconnect** of ours everything is counted afresh, and nobody is judged for three times its `rescueAfterMs`: a
- * server's restart ends every session and so frees every lock, and nobody could confirm anything meanwhile. Those who are
- * back first must not rob the others. One that has just started judges after the suspect's `rescueAfterMs` of its own watching:
- * it has lost no session, and those who have lost theirs are back within a second or two. So a process that is started again in
- * place of one that was killed need not wait longer than any other for its jobs.
+ * **After a reconnect** of ours everything is counted afresh, and nobody is judged for three times its `rescueAfterMs`:
+ * a server's restart ends every session and so frees every lock, and nobody could confirm anything meanwhile. Those who
+ * are back first must not rob the others. One that has just started judges after the suspect's `rescueAfterMs` of its
+ * own watching: it has lost no session, and those who have lost theirs are back within a second or two. So a process
+ * that is started again in place of one that was killed need not wait longer than any other for its jobs.
  */
-export interface Observations {
+interface Observations {
   /** @returns the suspects, of whose locks one must ask */
   look(seen: Look): OtherWorker[]
   /** @param isLockHeld - asked for a suspect of that look */

@@ -4,7 +4,7 @@ import type { Collector } from '../admin/collector.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
@@ -21,7 +21,7 @@ const log = createDebug('bugle:worker')
 
 /** What the worker needs to know of each consumer, and tells it. */
 export interface WorkerConsumer extends Sweepable {
-  /** What operators are told of it; null: it is being stopped, and takes no more. */
+  /** What operators see of it; null: it is being stopped, and takes no more. */
   readonly serves: ServedQueue | null
   /** There may be jobs. */
   raise(): void
@@ -39,7 +39,7 @@ export interface WorkerConsumer extends Sweepable {
 }
 
 /** A running row that this worker owns. */
-export interface OwnedRow {
+interface OwnedRow {
   readonly id: string
   readonly lease: string
   readonly attempt: number
@@ -77,7 +77,9 @@ export interface Parts {
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
-  /** Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them. */
+  /**
+   * Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them.
+   */
   start(): Promise<void>
   /** All ends but the presence, which no longer keeps the process alive. */
   linger(): Promise<void>
@@ -87,7 +89,7 @@ export interface Parts {
   destroy(): void
 }
 
-export interface PartsGiven {
+interface PartsGiven {
   readonly id: string
   readonly newId: () => string
   /** Those that are there now; it changes. */
@@ -106,8 +108,8 @@ const showMs = 100
  *
  * Presence is the last to go: as long as anything of ours runs, it must be seen that we live.
  *
- * The control session comes when the listener has been live for the first time: its echo proves that the way to the server is
- * direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ * The control session comes when the listener has been live for the first time: its echo proves that the way to the
+ * server is direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
  */
 export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { database, events, random } = options
@@ -127,7 +129,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   /** What is the presence's own goes by the control session; without one by the pool, as long as there is one. */
-  async function ask<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]> {
+  async function ask<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
     if (control?.isConnected) return control.query<Row>(name, parameters, heartbeatMs)
     if (isLingering) throw new SessionLostError()
     return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
@@ -180,9 +182,10 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   /**
-   * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every return of a
-   * session: presence sends one at a time, and whoever judges by heartbeats (rescue, reconcile) asks in what order things were
-   * seen or how long ago, never how many beats there were. Before the start and after the stop it is nothing.
+   * A heartbeat sooner than at its time, for those who read the row. One more at any time is harmless, as after every
+   * return of a session: presence sends one at a time, and the parts that judge by heartbeats (rescue, reconcile) ask
+   * in what order things were seen or how long ago, never how many beats there were. Before the start and after the
+   * stop it is nothing.
    */
   function showSoon(): void {
     showing ??= setTimeout(() => {
@@ -224,7 +227,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
-      // Whoever sleeps must notice that its K is void, and, when it can, take it again.
+      // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
         rescue.disturbed()
@@ -265,7 +268,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           // What is caught up with is claimed with K held: after the control session's first try.
           if (control === null) return startControl()
           raiseAll()
-          // Of the cancels that nobody heard of, the heartbeat tells.
+          // The heartbeat reports the cancels whose notification was missed.
           presence.beat()
         },
         onDeaf: (reason) => options.onDeaf?.(reason),

@@ -8,20 +8,20 @@ const log = createDebug('bugle:presence')
  * One process's presence in the database: its row, confirmed by a heartbeat three times in `rescueAfterMs`.
  *
  * - **unannounced**: its row is being inserted. Nothing may be claimed.
- * - **confirmed**: a heartbeat was answered not longer ago than the worker's own word in its row allows. The time of its
- *   *sending* counts, and others count from when they see the change, which is later: so whoever could be given up
- *   knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose event loop was
- *   blocked, sees at its first instruction that it is too late, and not when some timer fires.
+ * - **confirmed**: a heartbeat was answered not longer ago than the worker's own word in its row allows. The time of
+ *   its *sending* counts, and others count from when they see the change, which is later: so a worker that could be
+ *   given up knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose
+ *   event loop was blocked, sees at its first instruction that it is too late, and not when some timer fires.
  * - **unconfirmed**: no answer for that long. Nothing is claimed and nothing begun until one comes.
- * - **lost**: a heartbeat found no row: others have given it up, and its jobs with it. It takes a new id, is unannounced
- *   again, and goes on. The old id is never used again.
+ * - **lost**: a heartbeat found no row: others have given it up, and its jobs with it. It takes a new id, is
+ *   unannounced again, and goes on. The old id is never used again.
  *
  * Its word (`rescue_after_ms`) depends on how it can be seen: with the presence lock others ask pg_locks before they
- * judge; without it the heartbeats alone decide, with a minute at least. But not at once: a lost control session is back within
- * a second or two, and a process that dies in between must not leave a row that asks for a minute. So the minute is asked for
- * when heartbeats have been answered without the lock for some seconds. (A process whose event loop is blocked in just those
- * seconds may be given up while it lives: then the fence holds, as ever.) The shortest word that a heartbeat may have written
- * since the last one that was answered is the one that we go by.
+ * judge; without it the heartbeats alone decide, with a minute at least. But not at once: a lost control session is
+ * back within a second or two, and a process that dies in between must not leave a row that asks for a minute. So the
+ * minute is asked for when heartbeats have been answered without the lock for some seconds. (A process whose event loop
+ * is blocked in just those seconds may be given up while it lives: then the fence holds, as ever.) The shortest word
+ * that a heartbeat may have written since the last one that was answered is the one that we go by.
  */
 export interface Presence {
   readonly id: string
@@ -54,7 +54,7 @@ export interface Heartbeat {
   readonly server: string
   readonly running: readonly RunningRow[]
   readonly others: readonly OtherWorker[]
-  /** Of the queues asked for. */
+  /** Those of the queues asked about that are paused. */
   readonly paused: readonly string[]
 }
 
@@ -76,7 +76,7 @@ export interface Beat extends Heartbeat {
   readonly isBack: boolean
 }
 
-export interface PresenceOptions {
+interface PresenceOptions {
   readonly id: string
   readonly newId: () => string
   readonly word: Word

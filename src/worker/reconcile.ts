@@ -1,23 +1,25 @@
 /**
  * Which rows the database says we run, and we do not: their claim's answer was lost, or a failover brought them back.
  *
- * A claim whose answer was lost may commit after any single look of ours, so a look proves nothing about the rows that it
- * does not show; but each heartbeat looks again. A row (id, lease) that it shows is explained by a run of this process
- * (`knows`: claimed, its outcome not durable), or by a claim whose answer is still on its way.
+ * A claim whose answer was lost may commit after any single look of ours, so a look proves nothing about the rows that
+ * it does not show; but each heartbeat looks again. A row (id, lease) that it shows is explained by a run of this
+ * process (`knows`: claimed, its outcome not durable), or by a claim whose answer is still on its way.
  *
  * **Why two heartbeats.** One shows what was committed when its snapshot was taken, and we read it later. Meanwhile
- * - the claim's answer may be behind it: a claim is in flight at that moment, and may explain the row. But a busy consumer
- *   has one in flight at nearly every moment, so "none is" would never be true. What was shown before by a heartbeat
- *   that was answered at t, a claim sent after t cannot have taken: with a second heartbeat the claim in flight then is asked
- *   when it was sent. t is the time of the answer, since a claim that was sent between heartbeat and answer may come first;
+ * - the claim's answer may be behind it: a claim is in flight at that moment, and may explain the row. But a busy
+ *   consumer has one in flight at nearly every moment, so "none is" would never be true. What was shown before by a
+ *   heartbeat that was answered at t, a claim sent after t cannot have taken: with a second heartbeat the claim in
+ *   flight then is asked when it was sent. t is the time of the answer, since a claim that was sent between heartbeat
+ *   and answer may come first;
  * - its run may have ended: settled after the snapshot, and durable before the answer was read. A second heartbeat
- *   does not show it any more. (Giving it back would change nothing, as the fence holds; it would be said all the same.)
+ *   does not show it any more. (Giving it back would change nothing, as the fence holds; it would be said all the
+ *   same.)
  *
- * So a row is given back which two heartbeats in a row show, which no run explains at the second, and no claim in flight
- * that was sent before the answer to the first. A claim that was answered in between is among the runs, or was settled
- * in between; in the latter case the fence (id, worker, lease) does not match any more.
+ * So a row is given back which two heartbeats in a row show, which no run explains at the second, and no claim in
+ * flight that was sent before the answer to the first. A claim that was answered in between is among the runs, or was
+ * settled in between; in the latter case the fence (id, worker, lease) does not match any more.
  */
-export interface Reconciler<Row extends OwnedLease> {
+interface Reconciler<Row extends OwnedLease> {
   /**
    * @param rows - all running rows of this worker, by one heartbeat
    * @param answeredAt - when its answer was read
@@ -28,12 +30,12 @@ export interface Reconciler<Row extends OwnedLease> {
   restart(): void
 }
 
-export interface OwnedLease {
+interface OwnedLease {
   readonly id: string
   readonly lease: string
 }
 
-export interface ReconcilerOptions {
+interface ReconcilerOptions {
   readonly knows: (id: string, lease: string) => boolean
   /** When the oldest claim that is in flight was sent; null: none is. */
   readonly claimingSince: () => number | null

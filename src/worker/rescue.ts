@@ -11,26 +11,26 @@ const log = createDebug('bugle:rescue')
  * Gives the jobs of dead workers back to their queues. There is no leader: every worker does it, and two at once are
  * harmless.
  *
- * **Bury**: a worker that was found dead (see observations.ts) loses its row. The delete is guarded by the very `seen_at`
- * that was observed, so one that has confirmed its presence since, even a moment before, keeps it. From then on it
- * can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
+ * **Bury**: a worker that was found dead (see observations.ts) loses its row. The delete is guarded by the very
+ * `seen_at` that was observed, so one that has confirmed its presence since, even a moment before, keeps it. From then
+ * on it can claim nothing (claim.sql looks for the row), and its next heartbeat tells it that it was given up.
  *
- * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner still
- * writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's row has gone;
- * and else every third of those times, in case that was missed: because whoever buried may itself have died before it
- * collected; because a worker may leave with a claim in flight; and because
+ * **Collect**: running rows whose worker has no row go back, their lease raised, so that whatever their former owner
+ * still writes does not match. It is done after an own burial; a few times, `rescueAfterMs` apart, after any worker's
+ * row has gone; and else every third of those times, in case that was missed: because the worker that buried may have
+ * died before it collected; because a worker may leave with a claim in flight; and because
  *
  * **a claim that was in flight at the burial** may have seen the worker's row in its snapshot and commit after the
  * burial, and after the collect that followed it. Its rows are then running, and their owner has no row: some
- * later collect sees just that. No burial can be too early for it, as nobody ever inserts that id again: a worker that was
- * given up, or that comes back after it had left, takes a new one. So "has no row" is final, and no row that is
+ * later collect sees just that. No burial can be too early for it, as nobody ever inserts that id again: a worker that
+ * was given up, or that comes back after it had left, takes a new one. So "has no row" is final, and no row that is
  * collected can have a living owner; in a collect's own snapshot either the worker's row is still there, or
  * none of its rows has come after its insert.
  *
  * Two collects at once skip what the other has locked. What is locked is read again: a row that another has given back
  * since, and a third has claimed, has another owner and is left alone.
  */
-export interface Rescue {
+interface Rescue {
   start(): void
   /** A heartbeat was answered. `isBack`: after one that was not, or after a loss of the control session. */
   look(look: Look, isBack: boolean): void
@@ -40,7 +40,7 @@ export interface Rescue {
   stop(): Promise<void>
 }
 
-export interface RescueOptions {
+interface RescueOptions {
   readonly database: Pick<Database, 'query'>
   readonly events: Pick<Events, 'emit'>
   readonly rescueAfterMs: number
@@ -59,7 +59,7 @@ interface RescuedRow {
   readonly message: string | null
 }
 
-/** Jobs a statement; each is a transaction of its own. */
+/** Jobs per statement; each is a transaction of its own. */
 const batchSize = 500
 /** Collects at the closer distance: at the start, and after a worker has gone. */
 const closeLooksAtStart = 1
@@ -150,7 +150,7 @@ export function createRescue(options: RescueOptions): Rescue {
         found = rows.length
       }
     } finally {
-      // Also what was done before one failed: each batch is committed.
+      // What was done before one failed counts too: each batch is committed.
       for (const [deadWorkerId, jobs] of jobsOf) {
         log('%d jobs of %s', jobs, deadWorkerId)
         events.emit('worker:rescued', { queue: null, deadWorkerId, jobs })

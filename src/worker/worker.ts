@@ -1,14 +1,12 @@
 import createDebug from 'debug'
 import type { ControlSession } from '../database/control.js'
 import { closedError } from '../database/database.js'
-import type { Parameter } from '../database/pool.js'
+import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { unlessAborted } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Listener } from '../listen/listener.js'
 import { createParts, type Parts, type WorkerConsumer, type WorkerOptions } from './parts.js'
-
-export type { OwnedRow, WorkerConsumer, WorkerOptions } from './parts.js'
 
 const log = createDebug('bugle:worker')
 
@@ -52,7 +50,7 @@ export interface Worker {
    *
    * @throws BugleError `CLOSED` if there is none; the driver's error
    */
-  lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]): Promise<Row[]>
+  lateQuery<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Resolves when nothing is being started or stopped any more. */
   settled(): Promise<unknown>
   add(consumer: WorkerConsumer): void
@@ -64,7 +62,7 @@ export interface Worker {
 
 /** What a stop is given at least: all is done within it when all is well. */
 const leastStopMs = 250
-/** For those who were aborted while they joined. */
+/** How long the worker's end may take when the joining was aborted. */
 const abortedStopMs = 2_000
 
 export function createWorker(options: WorkerOptions): Worker {
@@ -191,7 +189,7 @@ export function createWorker(options: WorkerOptions): Worker {
       try {
         await unlessAborted(joined, signal)
       } catch (error) {
-        // Aborted in the middle: whoever is not in yet leaves in its own turn.
+        // Aborted in the middle: a consumer that is not in yet leaves in its own turn.
         isGone = true
         if (isIn) await leave(now() + abortedStopMs)
         throw error
@@ -203,7 +201,7 @@ export function createWorker(options: WorkerOptions): Worker {
       inTurn(async () => {
         if (parts !== null) await by(deadlineAt, parts.linger())
       }),
-    async lateQuery<Row extends object>(name: StatementName, parameters: readonly Parameter[]) {
+    async lateQuery<Row extends object>(name: StatementName, parameters: readonly SqlValue[]) {
       const control = parts?.control
       // One that is being connected again will be back: then a failure, to be tried again.
       if (!control) throw closedError()

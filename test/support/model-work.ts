@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Claimed } from '../../src/consume/claim.js'
-import type { Settled } from '../../src/consume/settler.js'
+import type { Settled } from '../../src/consume/ending.js'
 import {
   assertEarliest,
   type Claim,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { ClaimedJob } from '../../src/consume/claim.js'
+import type { ClaimedJob } from '../../src/consume/claimed-job.js'
 
 /**
  * What Bugle's tables must hold, in memory: the rows. What is done to them is in model-calls.ts (put, requeue, cancel,

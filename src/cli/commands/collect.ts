@@ -2,14 +2,15 @@ import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
 import { type Cli, UsageError } from '../cli.js'
 
-export interface CollectCommandOptions {
+interface CollectCommandOptions {
   readonly failedOlderThan?: number
   readonly archivedOlderThan?: number
   readonly limit?: number
 }
 
 /**
- * `bugle collect`. JSON: `{ "failed", "archived", "isComplete" }`; not complete: it was interrupted between two batches.
+ * `bugle collect`. JSON: `{ "failed", "archived", "isComplete" }`; not complete: it was interrupted between two
+ * batches.
  */
 export async function collect(
   cli: Cli,

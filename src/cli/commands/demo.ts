@@ -5,11 +5,12 @@ import { toError } from '../../errors.js'
 import { type Cli, exitCodes, Interrupted, Refusal } from '../cli.js'
 
 /**
- * `bugle demo [FOLDER]`, in schemas of its own whatever `--schema` says. Exit code 1 where something is not as it should be.
+ * `bugle demo [FOLDER]`, in schemas of its own whatever `--schema` says. Exit code 1 where something is not as it
+ * should be.
  *
- * JSON: `{ "isOk": …, "folder": …, "jobs": …, "files": …, "refused": [{ "path": …, "reason": … }], "rewritten": as "refused",
- * "differences": as "refused", "filesMs": …, "putToStart": { "p50Ms": …, "p99Ms": … }, "bareInsert": as "putToStart" }`.
- * `filesMs`: from the first put to the last file's job settled.
+ * JSON: `{ "isOk": …, "folder": …, "jobs": …, "files": …, "refused": [{ "path": …, "reason": … }], "rewritten": as
+ * "refused", "differences": as "refused", "filesMs": …, "putToStart": { "p50Ms": …, "p99Ms": … }, "bareInsert": as
+ * "putToStart" }`. `filesMs`: from the first put to the last file's job settled.
  */
 export async function demo(
   { env, out, interruptible }: Cli,

@@ -4,7 +4,7 @@ import { plural, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes } from '../cli.js'
 import type { Output, Style } from '../output.js'
 
-export interface DoctorOptions {
+interface DoctorOptions {
   readonly listenUrl?: string
   readonly runningLongerThan?: number
   readonly transactionOlderThan?: number
@@ -13,8 +13,8 @@ export interface DoctorOptions {
 /**
  * `bugle doctor`: look at the database, and say what is wrong with it and what to do. Exit code 1 if there is trouble.
  *
- * JSON, a line a finding: `{ "check": …, "status": "ok" | "trouble" | "note" | "skipped", "message": …, "remedy": … | null, … }`,
- * and what the check found in numbers and names.
+ * JSON, one line per finding: `{ "check": …, "status": "ok" | "trouble" | "note" | "skipped", "message": …, "remedy": …
+ * | null, … }`, and what the check found in numbers and names.
  */
 export async function doctor({ out, env, schema }: Cli, options: DoctorOptions): Promise<number> {
   const listenUrl = options.listenUrl ?? (env.BUGLE_LISTEN_URL || undefined)

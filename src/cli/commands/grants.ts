@@ -3,7 +3,7 @@ import { type Grants, grantsFor, revokesFromPublic } from '../../database/grants
 import { version } from '../../version.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
-export interface GrantsOptions {
+interface GrantsOptions {
   readonly producer?: readonly string[]
   readonly consumer?: readonly string[]
   readonly observer?: readonly string[]
@@ -12,11 +12,11 @@ export interface GrantsOptions {
 }
 
 /**
- * `bugle grants`: SQL for psql, run by whoever owns the schema. Nothing is executed, and no database is needed.
+ * `bugle grants`: SQL for psql, to be run by the owner of the schema. Nothing is executed, and no database is needed.
  *
- * JSON: a line a role, `{ "part": "producer" | "consumer" | "observer" | "observer without payloads", "role": …,
- * "statements": [...] }`, in the order in which they are to be run; and before them one with `"part": null, "role": null`, which takes
- * back what everybody has. None of the statements ends with a semicolon.
+ * JSON: one line per role, `{ "part": "producer" | "consumer" | "observer" | "observer without payloads", "role": …,
+ * "statements": [...] }`, in the order in which they are to be run; and before them one with `"part": null, "role":
+ * null`, which takes back what everybody has. None of the statements ends with a semicolon.
  */
 export async function grants({ out, schema }: Cli, options: GrantsOptions): Promise<number> {
   const { producer = [], consumer = [], observer = [], payloads } = options
@@ -56,5 +56,5 @@ const preamble = `\
 begin;`
 
 const forDoctor = `\
--- What other roles' sessions do, and since when, PostgreSQL shows to members of pg_monitor only. For all that \`bugle doctor\` can find
--- a superuser makes the observers members: grant pg_monitor to ...;`
+-- What other roles' sessions do, and since when, PostgreSQL shows to members of pg_monitor only. For all that
+-- \`bugle doctor\` can find a superuser makes the observers members: grant pg_monitor to ...;`

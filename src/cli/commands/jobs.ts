@@ -5,7 +5,7 @@ import { type Cli, exitCodes } from '../cli.js'
 import type { Output } from '../output.js'
 import { attemptText, firstLine, stateText, toJson, valueText } from '../records.js'
 
-export interface JobsCommandOptions extends JobsFilter {
+interface JobsCommandOptions extends JobsFilter {
   readonly payload?: boolean
 }
 

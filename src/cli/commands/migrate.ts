@@ -7,7 +7,8 @@ import { type Cli, exitCodes, UsageError } from '../cli.js'
 /**
  * `bugle migrate`. JSON: a MigrationReport, `{ "schema", "from", "to", "applied" }`.
  *
- * - `--status`: `{ "schema", "version", "newest", "due" }`; exit code 1 where something is due, or a newer version was here.
+ * - `--status`: `{ "schema", "version", "newest", "due" }`; exit code 1 where something is due, or a newer version was
+ *   here.
  * - `--dry-run`: the script; as JSON that of `--status` and `"script"`, which is '' where nothing is due.
  */
 export async function migrate(
@@ -33,11 +34,12 @@ async function tellStatus(cli: Cli): Promise<number> {
   const { script: _, ...status } = await plan(cli)
   const { schema, version, newest, due } = status
   const isTooNew = version > newest
+  const newer = isTooNew ? out.paint('red', ' (of a newer version of Bugle)') : ''
   out.json(status)
   out.say(
     [
       `schema        ${shown(schema)}`,
-      `step here     ${version === 0 ? 'none' : version}${isTooNew ? out.paint('red', ' (of a newer version of Bugle)') : ''}`,
+      `step here     ${version === 0 ? 'none' : version}${newer}`,
       `newest known  ${newest}`,
       `due           ${due.length === 0 ? 'nothing' : out.paint('yellow', due.join(', '))}`,
     ].join('\n'),

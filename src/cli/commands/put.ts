@@ -2,7 +2,7 @@ import type { PutOptions } from '../../put/options.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 import { putLines } from '../put-lines.js'
 
-export interface PutCommandOptions {
+interface PutCommandOptions {
   readonly kind?: string
   readonly priority?: number
   readonly runAt?: Date

@@ -3,15 +3,16 @@ import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
 import { type Cli, exitCodes, UsageError } from '../cli.js'
 
-export interface RequeueCommandOptions extends RequeueFilter {
+interface RequeueCommandOptions extends RequeueFilter {
   readonly all?: boolean
 }
 
 /**
- * `bugle requeue ID…`, by a filter, or `--all`; `--limit` beside either of the last two. JSON: `{ "requeued", "isComplete" }`.
+ * `bugle requeue ID…`, by a filter, or `--all`; `--limit` beside either of the last two. JSON: `{ "requeued",
+ * "isComplete" }`.
  *
- * Not complete, and exit code 1: some of the ids are no failed or archived jobs. Not complete, and 130: it was interrupted
- * between two batches.
+ * Not complete, and exit code 1: some of the ids are no failed or archived jobs. Not complete, and 130: it was
+ * interrupted between two batches.
  */
 export async function requeue(
   cli: Cli,
@@ -33,9 +34,8 @@ async function requeueIds({ out, bugle: open }: Cli, ids: readonly string[]): Pr
   const requeued = await open().requeue(ids)
   const missing = ids.length - requeued
   out.json({ requeued, isComplete: missing === 0 })
-  out.say(
-    `${plural(requeued, 'job')} requeued${missing === 0 ? '' : `; ${missing} of ${ids.length} are neither failed nor archived`}`,
-  )
+  const others = missing === 0 ? '' : `; ${missing} of ${ids.length} are neither failed nor archived`
+  out.say(`${plural(requeued, 'job')} requeued${others}`)
   return missing === 0 ? exitCodes.ok : exitCodes.trouble
 }
 

@@ -4,7 +4,10 @@ import { type Cli, exitCodes, Refusal } from '../cli.js'
 import type { Output } from '../output.js'
 import { attemptText, stateText, toJson, valueText } from '../records.js'
 
-/** `bugle show ID`: exit code 1 where there is no such job. JSON: a JobRecord, without payload, progress and result unless `--payload`. */
+/**
+ * `bugle show ID`: exit code 1 where there is no such job. JSON: a JobRecord, without payload, progress and result
+ * unless `--payload`.
+ */
 export async function show(
   { out, bugle: open }: Cli,
   id: string,

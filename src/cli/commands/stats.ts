@@ -14,13 +14,13 @@ interface StatsOptions {
 /**
  * `bugle stats [QUEUE] [--watch [SECONDS]]`.
  *
- * JSON: one line, that of `bugle.stats()` without `here`: `{ "at", "queues": [{ "queue", "isPaused", "ready", "scheduled", "running",
- * "failed", "oldestReadyMs", "workers", "slots" }], "areAllQueues", "workers": [as in `workers`] }`, where a count is
- * `{ "count", "isExact" }`.
+ * JSON: one line, that of `bugle.stats()` without `here`: `{ "at", "queues": [{ "queue", "isPaused", "ready",
+ * "scheduled", "running", "failed", "oldestReadyMs", "workers", "slots" }], "areAllQueues", "workers": [as in
+ * `workers`] }`, where a count is `{ "count", "isExact" }`.
  *
- * With `--watch` it goes on until Ctrl-C, which is its end and no failure: a table that is drawn again in a terminal, a line of JSON
- * each time anywhere else. A look that fails, after a first one that did not, is told, as `{ "at", "error": { "code", "message" } }`, and the next
- * one made all the same.
+ * With `--watch` it goes on until Ctrl-C, which is its end and no failure: a table that is drawn again in a terminal, a
+ * line of JSON each time anywhere else. A look that fails, after a first one that did not, is reported as `{ "at",
+ * "error": { "code", "message" } }`, and the next one made all the same.
  */
 export async function stats(cli: Cli, queue: string | undefined, { watch }: StatsOptions): Promise<number> {
   const bugle = cli.bugle()
@@ -61,10 +61,14 @@ async function watchStats(cli: Cli, look: () => Promise<BugleStats>, everyMs: nu
   }
 }
 
-/** From the top left corner, over what was there: lines and screen are cleared behind the new text, so that nothing flickers. */
+/**
+ * From the top left corner, over what was there: lines and screen are cleared behind the new text, so that nothing
+ * flickers.
+ */
 function frame(text: string, everyMs: number): string {
   const head = `${new Date().toLocaleTimeString()}, every ${ageText(everyMs)}, until Ctrl-C`
-  // A line that falls out at the foot would move the whole picture. A terminal whose size nobody has set says that it has no rows.
+  // A line that falls out at the foot would move the whole picture. A terminal whose size nobody has set says that it
+  // has no rows.
   const lines = [head, '', ...text.split('\n')].slice(0, Math.max(1, (process.stdout.rows || 24) - 1))
   return `\x1b[H${lines.map((one) => `${one}\x1b[K`).join('\n')}\x1b[J`
 }

@@ -6,7 +6,7 @@ import { type Cli, exitCodes, Interrupted, UsageError } from '../cli.js'
 import { loadModule, type QueueWork, type WorkModule } from '../module.js'
 import { tellRuns, workLogger } from '../work-log.js'
 
-export interface WorkCommandOptions {
+interface WorkCommandOptions {
   readonly queue?: readonly string[]
   readonly concurrency?: number
   readonly drain?: boolean
@@ -14,14 +14,16 @@ export interface WorkCommandOptions {
 }
 
 /**
- * `bugle work MODULE`: consume the module's queues until SIGINT or SIGTERM, and print each one's report. What a module exports
- * is said at `loadModule`. With the database down it waits for it, and says so.
+ * `bugle work MODULE`: consume the module's queues until SIGINT or SIGTERM, and print each one's report. What a module
+ * exports is said at `loadModule`. While the database is down it waits, and says so.
  *
- * The first signal lets running jobs end (`graceMs`), the second aborts them, the third gives up on them. Exit code 0; 1 where
- * jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended it before.
+ * The first signal lets running jobs end (`graceMs`), the second aborts them, the third gives up on them. Exit code 0;
+ * 1 where jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended
+ * it before.
  *
- * JSON: a line a queue, once it has stopped: `{ "queue", "completed", "failed", "interrupted", "released", "abandoned": [{ "id",
- * "ageMs" }] }`; what happens meanwhile is told on standard error, as lines of `{ "level", "message" }`.
+ * JSON: one line per queue, once it has stopped: `{ "queue", "completed", "failed", "interrupted", "released",
+ * "abandoned": [{ "id", "ageMs" }] }`; what happens meanwhile goes to standard error, as lines of `{ "level", "message"
+ * }`.
  */
 export async function work(cli: Cli, path: string, options: WorkCommandOptions): Promise<number> {
   const module = await loadModule(path)

@@ -6,8 +6,9 @@ import { countText } from './stats.js'
 /**
  * `bugle workers`.
  *
- * JSON: a line a worker, the oldest first: `{ "id", "name", "host", "pid", "version", "startedAt", "seenMsAgo", "state": "live" | "hung" |
- * "dead", "running": { "count", "isExact" }, "consumers": [{ "queue", "concurrency", "kinds": [...] | null, "isPaused" }] }`.
+ * JSON: one line per worker, the oldest first: `{ "id", "name", "host", "pid", "version", "startedAt", "seenMsAgo",
+ * "state": "live" | "hung" | "dead", "running": { "count", "isExact" }, "consumers": [{ "queue", "concurrency",
+ * "kinds": [...] | null, "isPaused" }] }`.
  */
 export async function workers(cli: Cli): Promise<number> {
   const { out } = cli

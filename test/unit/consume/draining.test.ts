@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ClaimedJob } from '../../../src/consume/claim.js'
+import type { ClaimedJob } from '../../../src/consume/claimed-job.js'
 import { createDraining, type DrainingParts } from '../../../src/consume/draining.js'
 import { signal } from '../../support/signal.js'
 import { isPending } from '../../support/stopping.js'

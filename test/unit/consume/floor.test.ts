@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ClaimedJob } from '../../../src/consume/claim.js'
+import type { ClaimedJob } from '../../../src/consume/claimed-job.js'
 import { createFloor, type Floor } from '../../../src/consume/floor.js'
 
 /** A job's id, or its id and its priority. */

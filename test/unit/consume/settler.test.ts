@@ -1,11 +1,6 @@
 import { expect, test } from 'vitest'
-import {
-  type Answers,
-  createSettler,
-  type Ending,
-  type Settled,
-  type Settlement,
-} from '../../../src/consume/settler.js'
+import type { Ending, Settled, Settlement } from '../../../src/consume/ending.js'
+import { type Answers, createSettler } from '../../../src/consume/settler.js'
 import { BugleError } from '../../../src/errors.js'
 import { signal } from '../../support/signal.js'
 

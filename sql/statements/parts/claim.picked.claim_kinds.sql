@@ -1,6 +1,6 @@
--- claim_kinds: the claim of a consumer that serves some kinds only: what stands here takes the place of claim.sql's part
---   between the marks, everything else is claim.sql's
--- $9 kinds as an array literal, not null
+-- claim_kinds: the claim of a consumer that serves some kinds only
+-- This is no whole statement: it replaces the part `picked` of claim.sql, from `-- begin picked` to `-- end picked`.
+-- $1 to $8 as in claim.sql; $9 kinds as an array literal, not null
 -- plan: index job_kind, a probe for each kind; a sort of the first jobs of each
 -- In the order of claiming, how many jobs of each kind are among the first; then so many of each are taken.
 shares as materialized (

@@ -1,4 +1,5 @@
--- job_find: one job, or archived job; jobs_find, with this as its page
+-- job_find: one job, or archived job
+-- This is no whole statement: it replaces the part `page` of jobs_find.sql, from `-- begin page` to `-- end page`.
 -- $1 id bigint
 -- rows: one or none. A job that somebody put back by hand comes before its own archive.
 -- plan: job_pkey, archive_pkey

@@ -18,11 +18,10 @@ export const longRunning: Check = {
   async look(patient) {
     const limitMs = patient.thresholds.runningLongerThanMs
     const rows = await patient.ask<Row>('running', [limitMs])
-    const [longest] = rows
-    if (longest === undefined) return [ok(`no job has been running for longer than ${durationText(limitMs)}`)]
-    return rows.map(({ total, runningMs, ...row }) => {
+    if (rows.length === 0) return [ok(`no job has been running for longer than ${durationText(limitMs)}`)]
+    return rows.map(({ total, runningMs, ...row }, index) => {
       const kind = row.kind === null ? '' : ` (${shown(row.kind)})`
-      const others = row === longest && total > rows.length ? `; ${total} are` : ''
+      const others = index === 0 && total > rows.length ? `; ${total} jobs have` : ''
       return {
         status: 'trouble',
         message:

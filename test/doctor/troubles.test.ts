@@ -147,6 +147,16 @@ test('a job that runs for longer than an hour, or than is asked for', async ({ c
   ])
 })
 
+test('of more than ten jobs that run for long, ten are named, and the first finding says how many there are', async ({
+  clinic,
+}) => {
+  await insertWorker(clinic, 17)
+  for (let minutes = 75; minutes > 63; minutes -= 1) await insertRunning(clinic, '17', `${minutes} min`)
+  const found = await clinic.findings('long-running')
+  expect(found).toHaveLength(10)
+  expect(found.map(({ message }) => message.includes('; 12 jobs have'))).toEqual([true, ...Array(9).fill(false)])
+})
+
 test('queues and kinds that no live worker serves', async ({ clinic }) => {
   const { bugle } = clinic
   for (const [queue, options] of [

@@ -9,9 +9,9 @@ export const withoutHeartbeat = { rescueAfterMs: 3_600_000, hungAfterMs: 3_600_0
 export const nothing: StopReport = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
 /**
- * How much longer than graceMs + abortMs a stop may take. With BUGLE_TEST_STOPS=50, on a machine that does nothing else,
- * the bound is a second. Beside other tests on two cores the bound says only that a stop does not wait for what never
- * comes.
+ * How much longer than graceMs + abortMs a stop may take. With BUGLE_TEST_STOPS=50, on a machine that does nothing
+ * else, the bound is a second. Beside other tests on two cores the bound proves only that a stop does not wait for what
+ * never comes.
  */
 export const marginMs = process.env.BUGLE_TEST_STOPS ? 1_000 : 5_000
 
@@ -50,7 +50,10 @@ export async function workerRows(db: TestDatabase): Promise<WorkerRow[]> {
   return [...(await db.sql.unsafe<WorkerRow[]>(`select id, seen_at::text from ${db.s}.worker order by id`))]
 }
 
-/** Waits for the heartbeat after a consumer's start that says what is consumed: the last one that comes before its time. */
+/**
+ * Waits for the heartbeat that says, after a consumer's start, what is consumed. Every later heartbeat comes at its
+ * regular time.
+ */
 export async function untilShown(db: TestDatabase): Promise<void> {
   const shown = () => db.sql.unsafe(`select from ${db.s}.worker where consumers <> '[]'`)
   await until(async () => (await shown()).length > 0)

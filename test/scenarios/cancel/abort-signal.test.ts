@@ -1,27 +1,24 @@
 import { expect, onTestFinished } from 'vitest'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { test } from '../../support/running-job.js'
 import { aborted, fence } from '../../support/stopping.js'
 
-test('G2 a handler that reads its signal only after the cancel finds it aborted', async ({ db, gate }) => {
-  const bugle = db.bugle({ rescueAfterMs: 900 })
-  const begun = signal<string>()
-  const read = gate()
+test('G2 a handler that reads its signal only after the cancel finds it aborted', async ({ db, runningJob }) => {
   const found = signal<AbortSignal>()
-  await bugle.consume('q', async (job, ctx) => {
-    begun.resolve(job.id)
-    await read.promise
-    found.resolve(ctx.signal)
-    await aborted(ctx)
-    throw new Error('its own words')
+  const { bugle, id, end } = await runningJob({
+    bugle: db.bugle({ rescueAfterMs: 900 }),
+    handler: async (_job, ctx, untilEnd) => {
+      await untilEnd
+      found.resolve(ctx.signal)
+      await aborted(ctx)
+      throw new Error('its own words')
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   const failed = db.collect(bugle, 'job:failed')
   await bugle.cancel(id)
-  // Notifications arrive in the order of their commits: with this one, that of the cancel has come.
+  // Notifications arrive in the order of their commits: that of the fence arrives after that of the cancel.
   await fence(db)
-  read.resolve()
+  end.resolve()
   expect((await failed.next()).cause).toBe('cancelled')
   expect((await found.promise).reason).toMatchObject({ code: 'CANCELLED' })
 })
@@ -70,6 +67,6 @@ test('the signal: the same object each time, in middleware and handler, and none
   expect(made).toBe(5)
   expect(new Set(seen).size).toBe(5)
   expect((await reads.stop()).completed).toBe(5)
-  // After a run its signal is of no use to anybody, and a stop does not abort it.
+  // After a run nobody uses its signal, and a stop does not abort it.
   expect(seen.every(({ aborted: isAborted }) => !isAborted)).toBe(true)
 })

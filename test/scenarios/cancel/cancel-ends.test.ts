@@ -1,63 +1,49 @@
 import { expect } from 'vitest'
 import { type Outcome, partial, reject, release, retry } from '../../../src/index.js'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { interruptible, test } from '../../support/running-job.js'
 import { aborted, withoutHeartbeat } from '../../support/stopping.js'
 
-test('G2 a cancelled job fails with the cause cancelled also in its last attempt', async ({ db }) => {
+test('G2 a cancelled job fails with the cause cancelled also in its last attempt', async ({ db, runningJob }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const failed = db.collect(bugle, 'job:failed')
-  const begun = signal<string>()
-  await bugle.consume(
-    'q',
-    async (job, ctx) => {
-      begun.resolve(job.id)
-      throw await aborted(ctx)
-    },
-    { retryStrategy: false },
-  )
-  await bugle.put('q', 1)
-  await bugle.cancel(await begun.promise)
+  const { id } = await runningJob({ bugle, handler: interruptible, consume: { retryStrategy: false } })
+  await bugle.cancel(id)
   expect(await failed.next()).toMatchObject({ cause: 'cancelled', error: { code: 'CANCELLED' } })
   expect(await db.jobs()).toMatchObject([{ state: 'failed', last_error: { failedBy: 'cancelled' } }])
 })
 
-test('G2 of a cancelled job what its handler threw is kept as the cause of the error', async ({ db }) => {
+test('G2 of a cancelled job what its handler threw is kept as the cause of the error', async ({ db, runningJob }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const failed = db.collect(bugle, 'job:failed')
-  const begun = signal<string>()
-  const consumer = await bugle.consume('q', async (job, ctx) => {
-    begun.resolve(job.id)
-    await aborted(ctx)
-    throw new Error('half way through')
+  const { consumer, id } = await runningJob({
+    bugle,
+    handler: async (_job, ctx) => {
+      await aborted(ctx)
+      throw new Error('half way through')
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   await bugle.cancel(id)
   await failed.next()
   const [row] = await db.sql.unsafe<{ last_error: unknown }[]>(`select last_error from ${db.s}.job`)
   expect(row?.last_error).toMatchObject({ failedBy: 'cancelled', cause: { message: 'half way through' } })
   await consumer.stop()
-  // A person may want it all the same.
+  // An operator may want it to run all the same.
   expect(await bugle.requeue([id])).toBe(1)
 })
 
-test('G3 a job that is cancelled while it finishes keeps its success', async ({ db }) => {
+test('G3 a job that is cancelled while it finishes keeps its success', async ({ db, runningJob }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const acked = db.collect(bugle, 'job:acked')
   const failed = db.collect(bugle, 'job:failed')
-  const begun = signal<string>()
-  const consumer = await bugle.consume(
-    'q',
-    async (job, ctx) => {
-      begun.resolve(job.id)
+  const { consumer, id } = await runningJob({
+    bugle,
+    handler: async (_job, ctx) => {
       await aborted(ctx)
       return { done: true }
     },
-    { keep: 'all' },
-  )
-  await bugle.put('q', 1)
-  const id = await begun.promise
+    consume: { keep: 'all' },
+  })
   expect(await bugle.cancel(id)).toBe('requested')
   expect(await acked.next()).toMatchObject({ id })
   expect(failed.all).toEqual([])
@@ -91,19 +77,22 @@ const outcomes: Record<string, { outcome: () => Outcome; cause: string }> = {
   reject: { outcome: () => reject('no'), cause: 'rejected' },
 }
 for (const [name, { outcome, cause }] of Object.entries(outcomes)) {
-  test(`G2 a cancelled job whose handler answers with ${name} ends failed, cause ${cause}`, async ({ db }) => {
+  test(`G2 a cancelled job whose handler answers with ${name} ends failed, cause ${cause}`, async ({
+    db,
+    runningJob,
+  }) => {
     const bugle = db.bugle(withoutHeartbeat)
     const failed = db.collect(bugle, 'job:failed')
-    const begun = signal<string>()
     let runs = 0
-    const consumer = await bugle.consume('q', async (job, ctx) => {
-      runs += 1
-      begun.resolve(job.id)
-      await aborted(ctx)
-      return outcome()
+    const { consumer, id } = await runningJob({
+      bugle,
+      handler: async (_job, ctx) => {
+        runs += 1
+        await aborted(ctx)
+        return outcome()
+      },
     })
-    await bugle.put('q', 1)
-    await bugle.cancel(await begun.promise)
+    await bugle.cancel(id)
     expect(await failed.next()).toMatchObject({ cause })
     await consumer.idle()
     expect(runs).toBe(1)
@@ -113,26 +102,22 @@ for (const [name, { outcome, cause }] of Object.entries(outcomes)) {
 
 test('G2 a cancelled job keeps its slot until its handler returns, and is told as stuck, once', async ({
   db,
-  gate,
+  runningJob,
 }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const stuck = db.collect(bugle, 'job:stuck')
-  const end = gate()
-  const begun = signal<string>()
   const seen: unknown[] = []
-  const consumer = await bugle.consume(
-    'q',
-    async (job, ctx) => {
+  const { consumer, id, end } = await runningJob({
+    bugle,
+    handler: async (job, ctx, untilEnd) => {
       seen.push(job.payload)
       if (job.payload === 'next') return
-      begun.resolve(job.id)
       await aborted(ctx)
-      await end.promise
+      await untilEnd
     },
-    { concurrency: 1 },
-  )
-  await bugle.put('q', 'stubborn')
-  const id = await begun.promise
+    consume: { concurrency: 1 },
+    payload: 'stubborn',
+  })
   await bugle.put('q', 'next')
   await bugle.cancel(id)
   const told = await stuck.next()

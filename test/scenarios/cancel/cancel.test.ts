@@ -1,9 +1,10 @@
 import { expect } from 'vitest'
 import type { Bugle } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { interruptible, test } from '../../support/running-job.js'
 import { startStopProcess } from '../../support/stop-process.js'
 import { aborted, fence, untilShown, withoutHeartbeat } from '../../support/stopping.js'
+import { until } from '../../support/until.js'
 
 test('G1 a queued job that is cancelled never runs: failed, cause cancelled', async ({ db }) => {
   const bugle = db.bugle()
@@ -13,9 +14,9 @@ test('G1 a queued job that is cancelled never runs: failed, cause cancelled', as
   expect(await bugle.cancel(scheduled)).toBe('cancelled')
   const seen: unknown[] = []
   const consumer = await bugle.consume('q', (job) => void seen.push(job.payload))
-  // A later one that is due later: by then the cancelled ones had their time.
+  // This job is due after the cancelled ones: when it runs, they would have run.
   await bugle.put('q', 'fence', { delayMs: 200 })
-  while (seen.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => seen.length > 0)
   await consumer.idle()
   expect(seen).toEqual(['fence'])
   const failed = { state: 'failed', attempt: 0, last_error: { failedBy: 'cancelled' } }
@@ -38,26 +39,23 @@ const askers: Record<string, (db: TestDatabase, consuming: Bugle, id: string) =>
 for (const [who, ask] of Object.entries(askers)) {
   test(`G2 a running job that is cancelled ${who} is told by its signal, fails with the cause cancelled and is not retried`, async ({
     db,
+    runningJob,
   }) => {
     // Neither sweep nor heartbeat: the notification does it.
     const bugle = db.bugle(withoutHeartbeat)
     const failed = db.collect(bugle, 'job:failed')
     const retrying = db.collect(bugle, 'job:retrying')
-    const begun = signal<string>()
     const reason = signal<unknown>()
     const onFailed = signal<Error>()
-    const consumer = await bugle.consume(
-      'q',
-      async (job, ctx) => {
-        begun.resolve(job.id)
+    const { consumer, id } = await runningJob({
+      bugle,
+      handler: async (_job, ctx) => {
         const why = await aborted(ctx)
         reason.resolve(why)
         throw why
       },
-      { onFailed: (_job, error) => onFailed.resolve(error) },
-    )
-    await bugle.put('q', 1)
-    const id = await begun.promise
+      consume: { onFailed: (_job, error) => onFailed.resolve(error) },
+    })
     await ask(db, bugle, id)
     expect(await reason.promise).toMatchObject({ name: 'BugleError', code: 'CANCELLED' })
     expect(await failed.next()).toMatchObject({ queue: 'q', id, attempt: 1, cause: 'cancelled' })
@@ -90,36 +88,24 @@ const losses: Record<string, (db: TestDatabase) => Promise<{ bugle: Bugle }>> = 
   'nothing is listened to': async (db) => ({ bugle: db.bugle({ listen: false, rescueAfterMs: 900 }) }),
 }
 for (const [what, lose] of Object.entries(losses)) {
-  test(`G2 a running job is told of its cancel also when ${what}`, async ({ db }) => {
+  test(`G2 a running job is told of its cancel also when ${what}`, async ({ db, runningJob }) => {
     const { bugle } = await lose(db)
     const failed = db.collect(bugle, 'job:failed')
-    const begun = signal<string>()
-    await bugle.consume('q', async (job, ctx) => {
-      begun.resolve(job.id)
-      throw await aborted(ctx)
-    })
-    await bugle.put('q', 1)
-    const id = await begun.promise
+    const { id } = await runningJob({ bugle, handler: interruptible })
     expect(await bugle.cancel(id)).toBe('requested')
     expect(await failed.next()).toMatchObject({ id, cause: 'cancelled', error: { code: 'CANCELLED' } })
     expect(await db.jobs()).toMatchObject([{ state: 'failed', last_error: { failedBy: 'cancelled' } }])
   })
 }
 
-test('G2 a cancel that comes while the listener is away is told when it is back', async ({ db }) => {
+test('G2 a cancel that comes while the listener is away is told when it is back', async ({ db, runningJob }) => {
   const bugle = db.bugle(withoutHeartbeat)
   const failed = db.collect(bugle, 'job:failed')
   const health = db.collect(bugle, 'listener:health')
-  const begun = signal<string>()
-  await bugle.consume('q', async (job, ctx) => {
-    begun.resolve(job.id)
-    throw await aborted(ctx)
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+  const { id } = await runningJob({ bugle, handler: interruptible })
   expect((await health.next()).to).toBe('live')
   await untilShown(db)
-  // Requested, and told of as soon as nobody listens: sooner than a new listener can be there.
+  // The commit sends the notification while nobody listens: the old listener is gone, and no new one can be there yet.
   await db.sql.begin(async (tx) => {
     await tx.unsafe(`update ${db.s}.job set cancel_requested_at = now() where id = $1`, [id])
     await db.kill(await db.backends('listener'))
@@ -156,7 +142,7 @@ test('G2 a cancel at the very moment of the claim reaches the handler', async ({
   await bugle.consume('q', async (_job, ctx) => {
     throw await aborted(ctx)
   })
-  // Asked for by the very statement that claims: its notification comes before the claim's own answer, or with it.
+  // The statement that claims also asks for the cancel: the notification comes before the claim's answer, or with it.
   await db.sql.unsafe(`
     create function ${db.s}.cancel_at_once() returns trigger language plpgsql as $$
     begin update ${db.s}.job set cancel_requested_at = clock_timestamp() where id = new.id; return null; end $$;

@@ -134,7 +134,7 @@ test('G4 a run that has timed out holds its slot until its handler returns, and 
     { id: next, state: 'ready', attempt: 0 },
   ])
   end.resolve()
-  // Its signal was never read, and it counts all the same.
+  // The handler has never read its signal, and the timeout counts all the same.
   expect((await retrying.next()).error).toMatchObject({ code: 'TIMEOUT' })
   await consumer.idle()
   expect(seen).toEqual(['slow', 'next'])
@@ -212,7 +212,7 @@ test('G4 an ack that was committed in the handler’s own transaction before the
     'q',
     async (_job, ctx) => {
       await db.sql.begin((tx) => ctx.ack(tx))
-      // Well past its time, and after a moment in which the signal may or may not be aborted.
+      // The handler returns well past its time. Its signal may be aborted by then, or not.
       await new Promise((resolve) => setTimeout(resolve, 700))
     },
     { timeoutMs: 300 },

@@ -54,7 +54,7 @@ test('pause: a consumer that is paused in this process neither polls nor is noti
   await consumer.pause()
   await untilAwake(db, 'q')
   await bugle.putMany('q', [1, 2, 3])
-  // A heartbeat tells of the pause, soon after it.
+  // A heartbeat reports the pause soon.
   await until(() => saysPaused(db))
   const before = await lastStatements(db)
   await new Promise((resolve) => setTimeout(resolve, 1_500))

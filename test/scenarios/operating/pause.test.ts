@@ -1,13 +1,13 @@
 import { expect } from 'vitest'
 import { type Bugle, retry } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
-import { test } from '../../support/gates.js'
 import { refusal } from '../../support/refusal.js'
+import { test } from '../../support/running-job.js'
 import { untilAsleep } from '../../support/sleepers.js'
 import { fence, holdClaims, isPending, timed, untilState, withoutHeartbeat } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
-/** Both ways to pause a queue of this instance, and their ends. */
+/** Both ways to pause a queue in this instance, each with its way to resume. */
 const ways: Record<
   string,
   (
@@ -45,7 +45,7 @@ test('pause: consumer.pause() lets running jobs go on and claims nothing more; r
   expect(seen).toEqual(['running'])
   end.resolve()
   await acked.next()
-  // Its slot is free, and takes nothing.
+  // The slot is free, and no job starts.
   await fence(db)
   expect(seen).toEqual(['running'])
   expect(await db.jobs()).toMatchObject([
@@ -82,7 +82,7 @@ test('pause: consumer.pause() twice, resume() twice, and after the stop, are har
   consumer.resume()
   await ran.promise
   const pausing = consumer.pause()
-  // Taken back before it was carried out: the promise ends all the same.
+  // The pause is taken back before it is carried out: its promise resolves all the same.
   consumer.resume()
   await pausing
   expect(consumer.isPaused).toBe(false)
@@ -111,16 +111,11 @@ test('pause: consumer.pause() resolves after the claim in flight, whose jobs run
   expect(await db.jobs()).toEqual([])
 })
 
-test('pause: stopping a consumer that is paused is as any stop, also with a job that runs', async ({ db, gate }) => {
-  const bugle = db.bugle(withoutHeartbeat)
-  const end = gate()
-  const begun = signal()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+test('pause: stopping a consumer that is paused is as any stop, also with a job that runs', async ({
+  db,
+  runningJob,
+}) => {
+  const { bugle, consumer, end } = await runningJob({ bugle: db.bugle(withoutHeartbeat) })
   await consumer.pause()
   await bugle.put('q', 'left')
   const stopped = consumer.stop({ graceMs: 60_000 })
@@ -158,29 +153,28 @@ for (const [way, pauser] of Object.entries(ways)) {
 
   test(`pause: jobs that become due, or are retried, while paused by ${way} run at the resume`, async ({
     db,
-    gate,
+    runningJob,
   }) => {
     const bugle = db.bugle(withoutHeartbeat)
     const retrying = db.collect(bugle, 'job:retrying')
-    const end = gate()
-    const begun = signal()
     const seen: unknown[] = []
-    const consumer = await bugle.consume('q', async (job) => {
-      seen.push(job.payload)
-      if (job.payload !== 'retried' || job.attempt > 1) return
-      begun.resolve()
-      await end.promise
-      return retry({ delayMs: 0 })
+    const { consumer, end } = await runningJob({
+      bugle,
+      handler: async (job, _ctx, untilEnd) => {
+        seen.push(job.payload)
+        if (job.payload !== 'retried' || job.attempt > 1) return
+        await untilEnd
+        return retry({ delayMs: 0 })
+      },
+      payload: 'retried',
     })
-    await bugle.put('q', 'retried')
-    await begun.promise
     const { pause, resume } = pauser(bugle, consumer)
     await pause()
     const due = await bugle.put('q', 'due', { delayMs: 50 })
     await bugle.put('q', 'due later', { delayMs: 1_000 })
     end.resolve()
     await retrying.next()
-    // A job of another queue that is due after it has run: this one had its time.
+    // The job is overdue, and a job of another queue has run since: this one would have run.
     await untilDue(db, due)
     await fence(db)
     expect(seen).toEqual(['retried'])
@@ -230,7 +224,7 @@ for (const [way, pauser] of Object.entries(ways)) {
     expect(await db.jobs()).toEqual([])
     for (const { from, to } of spans) {
       const rows = await db.sql.unsafe(
-        // As texts: of a moment the driver would send milliseconds.
+        // As texts: the driver would cut a moment to milliseconds.
         `select claimed_at from ${db.s}.archive
          where claimed_at > $1::text::timestamptz and claimed_at < $2::text::timestamptz`,
         [from, to],
@@ -262,13 +256,13 @@ test('pause: a paused queue is paused for every instance, for consumers that sta
   expect(await db.bugle().pause('q')).toBe(true)
   await first.put('q', 'while paused')
   await fence(db)
-  // One that starts now, and says that it has.
+  // A further consumer starts now.
   const third = await db.bugle(withoutHeartbeat).consume('q', handler)
   await fence(db)
   expect(seen).toEqual([])
   expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0, worker_id: null }])
 
-  // Everybody ends, and somebody comes back.
+  // All consumers stop, and a new instance starts.
   await one.stop()
   await two.stop()
   await third.stop()
@@ -282,18 +276,15 @@ test('pause: a paused queue is paused for every instance, for consumers that sta
   expect(seen).toEqual(['while paused'])
 })
 
-test('pause: jobs that run when their queue is paused go on, and are settled', async ({ db, gate }) => {
-  const bugle = db.bugle(withoutHeartbeat)
-  const end = gate()
-  const begun = signal<string>()
-  const consumer = await bugle.consume('q', async (job, ctx) => {
-    const { signal: own } = ctx
-    begun.resolve(job.id)
-    await end.promise
-    expect(own.aborted).toBe(false)
+test('pause: jobs that run when their queue is paused go on, and are settled', async ({ db, runningJob }) => {
+  const { bugle, consumer, id, end } = await runningJob({
+    bugle: db.bugle(withoutHeartbeat),
+    handler: async (_job, ctx, untilEnd) => {
+      const { signal: own } = ctx
+      await untilEnd
+      expect(own.aborted).toBe(false)
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   await bugle.pause('q')
   await fence(db)
   end.resolve()
@@ -332,7 +323,7 @@ test('pause: SQL refuses a name that no queue can have', async ({ db }) => {
   expect(await db.sql.unsafe(`select ${db.s}.resume('never paused') as changed`)).toEqual([{ changed: false }])
 })
 
-/** Some statements go to the server and back: what this process had already sent has been answered. */
+/** Some statements go to the server and back: the server has answered what this process sent before. */
 async function fenceByRows(db: TestDatabase): Promise<void> {
   for (let n = 0; n < 5; n += 1) await db.jobs()
 }

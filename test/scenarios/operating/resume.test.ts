@@ -21,7 +21,7 @@ for (const [who, resume] of Object.entries(resumers)) {
     await untilAwake(db, 'q')
     await resume(db)
     await ran.promise
-    // And it sleeps under its lock again.
+    // Then the consumer sleeps under its lock again.
     await untilAsleep(db, 'q')
   })
 }

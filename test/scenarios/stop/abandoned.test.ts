@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { type JobContext, reject, retry } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { test } from '../../support/running-job.js'
 import { startStopProcess } from '../../support/stop-process.js'
 import {
   marginMs,
@@ -17,42 +17,31 @@ import { until } from '../../support/until.js'
 
 test('E4 a handler that goes on past the deadline: the stop is in time and names it, and its late ack counts if nobody has taken it over', async ({
   db,
-  gate,
+  runningJob,
 }) => {
   const bugle = db.bugle()
   const acked = db.collect(bugle, 'job:acked')
-  const begun = signal<string>()
-  const end = gate()
-  const consumer = await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+  const { consumer, id, end } = await runningJob({ bugle })
   const { value: report, tookMs } = await timed(() => consumer.stop({ graceMs: 50, abortMs: 50 }))
   expect(tookMs).toBeLessThan(100 + marginMs)
   expect(report).toEqual({ ...nothing, abandoned: [{ id, ageMs: expect.any(Number) }] })
   expect(report.abandoned[0]?.ageMs).toBeGreaterThanOrEqual(99)
   expect(await consumer.stopped).toEqual(report)
-  // It keeps its lease.
+  // The job keeps its lease.
   expect(await db.jobs()).toMatchObject([{ id, state: 'running', attempt: 1 }])
   end.resolve()
   await acked.next()
   expect(await db.jobs()).toEqual([])
 })
 
-test('E4 the late ack of a handler that was abandoned is refused if its job was taken over', async ({ db, gate }) => {
+test('E4 the late ack of a handler that was abandoned is refused if its job was taken over', async ({
+  db,
+  runningJob,
+}) => {
   const bugle = db.bugle()
   const acked = db.collect(bugle, 'job:acked')
   const stale = db.collect(bugle, 'job:stale')
-  const begun = signal<string>()
-  const end = gate()
-  const consumer = await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+  const { consumer, id, end } = await runningJob({ bugle })
   expect((await consumer.stop({ graceMs: 0, abortMs: 0 })).abandoned).toMatchObject([{ id }])
   await takeOver(db, id)
   end.resolve()
@@ -63,17 +52,9 @@ test('E4 the late ack of a handler that was abandoned is refused if its job was 
 
 test('E4 after a stop that abandoned a job its queue can be consumed again, while the old handler goes on', async ({
   db,
-  gate,
+  runningJob,
 }) => {
-  const bugle = db.bugle()
-  const begun = signal()
-  const end = gate()
-  const first = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 'old')
-  await begun.promise
+  const { bugle, consumer: first, end } = await runningJob({ payload: 'old' })
   await first.stop({ graceMs: 0, abortMs: 0 })
   const ran = signal<unknown>()
   const second = await bugle.consume('q', (job) => ran.resolve(job.payload))
@@ -132,27 +113,19 @@ test('E10 a retry strategy that never ends does not hold up a stop, which names 
 
 test('E4 close with an abandoned handler keeps its lease: its worker is seen alive until it ends, then it is settled', async ({
   db,
-  gate,
+  runningJob,
 }) => {
-  const bugle = db.bugle({ rescueAfterMs: 900 })
-  const begun = signal<string>()
-  const end = gate()
-  await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+  const { bugle, id, end } = await runningJob({ bugle: db.bugle({ rescueAfterMs: 900 }) })
   const { tookMs } = await timed(() => bugle.close({ graceMs: 0, abortMs: 100 }))
   expect(tookMs).toBeLessThan(100 + marginMs)
   const { workerId } = bugle
   expect(await workerRows(db)).toMatchObject([{ id: workerId }])
-  // Others look on, for longer than it takes to rescue it.
+  // Another instance looks on, for longer than a rescue takes.
   const other = db.bugle({ rescueAfterMs: 900 })
   await other.consume('q', () => expect.unreachable())
   for (let beats = 0; beats < 4; beats += 1) await untilSeenAgain(db, workerId)
   expect(await db.jobs()).toMatchObject([{ id, state: 'running', attempt: 1, worker_id: workerId }])
-  // Its presence is all that is left: no listener, and no pool.
+  // Only the presence of the closed instance is left: it has no listener and no pool.
   expect(await db.backends('control')).toHaveLength(2)
   expect(await db.backends('listener')).toHaveLength(1)
   await other.close()
@@ -164,18 +137,14 @@ test('E4 close with an abandoned handler keeps its lease: its worker is seen ali
 
 test('E4 after the close an abandoned handler that throws is given back, like any that was interrupted', async ({
   db,
-  gate,
+  runningJob,
 }) => {
-  const bugle = db.bugle()
-  const begun = signal<string>()
-  const end = gate()
-  await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-    throw new Error('late')
+  const { bugle, id, end } = await runningJob({
+    handler: async (_job, _ctx, untilEnd) => {
+      await untilEnd
+      throw new Error('late')
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   await bugle.close({ graceMs: 0, abortMs: 0 })
   end.resolve()
   await untilState(db, id, 'ready')
@@ -185,18 +154,11 @@ test('E4 after the close an abandoned handler that throws is given back, like an
 
 test('E4 after the close the late ack of an abandoned handler is refused if its job was taken over', async ({
   db,
-  gate,
+  runningJob,
 }) => {
   const bugle = db.bugle()
   const stale = db.collect(bugle, 'job:stale')
-  const begun = signal<string>()
-  const end = gate()
-  await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+  const { id, end } = await runningJob({ bugle })
   await bugle.close({ graceMs: 0, abortMs: 0 })
   await takeOver(db, id)
   end.resolve()
@@ -206,16 +168,8 @@ test('E4 after the close the late ack of an abandoned handler is refused if its 
   await untilNoSession(db)
 })
 
-test('E4 a stop that abandoned a job, and then close: its lease is kept as well', async ({ db, gate }) => {
-  const bugle = db.bugle({ rescueAfterMs: 900 })
-  const begun = signal<string>()
-  const end = gate()
-  const consumer = await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+test('E4 a stop that abandoned a job, and then close: its lease is kept as well', async ({ db, runningJob }) => {
+  const { bugle, consumer, id, end } = await runningJob({ bugle: db.bugle({ rescueAfterMs: 900 }) })
   await consumer.stop({ graceMs: 0, abortMs: 0 })
   const { workerId } = bugle
   await untilSeenAgain(db, workerId)
@@ -243,21 +197,14 @@ const lateEnds: Record<
   },
 }
 for (const [what, { end, rows, archived }] of Object.entries(lateEnds)) {
-  test(`E4 after the close an abandoned handler that ${what} is settled as ever`, async ({ db, gate }) => {
-    const bugle = db.bugle()
-    const begun = signal()
-    const go = gate()
-    await bugle.consume(
-      'q',
-      async (_job, ctx) => {
-        begun.resolve()
-        await go.promise
+  test(`E4 after the close an abandoned handler that ${what} is settled as ever`, async ({ db, runningJob }) => {
+    const { bugle, end: go } = await runningJob({
+      handler: async (_job, ctx, untilEnd) => {
+        await untilEnd
         return end(db, ctx)
       },
-      { keep: 'all' },
-    )
-    await bugle.put('q', 1)
-    await begun.promise
+      consume: { keep: 'all' },
+    })
     await bugle.close({ graceMs: 0, abortMs: 0 })
     go.resolve()
     await until(async () => (await workerRows(db)).length === 0)

@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { type Outcome, partial, reject, release, retry, type StopReport } from '../../../src/index.js'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { interruptible, test } from '../../support/running-job.js'
 import { aborted, marginMs, nothing, timed } from '../../support/stopping.js'
 
 const abortable = {
@@ -21,6 +21,7 @@ const abortable = {
 for (const [title, wait] of Object.entries(abortable)) {
   test(`${title} is interrupted: still queued, attempt given back, and it completes after a restart`, async ({
     db,
+    runningJob,
   }) => {
     const bugle = db.bugle()
     const interrupted = db.collect(bugle, 'job:interrupted')
@@ -29,13 +30,7 @@ for (const [title, wait] of Object.entries(abortable)) {
       db.collect(bugle, 'job:retrying'),
       db.collect(bugle, 'job:released'),
     ]
-    const begun = signal<string>()
-    const consumer = await bugle.consume('q', (job, ctx) => {
-      begun.resolve(job.id)
-      return wait(ctx)
-    })
-    await bugle.put('q', 'long')
-    const id = await begun.promise
+    const { consumer, id } = await runningJob({ bugle, handler: (_job, ctx) => wait(ctx) })
     const { value: report, tookMs } = await timed(() => consumer.stop({ graceMs: 0, abortMs: 30_000 }))
     expect(tookMs).toBeLessThan(marginMs)
     expect(report).toEqual({ ...nothing, interrupted: 1 })
@@ -54,31 +49,27 @@ for (const [title, wait] of Object.entries(abortable)) {
   })
 }
 
-test('E1 the reason of the abort is a BugleError with the code SHUTDOWN', async ({ db }) => {
-  const bugle = db.bugle()
-  const begun = signal()
+test('E1 the reason of the abort is a BugleError with the code SHUTDOWN', async ({ runningJob }) => {
   const reason = signal<unknown>()
-  const consumer = await bugle.consume('q', async (_job, ctx) => {
-    begun.resolve()
-    reason.resolve(await aborted(ctx))
-    throw 'a text'
+  const { consumer } = await runningJob({
+    handler: async (_job, ctx) => {
+      reason.resolve(await aborted(ctx))
+      throw 'a text'
+    },
   })
-  await bugle.put('q', 1)
-  await begun.promise
   expect(await consumer.stop({ graceMs: 0 })).toEqual({ ...nothing, interrupted: 1 })
   expect(await reason.promise).toMatchObject({ name: 'BugleError', code: 'SHUTDOWN' })
 })
 
-test('E6 a handler that swallows the abort and returns is acked', async ({ db }) => {
+test('E6 a handler that swallows the abort and returns is acked', async ({ db, runningJob }) => {
   const bugle = db.bugle()
   const interrupted = db.collect(bugle, 'job:interrupted')
-  const begun = signal()
-  const consumer = await bugle.consume('q', async (_job, ctx) => {
-    begun.resolve()
-    await aborted(ctx)
+  const { consumer } = await runningJob({
+    bugle,
+    handler: async (_job, ctx) => {
+      await aborted(ctx)
+    },
   })
-  await bugle.put('q', 1)
-  await begun.promise
   expect(await consumer.stop({ graceMs: 0, abortMs: 30_000 })).toEqual({ ...nothing, completed: 1 })
   expect(interrupted.all).toEqual([])
   expect(await db.jobs()).toEqual([])
@@ -132,16 +123,13 @@ const outcomes: Record<string, { outcome: () => Outcome; row: object; report?: P
   },
 }
 for (const [name, { outcome, row, report }] of Object.entries(outcomes)) {
-  test(`E6 a handler that answers its abort with ${name} is taken at its word`, async ({ db }) => {
-    const bugle = db.bugle()
-    const begun = signal()
-    const consumer = await bugle.consume('q', async (_job, ctx) => {
-      begun.resolve()
-      await aborted(ctx)
-      return outcome()
+  test(`E6 a handler that answers its abort with ${name} is taken at its word`, async ({ db, runningJob }) => {
+    const { consumer } = await runningJob({
+      handler: async (_job, ctx) => {
+        await aborted(ctx)
+        return outcome()
+      },
     })
-    await bugle.put('q', 1)
-    await begun.promise
     expect(await consumer.stop({ graceMs: 0, abortMs: 30_000 })).toEqual({ ...nothing, ...report })
     expect(await db.jobs()).toMatchObject([row])
     if (name === 'partial') {
@@ -152,16 +140,11 @@ for (const [name, { outcome, row, report }] of Object.entries(outcomes)) {
 
 test('E6 a middleware that turns the throw of an aborted handler into an outcome is taken at its word', async ({
   db,
+  runningJob,
 }) => {
-  const bugle = db.bugle()
-  const begun = signal()
-  const consumer = await bugle.consume(
-    'q',
-    async (_job, ctx) => {
-      begun.resolve()
-      throw await aborted(ctx)
-    },
-    {
+  const { consumer } = await runningJob({
+    handler: interruptible,
+    consume: {
       middleware: [
         async (_job, _ctx, next) => {
           const outcome = await next()
@@ -169,9 +152,7 @@ test('E6 a middleware that turns the throw of an aborted handler into an outcome
         },
       ],
     },
-  )
-  await bugle.put('q', 1)
-  await begun.promise
+  })
   expect(await consumer.stop({ graceMs: 0, abortMs: 30_000 })).toEqual({ ...nothing, failed: 1 })
   expect(await db.jobs()).toMatchObject([{ state: 'failed', last_error: { failedBy: 'rejected' } }])
 })

@@ -80,7 +80,7 @@ test('E7 close during the start, with a job that its first claim takes: whatever
 test('E7 a consumer and an instance can be disposed of by `await using`', async ({ db }) => {
   const bugle = db.bugle()
   const consumer = await bugle.consume('q', () => {})
-  // What `await using` calls; as syntax it is too new for Node 20.
+  // `await using` calls this method; its syntax is too new for Node 20.
   await consumer[Symbol.asyncDispose]()
   expect(await consumer.stopped).toEqual(nothing)
   const second = await bugle.consume('q', () => {})

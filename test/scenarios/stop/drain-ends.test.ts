@@ -52,7 +52,7 @@ test('E11 the option `signal` stops a drain with its own times: what ran is inte
     { concurrency: 1, signal: controller.signal, graceMs: 0, abortMs: 30_000 },
   )
   await begun.promise
-  // Until its start is over an abort would be a refusal.
+  // Before the start is over, an abort would refuse the drain.
   await started.next()
   controller.abort()
   expect(await drained).toEqual({ ...nothing, interrupted: 1 })

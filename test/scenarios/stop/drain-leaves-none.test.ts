@@ -33,9 +33,9 @@ for (const prefetch of [0, 'earned'] as const) {
   })
 }
 
-/** Of a job of two, whose run makes a job ready. */
+/** The run of the job `is the last`: it makes a job ready. */
 interface LastRun {
-  /** What it does once `goOn` is open. */
+  /** Makes a job ready once `goOn` is open, unless the hook does. */
   readonly handler: (bugle: Bugle, goOn: Gate) => Promise<Outcome>
   readonly onFailed?: (bugle: Bugle, goOn: Gate) => Promise<void>
 }
@@ -63,7 +63,7 @@ const lastRuns: Record<string, LastRun> = {
   },
 }
 
-/** When the run begins beside which the last claim sees nothing. */
+/** When that run begins, seen from the last claim, which finds nothing ready. */
 const beginnings = ['before that is asked for', 'by the claim before it'] as const
 
 for (const [what, { handler, onFailed }] of Object.entries(lastRuns)) {
@@ -160,7 +160,7 @@ test('E11 drain runs a due job that its own promotion has made ready after a cla
   const nothingReady = await claims.next()
   await promotion.isWaitedFor()
   await promotion.open()
-  // What is overdue still is tried again later, so no promotion is in flight when the claim is answered.
+  // The locked job stays overdue and is tried again later: no promotion is in flight when the claim is answered.
   while (!promotions.some((line) => line.includes('1 due jobs are ready'))) await nextTurn()
   claims.open()
   nothingReady.answer()
@@ -168,7 +168,10 @@ test('E11 drain runs a due job that its own promotion has made ready after a cla
   expect(await db.jobs()).toMatchObject([{ payload: 'locked', state: 'scheduled' }])
 })
 
-/** Whose claims are held. It hears of nothing: it claims when its drain wants to see the queue empty, or a slot is free. */
+/**
+ * An instance whose claims are held. It hears of no job: it claims only when its drain wants to see the queue empty, or
+ * when a slot is free.
+ */
 function heldBugle(db: TestDatabase, claims: HeldClaims): Bugle {
   const bugle = db.bugle({ connectionString: claims.connectionString, listen: false, ...withoutHeartbeat })
   claims.hold(bugle, 'q')

@@ -74,7 +74,8 @@ test("E11 until: 'scheduled' goes on when a scheduled job puts a further schedul
   expect(report).toEqual({ ...nothing, completed: 3 })
 })
 
-// Nobody tells of it: it is seen when the queue is next looked at, within half a minute. CI runs it.
+// No notification reports such a cancel: the drain sees it when it next looks at the queue, within half a minute.
+// CI runs this test.
 test.runIf(process.env.BUGLE_TEST_SLOW)(
   "E11 until: 'scheduled' ends when the last scheduled job is cancelled",
   async ({ db }) => {
@@ -85,7 +86,7 @@ test.runIf(process.env.BUGLE_TEST_SLOW)(
     await fence(db)
     expect(await isPending(drained)).toBe(true)
     await bugle.cancel(id)
-    // It is looked at again at the latest when the due timer does.
+    // The drain looks at the queue again when its due timer fires, at the latest.
     expect(await drained).toEqual(nothing)
   },
   45_000,

@@ -1,8 +1,8 @@
 import { expect } from 'vitest'
 import { reject } from '../../../src/index.js'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
 import { refusal } from '../../support/refusal.js'
+import { test } from '../../support/running-job.js'
 import { fence, isPending, nothing, untilNoSession, workerRows } from '../../support/stopping.js'
 
 for (const concurrency of [1, 8]) {
@@ -27,7 +27,7 @@ for (const concurrency of [1, 8]) {
       },
       { concurrency },
     )
-    // What short handlers earn as look-ahead goes back where the machine stands still for a moment, and comes again.
+    // Short handlers earn look-ahead. When the machine stands still for a moment, it goes back and is claimed again.
     expect(report).toEqual({ ...nothing, completed: 54, failed: 6, released: expect.any(Number) })
     expect(most).toBeLessThanOrEqual(concurrency)
     if (concurrency === 1) expect(most).toBe(1)
@@ -101,20 +101,8 @@ test('E11 a row that somebody has locked is ready all the same: drain waits for 
   expect(seen).toEqual(['free', 'locked'])
 })
 
-test('E11 jobs that another consumer runs are not waited for', async ({ db, gate }) => {
-  const other = db.bugle()
-  const begun = signal()
-  const end = gate()
-  const consumer = await other.consume(
-    'q',
-    async () => {
-      begun.resolve()
-      await end.promise
-    },
-    { concurrency: 1 },
-  )
-  await other.put('q', 'theirs')
-  await begun.promise
+test('E11 jobs that another consumer runs are not waited for', async ({ db, runningJob }) => {
+  const { consumer, end } = await runningJob({ consume: { concurrency: 1 }, payload: 'theirs' })
   const bugle = db.bugle()
   await bugle.put('q', 'ours')
   expect(await bugle.drain('q', () => {})).toEqual({ ...nothing, completed: 1 })

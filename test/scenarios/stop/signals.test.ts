@@ -89,7 +89,7 @@ test('E8 once closed, a signal does again what it does without us', async ({ db 
   await process.next('consume')
   process.kill('SIGINT')
   expect(await process.next('stopped')).toBeTruthy()
-  // The close goes on for a moment after its last consumer; a signal meanwhile is only a shorter close.
+  // The close goes on for a moment after the last consumer has stopped. A signal in that moment only shortens it.
   await until(
     async () =>
       (await db.sql`select from pg_stat_activity where application_name like ${`${db.schema}%`}`).length === 0,

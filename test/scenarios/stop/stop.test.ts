@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { reject, type StopReport } from '../../../src/index.js'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { interruptible, test } from '../../support/running-job.js'
 import {
   aborted,
   holdClaims,
@@ -64,21 +64,15 @@ test('E7 an abort of the option `signal` during the start ends it, and leaves no
   await untilNoSession(db)
 })
 
-test('E7 the abort of the option `signal` stops the consumer with its own times', async ({ db }) => {
+test('E7 the abort of the option `signal` stops the consumer with its own times', async ({ db, runningJob }) => {
   const bugle = db.bugle()
   const stopping = db.collect(bugle, 'consumer:stopping')
   const controller = new AbortController()
-  const begun = signal()
-  const consumer = await bugle.consume(
-    'q',
-    async (_job, ctx) => {
-      begun.resolve()
-      throw await aborted(ctx)
-    },
-    { signal: controller.signal, graceMs: 10, abortMs: 30_000 },
-  )
-  await bugle.put('q', 1)
-  await begun.promise
+  const { consumer } = await runningJob({
+    bugle,
+    handler: interruptible,
+    consume: { signal: controller.signal, graceMs: 10, abortMs: 30_000 },
+  })
   controller.abort()
   expect(await consumer.stopped).toEqual({ ...nothing, interrupted: 1 })
   expect(stopping.all).toMatchObject([{ graceMs: 10, forced: false }])
@@ -109,16 +103,8 @@ test('E7 a stop that is awaited inside a handler ends by its deadline, and its a
   expect(await db.jobs()).toEqual([])
 })
 
-test('E7 idle() and pause() that wait resolve at the stop', async ({ db, gate }) => {
-  const bugle = db.bugle()
-  const begun = signal()
-  const end = gate()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+test('E7 idle() and pause() that wait resolve at the stop', async ({ db, runningJob }) => {
+  const { bugle, consumer } = await runningJob()
   const claims = await holdClaims(db)
   await bugle.put('q', 2)
   await claims.untilHeld()
@@ -238,7 +224,7 @@ test('the report counts every kind over the whole life of the consumer', async (
     { payload: 'throws', state: 'ready', attempt: 0 },
     { payload: 'never', state: 'running', attempt: 1 },
   ])
-  // A late end changes the report no more.
+  // The late end of a handler does not change the report.
   end.resolve()
   if (never !== undefined) await untilState(db, never, null)
   expect(await consumer.stopped).toEqual(report)

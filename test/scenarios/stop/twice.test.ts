@@ -1,20 +1,13 @@
 import { expect } from 'vitest'
 import { signal } from '../../support/database.js'
-import { test } from '../../support/gates.js'
+import { test } from '../../support/running-job.js'
 import { aborted, fence, isPending, marginMs, nothing, timed } from '../../support/stopping.js'
 
-test('E7 a second stop joins the first: one report, one consumer:stopped', async ({ db, gate }) => {
+test('E7 a second stop joins the first: one report, one consumer:stopped', async ({ db, runningJob }) => {
   const bugle = db.bugle()
   const stopped = db.collect(bugle, 'consumer:stopped')
   const stopping = db.collect(bugle, 'consumer:stopping')
-  const begun = signal()
-  const end = gate()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+  const { consumer, end } = await runningJob({ bugle })
   const both = [consumer.stop({ graceMs: 60_000 }), consumer.stop({ graceMs: 60_000 })]
   end.resolve()
   const [first, second] = await Promise.all(both)
@@ -25,20 +18,21 @@ test('E7 a second stop joins the first: one report, one consumer:stopped', async
   expect(stopping.all).toMatchObject([{ queue: 'q', graceMs: 60_000, forced: false }])
 })
 
-test('E7 a second stop shortens the first: its grace is over at once, and then its deadline', async ({ db, gate }) => {
+test('E7 a second stop shortens the first: its grace is over at once, and then its deadline', async ({
+  db,
+  runningJob,
+}) => {
   const bugle = db.bugle()
   const stopping = db.collect(bugle, 'consumer:stopping')
-  const begun = signal<string>()
   const wasAborted = signal()
-  const end = gate()
-  const consumer = await bugle.consume('q', async (job, ctx) => {
-    begun.resolve(job.id)
-    await aborted(ctx)
-    wasAborted.resolve()
-    await end.promise
+  const { consumer, id } = await runningJob({
+    bugle,
+    handler: async (_job, ctx, untilEnd) => {
+      await aborted(ctx)
+      wasAborted.resolve()
+      await untilEnd
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   const first = consumer.stop({ graceMs: 60_000, abortMs: 60_000 })
   await fence(db)
   expect(await isPending(wasAborted.promise)).toBe(true)
@@ -58,16 +52,8 @@ test('E7 a second stop shortens the first: its grace is over at once, and then i
   ])
 })
 
-test('E7 a second stop with longer times does not lengthen the first', async ({ db, gate }) => {
-  const bugle = db.bugle()
-  const begun = signal<string>()
-  const end = gate()
-  const consumer = await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  const id = await begun.promise
+test('E7 a second stop with longer times does not lengthen the first', async ({ runningJob }) => {
+  const { consumer, id } = await runningJob()
   const { value: reports, tookMs } = await timed(() =>
     Promise.all([
       consumer.stop({ graceMs: 100, abortMs: 100 }),
@@ -80,16 +66,8 @@ test('E7 a second stop with longer times does not lengthen the first', async ({ 
   for (const report of reports) expect(report).toMatchObject({ abandoned: [{ id }] })
 })
 
-test('E7 a stop that was begun without end can be ended by force', async ({ db, gate }) => {
-  const bugle = db.bugle()
-  const begun = signal()
-  const end = gate()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+test('E7 a stop that was begun without end can be ended by force', async ({ db, runningJob }) => {
+  const { consumer } = await runningJob()
   const first = consumer.stop({ graceMs: Infinity, abortMs: Infinity })
   await fence(db)
   const { value: report, tookMs } = await timed(() => consumer.stop({ graceMs: 0, abortMs: 0 }))
@@ -98,16 +76,8 @@ test('E7 a stop that was begun without end can be ended by force', async ({ db, 
   expect(await first).toEqual(report)
 })
 
-test('a second close joins the first and shortens it', async ({ db, gate }) => {
-  const bugle = db.bugle()
-  const begun = signal()
-  const end = gate()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+test('a second close joins the first and shortens it', async ({ db, runningJob }) => {
+  const { bugle, consumer } = await runningJob()
   const first = bugle.close({ graceMs: 60_000, abortMs: 60_000 })
   await fence(db)
   expect(await isPending(first)).toBe(true)

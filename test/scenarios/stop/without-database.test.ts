@@ -8,7 +8,7 @@ import { aborted, holdClaims, marginMs, nothing, timed, untilState } from '../..
 const stops = Number(process.env.BUGLE_TEST_STOPS ?? 2)
 const times = { graceMs: 200, abortMs: 200 } as const
 
-/** An instance whose way to the database is a proxy, entirely or for its listener and control session only. */
+/** An instance that reaches the database by a proxy: with all sessions, or with its listener and control session. */
 async function behindProxy(db: TestDatabase, what: 'everything' | 'listening', options: BugleOptions = {}) {
   const { hostname, port } = new URL(db.connectionString)
   const proxy = await startProxy({ host: hostname, port: Number(port) })
@@ -67,9 +67,9 @@ for (const [fault, { what, strike }] of Object.entries(faults)) {
         const report = await consumer.stopped
         expect(report.abandoned.map(({ id }) => id)).toContain(never)
         const { completed, failed, interrupted, abandoned } = report
-        // Each is in the report once: what could not be written was left behind.
+        // The report counts each job once: a job whose outcome could not be written is abandoned.
         expect(completed + failed + interrupted + abandoned.length).toBe(3)
-        // What is left is named. With the database there, something that was named may be settled a moment later.
+        // The report names each job that is left. While the database is there, a job may be settled after the report.
         const left = (await db.jobs()).filter(({ state }) => state === 'running').map(({ id }) => id)
         expect(abandoned.map(({ id }) => id)).toEqual(expect.arrayContaining(left))
         await proxy.close()

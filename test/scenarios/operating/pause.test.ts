@@ -1,24 +1,13 @@
 import { expect } from 'vitest'
 import { type Bugle, retry } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
-import { test } from '../../support/gates.js'
 import { refusal } from '../../support/refusal.js'
-import { untilAsleep, untilAwake, watchNotifications } from '../../support/sleepers.js'
-import {
-  fence,
-  holdClaims,
-  isPending,
-  timed,
-  untilShown,
-  untilState,
-  withoutHeartbeat,
-} from '../../support/stopping.js'
+import { test } from '../../support/running-job.js'
+import { untilAsleep } from '../../support/sleepers.js'
+import { fence, holdClaims, isPending, timed, untilState, withoutHeartbeat } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
-/** No heartbeat, no sweep: only a notification, a timer or a call of this process can have done it. */
-const quiet = withoutHeartbeat
-
-/** Both ways to pause a queue of this instance, and their ends. */
+/** Both ways to pause a queue in this instance, each with its way to resume. */
 const ways: Record<
   string,
   (
@@ -34,7 +23,7 @@ test('pause: consumer.pause() lets running jobs go on and claims nothing more; r
   db,
   gate,
 }) => {
-  const bugle = db.bugle(quiet)
+  const bugle = db.bugle(withoutHeartbeat)
   const acked = db.collect(bugle, 'job:acked')
   const end = gate()
   const begun = signal()
@@ -56,7 +45,7 @@ test('pause: consumer.pause() lets running jobs go on and claims nothing more; r
   expect(seen).toEqual(['running'])
   end.resolve()
   await acked.next()
-  // Its slot is free, and takes nothing.
+  // The slot is free, and no job starts.
   await fence(db)
   expect(seen).toEqual(['running'])
   expect(await db.jobs()).toMatchObject([
@@ -70,25 +59,8 @@ test('pause: consumer.pause() lets running jobs go on and claims nothing more; r
   expect(await db.jobs()).toEqual([])
 })
 
-test('pause: while one process is paused the others go on, and its own writers are silent for it', async ({ db }) => {
-  const paused = db.bugle(quiet)
-  const consumer = await paused.consume('q', () => expect.unreachable())
-  await untilAsleep(db, 'q')
-  await consumer.pause()
-  await untilAwake(db, 'q')
-  const notified = await watchNotifications(db)
-  await paused.put('q', 'silent')
-  expect(await notified()).toEqual([])
-  const seen: unknown[] = []
-  const other = await db.bugle(quiet).consume('q', (job) => void seen.push(job.payload))
-  await paused.put('q', 'second')
-  await other.idle()
-  expect(seen).toEqual(['silent', 'second'])
-  expect(await db.jobs()).toEqual([])
-})
-
 test('pause: a paused queue has no effect on the other queues of the instance', async ({ db }) => {
-  const bugle = db.bugle(quiet)
+  const bugle = db.bugle(withoutHeartbeat)
   const ran = signal()
   const consumer = await bugle.consume('a', () => expect.unreachable())
   await bugle.consume('b', () => ran.resolve())
@@ -100,7 +72,7 @@ test('pause: a paused queue has no effect on the other queues of the instance', 
 })
 
 test('pause: consumer.pause() twice, resume() twice, and after the stop, are harmless', async ({ db }) => {
-  const bugle = db.bugle(quiet)
+  const bugle = db.bugle(withoutHeartbeat)
   const ran = signal()
   const consumer = await bugle.consume('q', () => ran.resolve())
   consumer.resume()
@@ -110,7 +82,7 @@ test('pause: consumer.pause() twice, resume() twice, and after the stop, are har
   consumer.resume()
   await ran.promise
   const pausing = consumer.pause()
-  // Taken back before it was carried out: the promise ends all the same.
+  // The pause is taken back before it is carried out: its promise resolves all the same.
   consumer.resume()
   await pausing
   expect(consumer.isPaused).toBe(false)
@@ -124,7 +96,7 @@ test('pause: consumer.pause() twice, resume() twice, and after the stop, are har
 })
 
 test('pause: consumer.pause() resolves after the claim in flight, whose jobs run', async ({ db }) => {
-  const bugle = db.bugle(quiet)
+  const bugle = db.bugle(withoutHeartbeat)
   const acked = db.collect(bugle, 'job:acked')
   const consumer = await bugle.consume('q', () => {})
   const claims = await holdClaims(db)
@@ -139,16 +111,11 @@ test('pause: consumer.pause() resolves after the claim in flight, whose jobs run
   expect(await db.jobs()).toEqual([])
 })
 
-test('pause: stopping a consumer that is paused is as any stop, also with a job that runs', async ({ db, gate }) => {
-  const bugle = db.bugle(quiet)
-  const end = gate()
-  const begun = signal()
-  const consumer = await bugle.consume('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await bugle.put('q', 1)
-  await begun.promise
+test('pause: stopping a consumer that is paused is as any stop, also with a job that runs', async ({
+  db,
+  runningJob,
+}) => {
+  const { bugle, consumer, end } = await runningJob({ bugle: db.bugle(withoutHeartbeat) })
   await consumer.pause()
   await bugle.put('q', 'left')
   const stopped = consumer.stop({ graceMs: 60_000 })
@@ -169,7 +136,7 @@ test('pause: stopping a consumer that is paused is as any stop, also with a job 
 
 for (const [way, pauser] of Object.entries(ways)) {
   test(`pause: idle() while paused by ${way} waits until what is there has run`, async ({ db }) => {
-    const bugle = db.bugle(quiet)
+    const bugle = db.bugle(withoutHeartbeat)
     const seen: unknown[] = []
     const consumer = await bugle.consume('q', (job) => void seen.push(job.payload))
     const { pause, resume } = pauser(bugle, consumer)
@@ -186,29 +153,28 @@ for (const [way, pauser] of Object.entries(ways)) {
 
   test(`pause: jobs that become due, or are retried, while paused by ${way} run at the resume`, async ({
     db,
-    gate,
+    runningJob,
   }) => {
-    const bugle = db.bugle(quiet)
+    const bugle = db.bugle(withoutHeartbeat)
     const retrying = db.collect(bugle, 'job:retrying')
-    const end = gate()
-    const begun = signal()
     const seen: unknown[] = []
-    const consumer = await bugle.consume('q', async (job) => {
-      seen.push(job.payload)
-      if (job.payload !== 'retried' || job.attempt > 1) return
-      begun.resolve()
-      await end.promise
-      return retry({ delayMs: 0 })
+    const { consumer, end } = await runningJob({
+      bugle,
+      handler: async (job, _ctx, untilEnd) => {
+        seen.push(job.payload)
+        if (job.payload !== 'retried' || job.attempt > 1) return
+        await untilEnd
+        return retry({ delayMs: 0 })
+      },
+      payload: 'retried',
     })
-    await bugle.put('q', 'retried')
-    await begun.promise
     const { pause, resume } = pauser(bugle, consumer)
     await pause()
     const due = await bugle.put('q', 'due', { delayMs: 50 })
     await bugle.put('q', 'due later', { delayMs: 1_000 })
     end.resolve()
     await retrying.next()
-    // A job of another queue that is due after it has run: this one had its time.
+    // The job is overdue, and a job of another queue has run since: this one would have run.
     await untilDue(db, due)
     await fence(db)
     expect(seen).toEqual(['retried'])
@@ -221,7 +187,7 @@ for (const [way, pauser] of Object.entries(ways)) {
   })
 
   test(`pause: once paused by ${way} no claim begins: a hammer of puts, pauses and resumes`, async ({ db }) => {
-    const bugle = db.bugle(quiet)
+    const bugle = db.bugle(withoutHeartbeat)
     let started = 0
     const handler = (): void => {
       started += 1
@@ -258,7 +224,7 @@ for (const [way, pauser] of Object.entries(ways)) {
     expect(await db.jobs()).toEqual([])
     for (const { from, to } of spans) {
       const rows = await db.sql.unsafe(
-        // As texts: of a moment the driver would send milliseconds.
+        // As texts: the driver would cut a moment to milliseconds.
         `select claimed_at from ${db.s}.archive
          where claimed_at > $1::text::timestamptz and claimed_at < $2::text::timestamptz`,
         [from, to],
@@ -281,27 +247,27 @@ test('pause: bugle.pause() and resume() tell whether that changed anything', asy
 test('pause: a paused queue is paused for every instance, for consumers that start later, and after a restart', async ({
   db,
 }) => {
-  const first = db.bugle(quiet)
+  const first = db.bugle(withoutHeartbeat)
   const seen: unknown[] = []
   const handler = (job: { payload: unknown }): void => void seen.push(job.payload)
   const one = await first.consume('q', handler)
-  const two = await db.bugle(quiet).consume('q', handler)
+  const two = await db.bugle(withoutHeartbeat).consume('q', handler)
   await untilAsleep(db, 'q', 2)
   expect(await db.bugle().pause('q')).toBe(true)
   await first.put('q', 'while paused')
   await fence(db)
-  // One that starts now, and says that it has.
-  const third = await db.bugle(quiet).consume('q', handler)
+  // A further consumer starts now.
+  const third = await db.bugle(withoutHeartbeat).consume('q', handler)
   await fence(db)
   expect(seen).toEqual([])
   expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0, worker_id: null }])
 
-  // Everybody ends, and somebody comes back.
+  // All consumers stop, and a new instance starts.
   await one.stop()
   await two.stop()
   await third.stop()
   await first.close()
-  const again = db.bugle(quiet)
+  const again = db.bugle(withoutHeartbeat)
   const consumer = await again.consume('q', handler)
   await fence(db)
   expect(seen).toEqual([])
@@ -310,141 +276,20 @@ test('pause: a paused queue is paused for every instance, for consumers that sta
   expect(seen).toEqual(['while paused'])
 })
 
-test('pause: jobs that run when their queue is paused go on, and are settled', async ({ db, gate }) => {
-  const bugle = db.bugle(quiet)
-  const end = gate()
-  const begun = signal<string>()
-  const consumer = await bugle.consume('q', async (job, ctx) => {
-    const { signal: own } = ctx
-    begun.resolve(job.id)
-    await end.promise
-    expect(own.aborted).toBe(false)
+test('pause: jobs that run when their queue is paused go on, and are settled', async ({ db, runningJob }) => {
+  const { bugle, consumer, id, end } = await runningJob({
+    bugle: db.bugle(withoutHeartbeat),
+    handler: async (_job, ctx, untilEnd) => {
+      const { signal: own } = ctx
+      await untilEnd
+      expect(own.aborted).toBe(false)
+    },
   })
-  await bugle.put('q', 1)
-  const id = await begun.promise
   await bugle.pause('q')
   await fence(db)
   end.resolve()
   await untilState(db, id, null)
   expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0 })
-})
-
-const resumers: Record<string, (db: TestDatabase) => Promise<unknown>> = {
-  'another instance': async (db) => expect(await db.bugle().resume('q')).toBe(true),
-  'the SQL function': (db) => db.sql.unsafe(`select ${db.s}.resume('q')`),
-  'an update of its row': (db) => db.sql.unsafe(`update ${db.s}.queue set paused_at = null where name = 'q'`),
-  'the end of its row': (db) => db.sql.unsafe(`delete from ${db.s}.queue where name = 'q'`),
-}
-for (const [who, resume] of Object.entries(resumers)) {
-  test(`pause: a resume by ${who} wakes its consumers at once, with neither sweeps nor heartbeats`, async ({ db }) => {
-    const bugle = db.bugle(quiet)
-    const ran = signal()
-    await bugle.consume('q', () => ran.resolve())
-    await untilAsleep(db, 'q')
-    expect(await db.sql.unsafe(`select ${db.s}.pause('q') as changed`)).toEqual([{ changed: true }])
-    await bugle.put('q', 1)
-    await untilAwake(db, 'q')
-    await resume(db)
-    await ran.promise
-    // And it sleeps under its lock again.
-    await untilAsleep(db, 'q')
-  })
-}
-
-test('pause: a resume whose notification was lost is found by the heartbeat', async ({ db }) => {
-  await db.sql.unsafe(`alter table ${db.s}.queue disable trigger queue_resume`)
-  const bugle = db.bugle({ rescueAfterMs: 900 })
-  const ran = signal()
-  await bugle.consume('q', () => ran.resolve())
-  await bugle.pause('q')
-  await bugle.put('q', 1)
-  await untilAwake(db, 'q')
-  await db.bugle().resume('q')
-  await ran.promise
-})
-
-test('pause: of a queue that is resumed before its consumer has noticed anything every job runs', async ({ db }) => {
-  const bugle = db.bugle(quiet)
-  const consumer = await bugle.consume('q', () => {})
-  for (let round = 0; round < 20; round += 1) {
-    const calls = [bugle.pause('q'), bugle.put('q', round), bugle.resume('q')]
-    await Promise.all(round % 2 === 0 ? calls : calls.reverse())
-  }
-  await bugle.resume('q')
-  await consumer.idle()
-  expect(await db.jobs()).toEqual([])
-})
-
-test('pause: the consumer of a paused queue holds no lock, is not notified of puts, and does not poll', async ({
-  db,
-}) => {
-  const bugle = db.bugle(quiet)
-  const ran = signal()
-  await bugle.consume('q', () => ran.resolve())
-  await untilAsleep(db, 'q')
-  await untilShown(db)
-  await db.bugle().pause('q')
-  await bugle.put('q', 'the one that tells it')
-  await untilAwake(db, 'q')
-  const notified = await watchNotifications(db)
-  await bugle.putMany('q', [1, 2, 3])
-  await bugle.put('q', 4)
-  expect(await notified()).toEqual([])
-  const before = await lastStatements(db)
-  await new Promise((resolve) => setTimeout(resolve, 1_500))
-  expect(await lastStatements(db)).toEqual(before)
-  await bugle.resume('q')
-  await ran.promise
-})
-
-test('pause: a consumer that is paused in this process neither polls nor is notified, also with jobs there', async ({
-  db,
-}) => {
-  const bugle = db.bugle(quiet)
-  const ran = signal()
-  const consumer = await bugle.consume('q', () => ran.resolve())
-  await untilAsleep(db, 'q')
-  await consumer.pause()
-  await untilAwake(db, 'q')
-  await bugle.putMany('q', [1, 2, 3])
-  // A heartbeat tells of the pause, soon after it.
-  await until(() => saysPaused(db))
-  const before = await lastStatements(db)
-  await new Promise((resolve) => setTimeout(resolve, 1_500))
-  expect(await lastStatements(db)).toEqual(before)
-  consumer.resume()
-  await ran.promise
-})
-
-test('pause: a resume of the queue does not undo the pause of a consumer, nor the other way round', async ({ db }) => {
-  const bugle = db.bugle(quiet)
-  const seen: unknown[] = []
-  const consumer = await bugle.consume('q', (job) => void seen.push(job.payload))
-  await consumer.pause()
-  await bugle.pause('q')
-  await bugle.put('q', 1)
-  await bugle.resume('q')
-  await fence(db)
-  expect(seen).toEqual([])
-  await bugle.pause('q')
-  consumer.resume()
-  await fence(db)
-  expect(seen).toEqual([])
-  await bugle.resume('q')
-  await consumer.idle()
-  expect(seen).toEqual([1])
-})
-
-test('pause: with listen: false the sweeps find the resume', async ({ db }) => {
-  const bugle = db.bugle({ listen: false })
-  const ran = signal()
-  await bugle.consume('q', () => ran.resolve())
-  await bugle.pause('q')
-  await bugle.put('q', 1)
-  await fence(db)
-  expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0 }])
-  await bugle.resume('q')
-  await ran.promise
 })
 
 test('pause: any queue name, and what is none is refused before anything is written', async ({ db }) => {
@@ -478,28 +323,13 @@ test('pause: SQL refuses a name that no queue can have', async ({ db }) => {
   expect(await db.sql.unsafe(`select ${db.s}.resume('never paused') as changed`)).toEqual([{ changed: false }])
 })
 
-/** Some statements go to the server and back: what this process had already sent has been answered. */
+/** Some statements go to the server and back: the server has answered what this process sent before. */
 async function fenceByRows(db: TestDatabase): Promise<void> {
   for (let n = 0; n < 5; n += 1) await db.jobs()
-}
-
-/** When each session of the test's instances began its last statement. */
-async function lastStatements(db: TestDatabase): Promise<string[]> {
-  const pids = [...(await db.backends('')), ...(await db.backends('control'))]
-  const rows = await db.sql<{ began: string }[]>`
-    select query_start::text as began from pg_stat_activity where pid = any (${pids}) order by pid`
-  return rows.map(({ began }) => began)
 }
 
 async function untilDue(db: TestDatabase, id: string): Promise<void> {
   const due = () =>
     db.sql.unsafe(`select from ${db.s}.job where id = $1 and run_at > clock_timestamp() - interval '100 ms'`, [id])
   await until(async () => (await due()).length === 0)
-}
-
-async function saysPaused(db: TestDatabase): Promise<boolean> {
-  const [worker] = await db.sql.unsafe<{ paused: boolean }[]>(
-    `select consumers @> '[{"isPaused": true}]' as paused from ${db.s}.worker`,
-  )
-  return worker?.paused ?? false
 }

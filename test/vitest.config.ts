@@ -17,7 +17,7 @@ const seldom = [
   'test/scenarios/waking/races-broken.test.ts',
 ]
 
-/** Migrations and outcomes depend most on the server's version. `npm test` runs these on the oldest server too. */
+/** The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too. */
 const onTheOldest = [
   'test/scenarios/operating/migration*.test.ts',
   'test/scenarios/outcomes/{keep,on-failed,outcome-events,outcomes,progress,unknown-kinds}.test.ts',

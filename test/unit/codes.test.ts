@@ -25,8 +25,8 @@ function sorted(names: readonly string[]): string[] {
 }
 
 /**
- * The code of a title: a string begins with it, or with a subject and a colon before it (`interrupt: E3b …`). Some titles
- * are made from the names of a table, so every string counts and not only those after `test(`.
+ * The code of a title: a string begins with it, or with a subject and a colon before it (`interrupt: E3b …`). Some
+ * titles are made from the names of a table, so every string counts and not only those after `test(`.
  */
 const codeOfTitle = /['"`](?:[a-z]+: )?([A-H]\d+[a-c]?) [\w$]/g
 const listedCode = /^\| ([A-H]\d+[a-c]?) \|/gm

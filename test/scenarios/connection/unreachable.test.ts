@@ -1,0 +1,105 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import pg from 'pg'
+import { expect } from 'vitest'
+import type { Bugle } from '../../../src/index.js'
+import { type TestDatabase, test } from '../../support/database.js'
+import { expectNothing } from '../../support/nothing-written.js'
+import { refusal } from '../../support/refusal.js'
+import { until } from '../../support/until.js'
+
+/** Makers of connection strings, each refused for its own reason. */
+const unreachable: Record<string, (db: TestDatabase) => Promise<string>> = {
+  'a closed port': async (db) => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const address = server.address()
+    await new Promise((resolve) => server.close(resolve))
+    return changed(db, { port: String(typeof address === 'object' ? address?.port : 0) })
+  },
+  'an unknown role': async (db) => changed(db, { username: 'nobody-knows' }),
+  'an unknown database': async (db) => changed(db, { pathname: '/nothing-here' }),
+  'a role that may not log in': async (db) => {
+    await db.sql.unsafe(`create role ${db.s} nologin`)
+    return changed(db, { username: db.schema })
+  },
+}
+
+for (const [what, address] of Object.entries(unreachable)) {
+  test(`input: ${what} is DATABASE_DOWN, told once, and consume waits until its signal`, async ({ db }) => {
+    const connectionString = await address(db)
+    await expectDown(db, db.bugle({ connectionString }), /^cannot reach database "/)
+    await db.sql.unsafe(`drop role if exists ${db.s}`)
+  })
+}
+
+test('input: a wrong password is DATABASE_DOWN, and the message does not show it', async ({ db }) => {
+  // Before PostgreSQL 14 the default is md5, which the rule for this role would not take.
+  await db.sql.unsafe(`
+    set password_encryption = 'scram-sha-256';
+    create role ${db.s} login superuser password 'right'`)
+  const restore = await demandPassword(db)
+  try {
+    const wrong = changed(db, { username: db.schema, password: 'secret-but-wrong' })
+    const error = await expectDown(db, db.bugle({ connectionString: wrong }), /password authentication failed/)
+    expect(`${error.message} ${String(error.cause)}`).not.toContain('secret')
+    const right = db.bugle({ connectionString: changed(db, { username: db.schema, password: 'right' }) })
+    await right.put('emails', 1)
+    expect(await db.jobs()).toHaveLength(1)
+    await right.close()
+  } finally {
+    await restore()
+    await db.sql.unsafe(`drop role ${db.s}`)
+  }
+})
+
+/**
+ * Asserts that the instance reports its database as down, and closes it.
+ *
+ * @returns the error with which it refused `put`
+ */
+async function expectDown(db: TestDatabase, bugle: Bugle, message: RegExp): Promise<Error> {
+  const down = db.collect(bugle, 'database:down')
+  const refused = { code: 'DATABASE_DOWN', message: expect.stringMatching(message), cause: expect.any(Error) }
+  const error = await refusal(() => bugle.put('emails', 1))
+  expect(error).toMatchObject(refused)
+  expect(await refusal(() => bugle.putMany('emails', [1]))).toMatchObject(refused)
+  expect(await refusal(() => bugle.migrate())).toMatchObject(refused)
+  expect(down.all).toMatchObject([{ queue: null, error: expect.any(Error) }])
+
+  const enough = new AbortController()
+  const consuming = bugle.consume('emails', () => {}, { signal: enough.signal })
+  const reason = new Error('enough')
+  enough.abort(reason)
+  await expect(consuming).rejects.toBe(reason)
+  await bugle.close()
+  await expectNothing(db)
+  return error
+}
+
+function changed(db: TestDatabase, parts: Partial<Pick<URL, 'port' | 'username' | 'password' | 'pathname'>>): string {
+  return Object.assign(new URL(db.connectionString), parts).href
+}
+
+/** From now on the role of the schema's name needs its password. The function that it returns undoes this. */
+async function demandPassword(db: TestDatabase): Promise<() => Promise<void>> {
+  const [row] = await db.sql<{ file: string }[]>`select current_setting('hba_file') as file`
+  const file = row?.file ?? ''
+  const before = readFileSync(file, 'utf8')
+  await rewrite(`host all ${db.s} all scram-sha-256\n${before}`)
+  return () => rewrite(before)
+
+  async function rewrite(text: string): Promise<void> {
+    writeFileSync(file, text)
+    // A session that began after the server has read its files says so: their time is inherited from the postmaster.
+    const [old] = await db.sql<{ at: Date }[]>`select pg_conf_load_time() as at`
+    await db.sql`select pg_reload_conf()`
+    await until(async () => {
+      const client = new pg.Client({ connectionString: db.connectionString })
+      await client.connect()
+      const { rows } = await client.query<{ at: Date }>('select pg_conf_load_time() as at')
+      await client.end()
+      return rows[0]?.at.getTime() !== old?.at.getTime()
+    })
+  }
+}

@@ -127,7 +127,7 @@ test(
     const consumer = await bugle.consume('q', async (job) => void seen.push([job.payload, await isOnTime(db, job)]))
     await untilSoundAsleep(db, consumer)
     await db.sql.begin(async (tx) => {
-      await bugle.put('q', 'due after the commit', { tx, delayMs: 400 })
+      await bugle.put('q', 'due after the commit', { tx, delayMs: 1_500 })
       await bugle.put('q', 'due before the commit', { tx, delayMs: 10 })
       // When this has run, that is due. The consumer has looked and slept again, and knows of neither.
       await bugle.put('q', 'marker', { delayMs: 100 })

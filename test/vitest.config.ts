@@ -11,7 +11,7 @@ const seldom = [
   'test/doctor/server.test.ts',
   'test/doctor/way.test.ts',
   'test/embedded/**/*.test.ts',
-  'test/scenarios/operating/grants.test.ts',
+  'test/scenarios/operating/grants-*.test.ts',
   'test/scenarios/put/transactions.test.ts',
   'test/scenarios/waking/fleet.test.ts',
   'test/scenarios/waking/races-broken.test.ts',

@@ -28,7 +28,7 @@ const onOneServer = [
   'test/scenarios/operating/events-table.test.ts',
   'test/scenarios/outcomes/ack-in-transaction.test.ts',
   'test/scenarios/outcomes/callbacks.test.ts',
-  'test/scenarios/outcomes/middleware.test.ts',
+  'test/scenarios/outcomes/middleware*.test.ts',
   'test/scenarios/outcomes/outcome-table.test.ts',
   'test/scenarios/put/transactions.test.ts',
   'test/scenarios/waking/races-broken.test.ts',

@@ -1,0 +1,4 @@
+/** What a handler or a middleware does that always throws. */
+export const broken = (): never => {
+  throw new Error('broken')
+}

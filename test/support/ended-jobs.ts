@@ -1,7 +1,7 @@
 import type { TestDatabase } from './database.js'
 
 /** The columns of a row, by name. */
-export type Fields = Readonly<Record<string, string | number | boolean | readonly string[] | null>>
+type Fields = Readonly<Record<string, string | number | boolean | readonly string[] | null>>
 
 /** Columns whose values are JSON text. */
 const json = new Set(['payload', 'progress', 'result', 'last_error'])

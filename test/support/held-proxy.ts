@@ -11,7 +11,7 @@ export function at(db: TestDatabase, port: number): string {
 }
 
 /** A TCP proxy that shows what clients have sent, and holds answers back. */
-export interface HeldProxy {
+interface HeldProxy {
   readonly connectionString: string
   /** Resolves when clients have sent chunks with that text so many times, from now on. */
   untilSent(text: string, times?: number): Promise<void>
@@ -23,6 +23,7 @@ export interface HeldProxy {
   release(): void
 }
 
+/** Starts such a proxy in front of the test's server. It ends with the test. */
 export async function heldProxy(db: TestDatabase): Promise<HeldProxy> {
   const target = new URL(db.connectionString)
   const sockets = new Set<Socket>()

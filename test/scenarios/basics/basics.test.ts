@@ -86,7 +86,7 @@ for (const [count, concurrency] of [
   [100_000, 100],
 ] as const) {
   test(`A4 a backlog of ${count} jobs put before any consumer exists is drained at start`, {
-    // Ten seconds on a quiet machine; how fast it is, the bench says.
+    // It takes ten seconds on a quiet machine. The bench measures the speed.
     timeout: 180_000,
   }, async ({ db }) => {
     await db.sql.unsafe(`

@@ -60,7 +60,7 @@ const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = 
 
 /** Carry out a command in this process. */
 async function carryOut(args: readonly string[]): Promise<void> {
-  await parseCommand(args, async (options, command) => {
+  await parseCommand(args, process.stdout, async (options, command) => {
     const cli = openCli(options, process, () => {})
     try {
       await command(cli)

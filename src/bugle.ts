@@ -238,7 +238,12 @@ export function createBugle<Queues extends object = QueueMap, Context = unknown>
 ): Bugle<Queues, Context>
 export function createBugle<Queues extends object = QueueMap>(options?: BugleOptions<Bugle>): Bugle<Queues>
 export function createBugle(options: object = {}): unknown {
-  const resolved = resolveBugleOptions(options, process.env)
+  return createBugleFrom(options, process.env)
+}
+
+/** The same from another environment than the process's. */
+export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.ProcessEnv): Bugle {
+  const resolved = resolveBugleOptions(options as BugleOptions, env)
   const { schema, name } = resolved
   const events = createEvents()
   const warn = logEvents(events, resolved.logger)

@@ -20,7 +20,9 @@ const seldom = [
 /** `npm test -- fleet` runs it all the same. */
 const isNamed = process.argv.slice(2).some((argument) => seldom.some((file) => file.includes(argument)))
 
-/** The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too. */
+/**
+ * The server's version matters most to what migrations and outcomes do. `npm test` runs these on the oldest server too.
+ */
 const onTheOldest = [
   'test/scenarios/operating/migration*.test.ts',
   'test/scenarios/outcomes/{keep,on-failed,outcome-events,outcomes,progress,unknown-kinds}.test.ts',

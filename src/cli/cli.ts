@@ -1,6 +1,8 @@
-import { type Bugle, createBugle } from '../bugle.js'
+import type { Readable } from 'node:stream'
+import { type Bugle, createBugleFrom } from '../bugle.js'
 import type { BugleOptions } from '../options.js'
 import { interruptible } from '../terminal/ending.js'
+import type { Host } from '../terminal/host.js'
 import { type Output, openOutput } from './output.js'
 
 export { exitCodes, Interrupted, Refusal, UsageError } from '../terminal/ending.js'
@@ -8,6 +10,7 @@ export { exitCodes, Interrupted, Refusal, UsageError } from '../terminal/ending.
 /** What every command is given. It is disposed of when the command has ended. */
 export interface Cli extends AsyncDisposable {
   readonly env: NodeJS.ProcessEnv
+  readonly stdin: Readable
   readonly out: Output
   readonly schema: string
   /**
@@ -36,31 +39,27 @@ export interface CliOptions {
 }
 
 /** @param leaveBehind - see `Cli` */
-export function openCli(
-  { json, schema }: CliOptions,
-  { env, stdout, stderr }: NodeJS.Process,
-  leaveBehind: () => void,
-): Cli {
-  const out = openOutput({ stdout, stderr, isJson: json })
+export function openCli({ json, schema }: CliOptions, host: Host, leaveBehind: () => void): Cli {
+  const { env, stdin, stdout, stderr } = host
+  const out = openOutput({ stdout, stderr, env, isJson: json })
   const opened: Bugle[] = []
   let interrupted: AbortSignal | null = null
 
   return {
     env,
+    stdin,
     out,
     schema: schema ?? 'bugle',
     bugle(options = {}) {
-      const bugle = createBugle({
-        name: 'bugle command',
-        poolSize: 2,
-        ...options,
-        ...(schema !== undefined && { schema }),
-      })
+      const bugle = createBugleFrom(
+        { name: 'bugle command', poolSize: 2, ...options, ...(schema !== undefined && { schema }) },
+        env,
+      )
       opened.push(bugle)
       return bugle
     },
     interruptible: () => {
-      interrupted ??= interruptible(stdout)
+      interrupted ??= interruptible(host)
       return interrupted
     },
     leaveBehind,

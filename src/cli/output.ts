@@ -12,6 +12,8 @@ export interface Output {
   readonly isJson: boolean
   /** Whether a person watches: standard output is a terminal. */
   readonly isTerminal: boolean
+  /** Lines of that terminal: 24 where nobody has set its size, or there is none. */
+  readonly rows: number
   /** A line, or several, for people: nothing with `--json`. */
   say(text: string): void
   /** A line of JSON: nothing without `--json`. Dates become ISO 8601 in UTC. */
@@ -33,14 +35,19 @@ export interface Output {
 interface OutputParts {
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
+  readonly env: NodeJS.ProcessEnv
   readonly isJson: boolean
 }
 
-export function openOutput({ stdout, stderr, isJson }: OutputParts): Output {
-  const beside = openScreen(stderr, process.env, () => performance.now())
+export function openOutput({ stdout, stderr, env, isJson }: OutputParts): Output {
+  const beside = openScreen(stderr, env, () => performance.now())
   return {
     isJson,
     isTerminal: stdout.isTTY === true,
+    get rows() {
+      // A terminal whose size nobody has set says that it has no rows.
+      return stdout.rows || 24
+    },
     say(text) {
       if (!isJson) beside.aside(() => stdout.write(`${text}\n`))
     },

@@ -9,11 +9,13 @@ import { choiceOption, durationOption, listOption, momentOption, numberOption } 
  * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is
  * called: so the help is there at once, and a command loads only what it needs.
  *
+ * @param stdout - where help and version are printed
  * @param run - called with the command that was asked for
  * @throws CommanderError - for help and version, exit code 0; UsageError
  */
 export async function parseCommand(
   args: readonly string[],
+  stdout: NodeJS.WriteStream,
   run: (options: CliOptions, command: (cli: Cli) => Promise<number>) => Promise<void>,
 ): Promise<void> {
   const program = new Command('bugle')
@@ -25,7 +27,7 @@ export async function parseCommand(
     .option('--schema <name>', "the schema of Bugle's tables (default: bugle)")
     .option('--json', 'print JSON, and nothing else, on standard output')
     .addHelpText('after', exitCodesText)
-  inheritSettings(program)
+  inheritSettings(program, stdout)
 
   /** An action: load the command's function, and call it with what was parsed. */
   function does<Args extends unknown[]>(load: () => Promise<RunCommand<Args>>): (...args: unknown[]) => Promise<void> {
@@ -194,8 +196,12 @@ MODULE is an ES module, or a CommonJS one; each export is the handler of the que
   export const bugle = { graceMs: 60_000, schemas, … }    options of createBugle()`
 
 /** Subcommands take these over when they are made. */
-function inheritSettings(program: Command): void {
-  program.exitOverride().configureOutput({ writeErr: () => {} })
+function inheritSettings(program: Command, stdout: NodeJS.WriteStream): void {
+  program.exitOverride().configureOutput({
+    writeOut: (text) => stdout.write(text),
+    writeErr: () => {},
+    getOutHelpWidth: () => (stdout.isTTY ? stdout.columns : 80),
+  })
 }
 
 /** Commander's message without its first word, its advice in the same line. */

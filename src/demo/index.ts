@@ -28,10 +28,10 @@ async function main(): Promise<number> {
 }
 
 async function demo(options: Options & { do: 'run' }): Promise<number> {
-  const { stdout, env } = process
-  const screen = openScreen(stdout, env, () => performance.now())
+  const { env } = process
+  const screen = openScreen(process.stdout, env, () => performance.now())
   try {
-    const { verdict } = await run({ ...options, env, screen, signal: interruptible(stdout) })
+    const { verdict } = await run({ ...options, env, screen, signal: interruptible(process) })
     return verdict.differences.length === 0 ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     console.error(`demo: ${error instanceof Error ? error.message : error}`)

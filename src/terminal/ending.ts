@@ -1,4 +1,5 @@
-/** How a command ends. It imports nothing, so that the help is there without what commands need. */
+/** How a command ends. It imports no code, so that the help is there without what commands need. */
+import type { Host } from './host.js'
 
 /** Exit codes, as README lists them. */
 export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
@@ -30,13 +31,13 @@ export class Interrupted extends Error {
  * Aborted by SIGINT, SIGTERM or SIGHUP, none of which ends the process by itself any more, or when the reader of our
  * output has left.
  */
-export function interruptible(stdout: NodeJS.WriteStream): AbortSignal {
+export function interruptible(host: Pick<Host, 'stdout' | 'on'>): AbortSignal {
   const interrupting = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     // They stay for good: a second Ctrl-C must not cut the tidying short.
-    process.on(name, () => interrupting.abort(new Interrupted(name)))
+    host.on(name, () => interrupting.abort(new Interrupted(name)))
   }
   // Such as `head`: nobody to work for.
-  stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
+  host.stdout.on('error', () => interrupting.abort(new Interrupted('SIGPIPE')))
   return interrupting.signal
 }

@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished } from 'vitest'
 import { countText } from '../../src/cli/commands/stats.js'
+import { runCli } from '../support/cli.js'
 import { type TestDatabase, test } from '../support/database.js'
 
-/** The command, as it is installed: needs a build. */
+/** The command while it goes on, as it is installed: needs a build. */
 function start(db: TestDatabase, args: readonly string[]) {
   const child = spawn(process.execPath, ['dist/cli/index.js', '--schema', db.schema, ...args], {
     env: { ...process.env, DATABASE_URL: db.connectionString, NO_COLOR: '1' },
@@ -19,13 +20,6 @@ function start(db: TestDatabase, args: readonly string[]) {
   })
   const ended = once(child, 'close').then(([code]) => ({ code: code as number, stderr }))
   return { child, lines: createInterface(child.stdout)[Symbol.asyncIterator](), ended }
-}
-
-async function run(db: TestDatabase, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const { lines, ended } = start(db, args)
-  let stdout = ''
-  for await (const line of lines) stdout += `${line}\n`
-  return { ...(await ended), stdout }
 }
 
 /** Two queues, a pause, a failed job; a live worker and a dead one. */
@@ -47,7 +41,7 @@ async function fill(db: TestDatabase): Promise<void> {
 
 test('bugle stats --json: one line', async ({ db }) => {
   await fill(db)
-  const { code, stdout, stderr } = await run(db, 'stats', '--json')
+  const { code, stdout, stderr } = await runCli(db, ['stats', '--json'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(stdout.trimEnd().split('\n')).toHaveLength(1)
   const exactly = (count: number) => ({ count, isExact: true })
@@ -89,9 +83,9 @@ test('bugle stats --json: one line', async ({ db }) => {
 const anyWorker = { running: { count: 0, isExact: true }, consumers: expect.any(Array) }
 
 test('bugle stats: a table for people', async ({ db }) => {
-  expect((await run(db, 'stats')).stdout).toBe('no queue has jobs, a consumer or a pause\n')
+  expect((await runCli(db, ['stats'])).stdout).toBe('no queue has jobs, a consumer or a pause\n')
   await fill(db)
-  const { code, stdout } = await run(db, 'stats')
+  const { code, stdout } = await runCli(db, ['stats'])
   expect(code).toBe(0)
   expect([countText({ count: 9_999, isExact: true }), countText({ count: 10_000, isExact: false })]).toEqual([
     ...['9,999', '10,000+'],
@@ -103,7 +97,7 @@ test('bugle stats: a table for people', async ({ db }) => {
     '',
     '2 workers: 1 live, 1 dead',
   ])
-  const one = await run(db, 'stats', 'emails', '--json')
+  const one = await runCli(db, ['stats', 'emails', '--json'])
   expect(JSON.parse(one.stdout).queues).toMatchObject([{ queue: 'emails' }])
 })
 
@@ -138,15 +132,15 @@ test('bugle stats --watch: a look that fails is told, and the next one made', as
 })
 
 test('bugle stats --watch: a database that is not there at its first look is told in one line', async ({ db }) => {
-  const { code, stderr } = await run({ ...db, connectionString: 'postgres://localhost:1/x' }, 'stats', '--watch')
+  const { code, stderr } = await runCli({ ...db, connectionString: 'postgres://localhost:1/x' }, ['stats', '--watch'])
   expect(code).toBe(1)
   expect(stderr).toMatch(/^bugle: cannot reach .*\n$/)
 })
 
 test('bugle workers: a line of JSON each, and a table for people', async ({ db }) => {
-  expect((await run(db, 'workers')).stdout).toBe('no workers\n')
+  expect((await runCli(db, ['workers'])).stdout).toBe('no workers\n')
   await fill(db)
-  const { code, stdout } = await run(db, 'workers', '--json')
+  const { code, stdout } = await runCli(db, ['workers', '--json'])
   expect(code).toBe(0)
   const at = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
   const rest = { version: '0.1.0', startedAt: at, seenMsAgo: expect.any(Number), running: { count: 0, isExact: true } }
@@ -178,7 +172,7 @@ test('bugle workers: a line of JSON each, and a table for people', async ({ db }
     },
   ])
 
-  const people = await run(db, 'workers')
+  const people = await runCli(db, ['workers'])
   expect(people.stdout.replaceAll(/ +/g, ' ').trimEnd().split('\n')).toEqual([
     ' id name host pid version state seen up running consumes',
     ' 1 mail\\x1ber o\\x1bne 11 0.1.0\\x1b live 0s ago 3h 0 emails ×10 (letter, bi\\x1bll)',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, onTestFinished } from 'vitest'
-import { cliProgram, plainEnv, runCli, startProcess } from '../support/cli.js'
+import { cliProgram, plainEnv, spawnCli, startProcess } from '../support/cli.js'
 import { type TestDatabase, test } from '../support/database.js'
 import { gate } from '../support/held-rows.js'
 
@@ -40,7 +40,7 @@ describe.skipIf(!hasScript)('in a real terminal', () => {
     expect(painted.stdout).toContain(`${colour}31mfailed`)
     const plain = await inTerminal(db, ['jobs'], { NO_COLOR: '1' }).ended
     expect(plain.stdout).not.toContain(colour)
-    expect((await runCli(db, ['jobs'])).stdout).not.toContain(colour)
+    expect((await spawnCli(db, ['jobs'])).stdout).not.toContain(colour)
   })
 
   test('a bar shows how far it is; Ctrl-C ends it after the batch in flight, and what is said stands on its own line', async ({

@@ -6,7 +6,7 @@ import { openCli } from '../../src/cli/cli.js'
 import { parseCommand } from '../../src/cli/program.js'
 import { BugleError } from '../../src/errors.js'
 import { UsageError } from '../../src/terminal/ending.js'
-import { cliProgram, jsonLines, plainEnv, runCli, startCli, startProcess } from '../support/cli.js'
+import { cliProgram, jsonLines, plainEnv, runCli, spawnCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
 
 const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = [
@@ -60,7 +60,7 @@ const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = 
 
 /** Carry out a command in this process. */
 async function carryOut(args: readonly string[]): Promise<void> {
-  await parseCommand(args, async (options, command) => {
+  await parseCommand(args, process.stdout, async (options, command) => {
     const cli = openCli(options, process, () => {})
     try {
       await command(cli)
@@ -139,6 +139,42 @@ test('a schema without tables is told in one line, which says what to run', asyn
   }
 })
 
+/** A command for each way to end, and what it is given on standard input. */
+const ends: readonly (readonly [code: number, args: readonly string[], input?: string])[] = [
+  [0, ['--version']],
+  [0, ['grants', '--producer', 'web']],
+  [0, ['migrate', '--status', '--json']],
+  [0, ['resume', 'q']],
+  [0, ['put', 'q', '-', '--json'], '\n'],
+  [1, ['put', 'q', '-'], '{oops\n'],
+  [1, ['show', '12345']],
+  [1, ['show', '12345', '--json']],
+  [2, []],
+  [2, ['show', 'x']],
+]
+
+test('a process of its own ends with the same exit code, and prints the same to its pipes', async ({ db }) => {
+  const both = await Promise.all(
+    ends.map(([, args, input = '']) =>
+      Promise.all([runCli(db, args, { input }), spawnCli(db, args, { input })] as const),
+    ),
+  )
+  for (const [index, [here, apart]] of both.entries()) {
+    const [code, args] = ends[index] ?? [null, []]
+    expect(apart, String(args)).toEqual(here)
+    expect(apart.code, String(args)).toBe(code)
+  }
+})
+
+test('the doctor ends in a process of its own as well', async ({ db }) => {
+  const here = await runCli(db, ['doctor', '--json'])
+  const apart = await spawnCli(db, ['doctor', '--json'])
+  const found = ({ stdout }: { stdout: string }) =>
+    (jsonLines(stdout) as Record<string, unknown>[]).map(({ check, status }) => [check, status])
+  expect(found(apart)).toEqual(found(here))
+  expect(apart).toMatchObject({ code: here.code, stderr: '' })
+})
+
 test('whoever reads may leave', async ({ db }) => {
   await db.bugle().putMany(
     'q',
@@ -178,11 +214,11 @@ test('the help loads no driver, and none of what draws', async ({ db }) => {
      register('./hooks.mjs', import.meta.url)`,
   )
   const execArgv = ['--import', join(folder, 'register.mjs')]
-  const help = await runCli(db, ['--help'], { execArgv })
+  const help = await spawnCli(db, ['--help'], { execArgv })
   expect(help).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('Exit codes:') })
   const heavy = /^(pg|postgres|pg-listen|debug|p-queue|cli-table3|cli-progress)$/m
   expect(readFileSync(loaded, 'utf8')).toMatch(/^commander$/m)
   expect(readFileSync(loaded, 'utf8')).not.toMatch(heavy)
-  await runCli(db, ['jobs'], { execArgv })
+  await spawnCli(db, ['jobs'], { execArgv })
   expect(readFileSync(loaded, 'utf8')).toMatch(heavy)
 })

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished } from 'vitest'
-import { jsonLines, runCli, startCli, startProcess } from '../support/cli.js'
+import { jsonLines, spawnCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
 
 /** Whether a terminal would be told more than text and line ends. */
@@ -52,7 +52,7 @@ describe('bugle work', () => {
     await bugle.putMany('emails', ['good', 'bad', 'good'])
     const orders = 'order \u001b[2J\u202eevents'
     await bugle.put(orders, 1, { kind: 'made' })
-    const human = await runCli(db, ['work', 'work.mjs', '--drain', '--verbose'], { cwd })
+    const human = await spawnCli(db, ['work', 'work.mjs', '--drain', '--verbose'], { cwd })
     expect(human.code).toBe(1)
     expect(human.stdout).toContain('emails: 2 completed, 1 failed, 0 interrupted, 0 released, 0 abandoned\n')
     expect(human.stdout).toContain('order \\x1b[2J\\u{202e}events: 1 completed, 0 failed')
@@ -61,7 +61,7 @@ describe('bugle work', () => {
     expect(unsafe(human.stdout + human.stderr)).toBe(false)
     await bugle.put('emails', 'good')
     await bugle.put(orders, 1, { kind: 'made' })
-    const json = await runCli(db, ['work', './work.mjs', '--drain', '--json', '--queue', 'emails'], { cwd })
+    const json = await spawnCli(db, ['work', './work.mjs', '--drain', '--json', '--queue', 'emails'], { cwd })
     expect(json.code).toBe(0)
     expect(jsonLines(json.stdout)).toEqual([{ queue: 'emails', ...none, completed: 1 }])
     // Of runs that went well only --verbose tells.
@@ -143,7 +143,7 @@ describe('bugle work', () => {
   }) => {
     const cwd = folderWith(`throw new Error('at \\u001b[2J\\n import')`)
     const [told, json] = await Promise.all(
-      [[], ['--json']].map((more) => runCli(db, ['work', 'work.mjs', ...more], { cwd })),
+      [[], ['--json']].map((more) => spawnCli(db, ['work', 'work.mjs', ...more], { cwd })),
     )
     expect(told).toMatchObject({ code: 1, stdout: '' })
     expect(told?.stderr).toMatch(
@@ -158,7 +158,7 @@ describe('bugle work', () => {
     ['ends the process', 'process.exit(0)', /^bugle: work.mjs ended the process, .*\n$/],
     ['awaits what never comes', 'await new Promise(() => {})', /bugle: work.mjs .* waited for nothing, .*\n/],
   ] as const)('a module that %s is refused', async ([, text, told], { db }) => {
-    const ended = await runCli(db, ['work', 'work.mjs'], { cwd: folderWith(text) })
+    const ended = await spawnCli(db, ['work', 'work.mjs'], { cwd: folderWith(text) })
     expect(ended).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(told) })
   })
 
@@ -166,11 +166,11 @@ describe('bugle work', () => {
     db,
   }) => {
     const cwd = folderWith('export function q(): void {}', 'work.ts')
-    expect(await runCli(db, ['work', 'none.mjs'], { cwd })).toMatchObject({
+    expect(await spawnCli(db, ['work', 'none.mjs'], { cwd })).toMatchObject({
       code: 1,
       stderr: 'bugle: there is no module none.mjs\n',
     })
-    const typed = await runCli(db, ['work', 'work.ts', '--drain'], { cwd })
+    const typed = await spawnCli(db, ['work', 'work.ts', '--drain'], { cwd })
     if (Reflect.get(process.features, 'typescript')) expect(typed.code).toBe(0)
     else expect(typed.stderr).toMatch(/^bugle: work.ts: Node [\d.]+ does not read TypeScript; .*\n$/)
   })
@@ -208,13 +208,15 @@ describe('bugle work', () => {
     const whole = 'module.exports = { a() {} }'
     const named = 'exports.a = () => {}; exports.options = { a: { concurrency: 2 } }; exports.bugle = { graceMs: 1 }'
     for (const one of [named, whole]) {
-      const ended = await runCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
+      const ended = await spawnCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
       expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^a: 0 completed.*\n$/) })
     }
   })
 
   test('a queue that the module has not is wrong usage', async ({ db }) => {
-    const ended = await runCli(db, ['work', 'work.mjs', '--queue', 'b'], { cwd: folderWith('export function a() {}') })
+    const ended = await spawnCli(db, ['work', 'work.mjs', '--queue', 'b'], {
+      cwd: folderWith('export function a() {}'),
+    })
     expect(ended).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/^bugle: the module has no queue "b"; it has "a" .*\n$/),

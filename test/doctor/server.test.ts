@@ -14,7 +14,8 @@ test('autovacuum off on the server, and track_counts off: each remedy mends it',
   await clinic.sql.unsafe('alter system set autovacuum = off')
   await clinic.sql.unsafe('alter system set track_counts = off')
   await clinic.sql.unsafe('select pg_reload_conf()')
-  // A session reads its settings anew before its next statement; the doctor's are fresh, the server's word takes a moment.
+  // A session reads its settings anew before its next statement; the doctor's are fresh, the server's word takes a
+  // moment.
   await until(async () => (await statuses(clinic)).includes('trouble'))
   await until(async () => (await statuses(clinic)).length >= 2)
   const found = await clinic.findings('autovacuum')

@@ -88,8 +88,8 @@ test('a worker that was killed, and its job, are found; after others have given 
   await dead.ran(1)
   expect(await clinic.findings('workers')).toMatchObject([{ status: 'ok', details: { workers: 1 } }])
   await dead.kill('SIGKILL')
-  // The server notices the end of its sessions a moment later. Nobody can wait for five seconds here, so its last sign of life is
-  // made older.
+  // The server notices the end of its sessions a moment later. Nobody can wait for five seconds here, so its last sign
+  // of life is made older.
   const ofDead = () => clinic.sql`select from pg_stat_activity where application_name like 'crash%'`
   await until(async () => (await ofDead()).length === 0)
   await clinic.sql.unsafe(`update ${clinic.s}.worker set seen_at = seen_at - interval '1 min'`)

@@ -18,8 +18,9 @@ import { connectionError, endOf, plannedError } from './plan.mjs'
  */
 
 /**
- * What makes a process look dead to others. A restart does not, nor does a killed backend: survivors must not be robbed. Nor
- * does a pause of less than hungAfterMs, as its presence lock is held: unless it meets another harm, which takes the lock away.
+ * What makes a process look dead to others. A restart does not, nor does a killed backend: survivors must not be
+ * robbed. Nor does a pause of less than hungAfterMs, as its presence lock is held: unless it meets another harm, which
+ * takes the lock away.
  */
 const deadly = ['kill', 'hang', 'stop', 'freeze', 'cut']
 /** How long after such a harm its consequences may come: the verdict, a pass of the rescuer, a busy machine. */

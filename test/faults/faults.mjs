@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * @typedef {'kill' | 'pause' | 'hang' | 'stop' | 'terminate' | 'restart-fast' | 'restart-immediate' | 'freeze' | 'cut'} Kind
+ * @typedef {'kill' | 'pause' | 'hang' | 'stop' | 'terminate' | 'restart-fast' | 'restart-immediate' | 'freeze' | 'cut'}
+ * Kind
  *
  * - `kill`: SIGKILL of a worker
  * - `pause`: SIGSTOP, and SIGCONT before hungAfterMs is over; `hang`: after it

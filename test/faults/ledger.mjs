@@ -1,8 +1,8 @@
 import pg from 'pg'
 
 /**
- * What the database itself says of each job, apart from anything that Bugle tells: triggers write down every step of every
- * row, in the transaction that makes it, with the session that made it. And the runs, written by the handlers.
+ * What the database itself says of each job, apart from anything that Bugle tells: triggers write down every step of
+ * every row, in the transaction that makes it, with the session that made it. And the runs, written by the handlers.
  */
 const tables = `
 create schema fault;

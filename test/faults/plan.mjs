@@ -13,7 +13,8 @@
  * - `reject`: refuses the job
  * - `exhaust`: throws always; the job has two attempts
  *
- * @typedef {'tx' | 'plain' | 'slow' | 'stubborn' | 'block' | 'throw' | 'retry' | 'partial' | 'release' | 'reject' | 'exhaust'} Mode
+ * @typedef {'tx' | 'plain' | 'slow' | 'stubborn' | 'block' | 'throw' | 'retry' | 'partial' | 'release' | 'reject' |
+ * 'exhaust'} Mode
  *
  * @typedef {object} Plan
  * @property {number} token names the job, also where its id was never heard

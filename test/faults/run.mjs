@@ -1,5 +1,5 @@
-// The fault run: worker processes, producers and a server of its own, and everything that can break is broken at random.
-// At the end every job is accounted for. node test/faults/run.mjs --help
+// The fault run: worker processes, producers and a server of its own, and everything that can break is broken at
+// random. At the end every job is accounted for. node test/faults/run.mjs --help
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,8 +1,8 @@
 // A worker process of a fault run: two consumers, which do as their jobs' plans say. Started by fork().
 // node worker.mjs <{ bugleUrl, name, connectionString, listenConnectionString, options } as JSON>
 //
-// Tells: { did: 'consume' }; { did: 'event', name, text } of what is out of the ordinary; { did: 'ended', ends } of jobs told
-// as acked or failed; and when it was asked to stop, { did: 'stop', reports, ms }.
+// Tells: { did: 'consume' }; { did: 'event', name, text } of what is out of the ordinary; { did: 'ended', ends } of
+// jobs told as acked or failed; and when it was asked to stop, { did: 'stop', reports, ms }.
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { connectionError, plannedError, queues } from './plan.mjs'

@@ -3,8 +3,8 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { root } from '../support/install.js'
 
-// What does not compile, the build has said. Warnings are errors here, by typedoc.json: a link that leads nowhere, a type
-// that is not exported, an export without a docstring.
+// What does not compile, the build has said. Warnings are errors here, by typedoc.json: a link that leads nowhere, a
+// type that is not exported, an export without a docstring.
 test('the API reference is made without a warning', { timeout: 180_000 }, async () => {
   const ran = await promisify(execFile)('node_modules/.bin/typedoc', ['--emit', 'none', '--skipErrorChecking'], {
     cwd: root,

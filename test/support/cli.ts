@@ -2,6 +2,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import { type CommandEnded, runInProcess } from './command.js'
 import type { TestDatabase } from './database.js'
 
 export const cliProgram = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
@@ -23,6 +24,9 @@ export interface CliProcess {
 export interface CliCall {
   readonly input?: string | Uint8Array
   readonly env?: NodeJS.ProcessEnv
+}
+
+export interface CliProcessCall extends CliCall {
   readonly cwd?: string
   /** For `node` itself. */
   readonly execArgv?: readonly string[]
@@ -30,16 +34,40 @@ export interface CliCall {
 
 type Target = Pick<TestDatabase, 'connectionString' | 'schema'>
 
-/** Run the command to its end. */
-export function runCli(db: Target, args: readonly string[], { input = '', ...call }: CliCall = {}): Promise<CliEnded> {
+/**
+ * Run the command to its end, from `src` in the test's own process: for what it says, does and answers.
+ *
+ * A process of its own ends with the same exit codes and prints the same to real pipes: test/cli/usage.test.ts compares
+ * both for each code.
+ */
+export function runCli(db: Target, args: readonly string[], { env, ...call }: CliCall = {}): Promise<CommandEnded> {
+  return runInProcess([...args, '--schema', db.schema], { ...call, env: { ...plainEnv(db), ...env } })
+}
+
+/**
+ * Run the command to its end, from `dist` in a process of its own: for exit codes as a shell has them, for `bugle work`
+ * (its module has the whole process), for a working directory and what Node loads. Needs a build.
+ */
+export function spawnCli(
+  db: Target,
+  args: readonly string[],
+  { input = '', ...call }: CliProcessCall = {},
+): Promise<CliEnded> {
   const { child, ended } = startCli(db, args, call)
   // A command that does not read, or has ended, closes it first.
   child.stdin?.on('error', () => {}).end(input)
   return ended
 }
 
-/** Start the command; its standard input stays open. */
-export function startCli(db: Target, args: readonly string[], { env, cwd, execArgv = [] }: CliCall = {}): CliProcess {
+/**
+ * Start the command, from `dist` in a process of its own, while a test does something to it: for signals and for pipes
+ * that are slow, stay open or are closed early. Its standard input stays open. Needs a build.
+ */
+export function startCli(
+  db: Target,
+  args: readonly string[],
+  { env, cwd, execArgv = [] }: Omit<CliProcessCall, 'input'> = {},
+): CliProcess {
   return startProcess(process.execPath, [...execArgv, cliProgram, ...args, '--schema', db.schema], {
     ...(cwd !== undefined && { cwd }),
     env: { ...plainEnv(db), ...env },
@@ -54,7 +82,10 @@ export function jsonLines(text: string): unknown[] {
     .map((line) => JSON.parse(line))
 }
 
-/** What Node asks about colours before it asks the terminal (CI too: a log is taken for one without), and its own options. */
+/**
+ * What Node asks about colours before it asks the terminal (CI too: a log is taken for one without), and its own
+ * options.
+ */
 const wishes = ['CI', 'FORCE_COLOR', 'NODE_DISABLE_COLORS', 'NO_COLOR', 'NODE_OPTIONS']
 
 /** The environment of a user at a terminal, wherever the tests run. */

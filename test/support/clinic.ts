@@ -1,6 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { test as base, inject } from 'vitest'
 import type { CheckName, Finding } from '../../src/doctor/index.js'
@@ -9,8 +6,12 @@ import type { Thresholds } from '../../src/doctor/patient.js'
 import { startEmbedded } from '../../src/embedded/index.js'
 import { type Bugle, createBugle } from '../../src/index.js'
 import { resolveBugleOptions } from '../../src/options.js'
+import { type CommandEnded, runInProcess } from './command.js'
 
-/** A server of the file's own, as somebody would run it (the tests' has autovacuum off), and in it a schema for one test. */
+/**
+ * A server of the file's own, as somebody would run it (the tests' has autovacuum off), and in it a schema for one
+ * test.
+ */
 export interface Clinic {
   readonly connectionString: string
   readonly schema: string
@@ -26,8 +27,8 @@ export interface Clinic {
   examine(given?: Given): Promise<readonly Finding[]>
   /** The findings of one check. */
   findings(check: CheckName, given?: Given): Promise<readonly Finding[]>
-  /** `bugle doctor`. */
-  doctor(args?: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ended>
+  /** `bugle doctor`, in this process. */
+  doctor(args?: readonly string[], env?: Readonly<Record<string, string>>): Promise<CommandEnded>
 }
 
 export interface Given {
@@ -36,26 +37,6 @@ export interface Given {
   readonly schema?: string
   readonly thresholds?: Partial<Thresholds>
   readonly now?: () => number
-}
-
-export interface Ended {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
-
-async function runDoctor(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ended> {
-  const child = spawn(process.execPath, [program, 'doctor', ...args], { env: { ...process.env, ...env } })
-  const texts = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      texts[name] += text
-    })
-  }
-  const [code] = (await once(child, 'close')) as [number]
-  return { code, ...texts }
 }
 
 let schemas = 0
@@ -99,10 +80,8 @@ export const test = base.extend<{ clinic: Clinic; server: { readonly connectionS
       },
       findings: async (check, given) => (await clinic.examine(given)).filter((finding) => finding.check === check),
       doctor: (args = [], env = {}) =>
-        runDoctor(args.includes('--schema') ? args : ['--schema', schema, ...args], {
-          DATABASE_URL: connectionString,
-          NO_COLOR: '1',
-          ...env,
+        runInProcess(['doctor', ...(args.includes('--schema') ? [] : ['--schema', schema]), ...args], {
+          env: { ...process.env, DATABASE_URL: connectionString, ...env },
         }),
     }
     await bugle.migrate()

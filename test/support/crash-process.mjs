@@ -3,7 +3,8 @@
 //
 // A job's payload says what its handler does: 'hold' (until the parent sends 'go'), 'block' (compute for `ms` without
 // yielding), 'die' (end the process by SIGKILL), or nothing. The parent is told of each run ({ run: job }), of the
-// reason why a run was aborted ({ aborted: id, code }) and of each event ({ event: name, data }). It sends 'go' and 'stop'.
+// reason why a run was aborted ({ aborted: id, code }) and of each event ({ event: name, data }). It sends 'go' and
+// 'stop'.
 import { createBugle } from '../../dist/index.js'
 
 const { connectionString, schema, queue, options, consumeOptions } = JSON.parse(process.argv[2] ?? '{}')

@@ -24,7 +24,10 @@ export interface TestDatabase {
   readonly schema: string
   /** The quoted name, for SQL text. */
   readonly s: string
-  /** A superuser's connections, apart from Bugle's: those of the whole file, so what one test sets for a session the next one would find. */
+  /**
+   * A superuser's connections, apart from Bugle's: those of the whole file, so what one test sets for a session the
+   * next one would find.
+   */
   readonly sql: postgres.Sql
   /** An instance in this schema, closed after the test. Not live by sweeps: only a notification can wake it. */
   bugle(options?: BugleOptions): Bugle

@@ -9,7 +9,9 @@ export interface HeldClaims {
   readonly connectionString: string
   /** From now on this worker's claims of this queue are held. */
   hold(bugle: Pick<Bugle, 'workerId'>, queue: string): void
-  /** Resolves when the next one has come back from the server, its transaction included: what it saw and took stands. */
+  /**
+   * Resolves when the next one has come back from the server, its transaction included: what it saw and took stands.
+   */
   next(): Promise<HeldClaim>
   /** Those to come are held no more. */
   open(): void

@@ -1,15 +1,13 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { type Bugle, type BugleOptions, createBugle } from '../../src/index.js'
+import { type CommandEnded, runInProcess } from './command.js'
 import { test as base } from './database.js'
 
 export type RoleName = 'owner' | 'producer' | 'consumer' | 'observer' | 'blind'
 
 /**
- * A further schema, of an owner who is no superuser, with the roles to which the SQL was granted that `bugle grants` prints: all
- * connected to as themselves. `blind` is an observer without payloads.
+ * A further schema, of an owner who is no superuser, with the roles to which the SQL was granted that `bugle grants`
+ * prints: all connected to as themselves. `blind` is an observer without payloads.
  */
 export interface Roles {
   readonly schema: string
@@ -25,24 +23,10 @@ export interface Roles {
   snapshot(): Promise<unknown>
 }
 
-const program = fileURLToPath(new URL('../../dist/cli/index.js', import.meta.url))
-
-export interface CommandResult {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** `bugle grants …`, without any database. */
-export async function runGrants(args: readonly string[]): Promise<CommandResult> {
+/** `bugle grants …` in this process, without any database. */
+export function runGrants(args: readonly string[]): Promise<CommandEnded> {
   const { DATABASE_URL: _, ...env } = process.env
-  try {
-    const done = await promisify(execFile)(process.execPath, [program, 'grants', ...args], { env })
-    return { code: 0, ...done }
-  } catch (error) {
-    const { code, stdout, stderr } = error as CommandResult
-    return { code, stdout, stderr }
-  }
+  return runInProcess(['grants', ...args], { env })
 }
 
 /** The script as psql runs it: its own commands are not SQL. */

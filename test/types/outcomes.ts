@@ -1,6 +1,6 @@
 /**
- * Checked by `tsc -p test/tsconfig.json`, never run: how payload types flow from the queue map, or from schemas, to puts,
- * handlers, hooks and events; and what must not compile.
+ * Checked by `tsc -p test/tsconfig.json`, never run: how payload types flow from the queue map, or from schemas, to
+ * puts, handlers, hooks and events; and what must not compile.
  */
 import { type } from 'arktype'
 import * as v from 'valibot'

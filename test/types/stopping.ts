@@ -1,5 +1,6 @@
 /**
- * Checked by `tsc -p test/tsconfig.json`, never run: stop, signal, pause, drain and their events; and what must not compile.
+ * Checked by `tsc -p test/tsconfig.json`, never run: stop, signal, pause, drain and their events; and what must not
+ * compile.
  */
 import {
   type AbortCode,

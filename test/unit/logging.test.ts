@@ -49,8 +49,10 @@ test('what an operator should know is one line each, by the functions of the log
     'info bugle: the database is back after 1.2 s',
     'info bugle: notifications arrive',
     'warn bugle: notifications do not arrive; jobs are found by sweeps until they do',
-    'warn bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: this process holds as many such locks as it may',
-    'warn bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: backend 17 holds the lock exclusively',
+    'warn bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: this process holds as ' +
+      'many such locks as it may',
+    'warn bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: backend 17 holds the ' +
+      'lock exclusively',
     'info bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: the control session is lost',
     'warn bugle: worker 8 is dead or was given up; 3 of its jobs were given back',
     'error bugle: this worker, 9, was given up by others and its handlers aborted; it goes on as 10',

@@ -199,7 +199,8 @@ describe('validate', () => {
       1,
     )
     expect(error.message).toBe(
-      'payload[0]: Wrong 0; payload[1]: Wrong 1; payload[2]: Wrong 2; payload[3]: Wrong 3; payload[4]: Wrong 4; and 2 more',
+      'payload[0]: Wrong 0; payload[1]: Wrong 1; payload[2]: Wrong 2; payload[3]: Wrong 3; payload[4]: Wrong 4; ' +
+        'and 2 more',
     )
     expect(error.cause).toBe(issues)
   })
@@ -327,7 +328,8 @@ describe('schemasOption', () => {
     ],
     [
       { 'e-mails': 'string' },
-      'schemas["e-mails"] must be a Standard Schema (an object with ~standard) or an object of them by kind; got string',
+      'schemas["e-mails"] must be a Standard Schema (an object with ~standard) or an object of them by kind; got ' +
+        'string',
     ],
     [{ media: { thumb: {} } }, 'schemas.media.thumb must be a Standard Schema (an object with ~standard); got object'],
     [{ emails: { '~standard': null } }, 'schemas.emails["~standard"] must be an object; got null'],

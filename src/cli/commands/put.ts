@@ -29,7 +29,7 @@ export async function put(
   const putOptions = toPutOptions(options)
   if (payload === '-') {
     if (options.key !== undefined) throw new UsageError('--key would make one job of all lines; put them without it')
-    return putLines(cli, queue, process.stdin, putOptions, fromLine ?? 1)
+    return putLines(cli, queue, cli.stdin, putOptions, fromLine ?? 1)
   }
   if (fromLine !== undefined) throw new UsageError('--from-line is for lines of standard input: put QUEUE -')
   const value = payload === undefined ? null : parse(payload)

@@ -41,13 +41,13 @@ async function watchStats(cli: Cli, look: () => Promise<BugleStats>, everyMs: nu
     const nextAt = performance.now() + everyMs
     try {
       const found = await unlessAborted(look(), signal)
-      if (isDrawn) out.say(frame(statsText(cli, found), everyMs))
+      if (isDrawn) out.say(frame(statsText(cli, found), out.rows, everyMs))
       else line(statsJson(found))
     } catch (thrown) {
       if (signal.aborted) return exitCodes.ok
       const error = toError(thrown)
       if (looks === 0) throw error
-      if (isDrawn) out.say(frame(out.paint('red', shown(error.message)), everyMs))
+      if (isDrawn) out.say(frame(out.paint('red', shown(error.message)), out.rows, everyMs))
       else
         line({
           at: new Date(),
@@ -65,11 +65,10 @@ async function watchStats(cli: Cli, look: () => Promise<BugleStats>, everyMs: nu
  * From the top left corner, over what was there: lines and screen are cleared behind the new text, so that nothing
  * flickers.
  */
-function frame(text: string, everyMs: number): string {
+function frame(text: string, rows: number, everyMs: number): string {
   const head = `${new Date().toLocaleTimeString()}, every ${ageText(everyMs)}, until Ctrl-C`
-  // A line that falls out at the foot would move the whole picture. A terminal whose size nobody has set says that it
-  // has no rows.
-  const lines = [head, '', ...text.split('\n')].slice(0, Math.max(1, (process.stdout.rows || 24) - 1))
+  // A line that falls out at the foot would move the whole picture.
+  const lines = [head, '', ...text.split('\n')].slice(0, Math.max(1, rows - 1))
   return `\x1b[H${lines.map((one) => `${one}\x1b[K`).join('\n')}\x1b[J`
 }
 

@@ -7,41 +7,43 @@ import { aborted, fence } from '../../support/stopping.js'
 /** No retry within the test. */
 const later = { retries: 3, delaysMs: 3_600_000 } as const
 
-test('G4 a run that is longer than the consumer’s timeoutMs: its signal says TIMEOUT, and it is retried as the strategy says', async ({
-  db,
-}) => {
-  const bugle = db.bugle()
-  const timeouts = db.collect(bugle, 'job:timeout')
-  const retrying = db.collect(bugle, 'job:retrying')
-  const acked = db.collect(bugle, 'job:acked')
-  const reasons: unknown[] = []
-  const errors: Error[] = []
-  await bugle.consume(
-    'q',
-    async (job, ctx) => {
-      if (job.attempt === 2) {
-        expect(ctx.signal.aborted).toBe(false)
-        return
-      }
-      reasons.push(await aborted(ctx))
-      throw new Error('its own words')
-    },
-    {
-      timeoutMs: 60,
-      retryStrategy: (_job, error) => {
-        errors.push(error)
-        return { delayMs: 0 }
+test(
+  'G4 a run that is longer than the consumer’s timeoutMs: its signal says TIMEOUT, and it is retried as the ' +
+    'strategy says',
+  async ({ db }) => {
+    const bugle = db.bugle()
+    const timeouts = db.collect(bugle, 'job:timeout')
+    const retrying = db.collect(bugle, 'job:retrying')
+    const acked = db.collect(bugle, 'job:acked')
+    const reasons: unknown[] = []
+    const errors: Error[] = []
+    await bugle.consume(
+      'q',
+      async (job, ctx) => {
+        if (job.attempt === 2) {
+          expect(ctx.signal.aborted).toBe(false)
+          return
+        }
+        reasons.push(await aborted(ctx))
+        throw new Error('its own words')
       },
-    },
-  )
-  const id = await bugle.put('q', 1)
-  expect(await timeouts.next()).toMatchObject({ queue: 'q', id, attempt: 1, timeoutMs: 60 })
-  expect(await retrying.next()).toMatchObject({ id, attempt: 1, error: { code: 'TIMEOUT' } })
-  expect(await acked.next()).toMatchObject({ id, attempt: 2 })
-  expect(reasons).toMatchObject([{ name: 'BugleError', code: 'TIMEOUT' }])
-  expect(errors).toMatchObject([{ code: 'TIMEOUT' }])
-  expect(await db.jobs()).toEqual([])
-})
+      {
+        timeoutMs: 60,
+        retryStrategy: (_job, error) => {
+          errors.push(error)
+          return { delayMs: 0 }
+        },
+      },
+    )
+    const id = await bugle.put('q', 1)
+    expect(await timeouts.next()).toMatchObject({ queue: 'q', id, attempt: 1, timeoutMs: 60 })
+    expect(await retrying.next()).toMatchObject({ id, attempt: 1, error: { code: 'TIMEOUT' } })
+    expect(await acked.next()).toMatchObject({ id, attempt: 2 })
+    expect(reasons).toMatchObject([{ name: 'BugleError', code: 'TIMEOUT' }])
+    expect(errors).toMatchObject([{ code: 'TIMEOUT' }])
+    expect(await db.jobs()).toEqual([])
+  },
+)
 
 test('G4 a timeout in the last attempt: failed, cause exhausted, and the row says TIMEOUT', async ({ db }) => {
   const bugle = db.bugle()

@@ -9,34 +9,35 @@ import { until } from '../../support/until.js'
 
 // Each test puts two things into the one order that could go wrong: the second begins before the first is over.
 
-test('interleaving: a run that a stop aborts while its payload is prepared does not begin, and its job goes back untouched', async ({
-  db,
-  gate,
-}) => {
-  const slow = slowSchema(gate())
-  const bugle = db.bugle({ schemas: { q: { slow: slow.schema } } })
-  const begun: (string | null)[] = []
-  const running = signal()
-  const told = signal()
-  const consumer = await bugle.consume('q', async ({ kind }, ctx) => {
-    begun.push(kind)
-    if (kind === 'slow') return
-    running.resolve()
-    const reason = await aborted(ctx)
-    told.resolve()
-    throw reason
-  })
-  await insertKinds(db, ['slow', 'plain'])
-  await Promise.all([slow.reached, running.promise])
-  const stopped = consumer.stop({ graceMs: 0, abortMs: Number.POSITIVE_INFINITY })
-  // All runs are aborted together.
-  await told.promise
-  slow.goOn()
-  expect(await stopped).toEqual({ completed: 0, failed: 0, interrupted: 2, released: 0, abandoned: [] })
-  expect(begun).toEqual(['plain'])
-  const untouched = { state: 'ready', attempt: 0, worker_id: null, last_error: null }
-  expect(await db.jobs()).toMatchObject([untouched, untouched])
-})
+test(
+  'interleaving: a run that a stop aborts while its payload is prepared does not begin, and its job goes back ' +
+    'untouched',
+  async ({ db, gate }) => {
+    const slow = slowSchema(gate())
+    const bugle = db.bugle({ schemas: { q: { slow: slow.schema } } })
+    const begun: (string | null)[] = []
+    const running = signal()
+    const told = signal()
+    const consumer = await bugle.consume('q', async ({ kind }, ctx) => {
+      begun.push(kind)
+      if (kind === 'slow') return
+      running.resolve()
+      const reason = await aborted(ctx)
+      told.resolve()
+      throw reason
+    })
+    await insertKinds(db, ['slow', 'plain'])
+    await Promise.all([slow.reached, running.promise])
+    const stopped = consumer.stop({ graceMs: 0, abortMs: Number.POSITIVE_INFINITY })
+    // All runs are aborted together.
+    await told.promise
+    slow.goOn()
+    expect(await stopped).toEqual({ completed: 0, failed: 0, interrupted: 2, released: 0, abandoned: [] })
+    expect(begun).toEqual(['plain'])
+    const untouched = { state: 'ready', attempt: 0, worker_id: null, last_error: null }
+    expect(await db.jobs()).toMatchObject([untouched, untouched])
+  },
+)
 
 test('interleaving: a job that is cancelled while its payload is prepared does not begin, and is failed as cancelled', async ({
   db,
@@ -67,35 +68,37 @@ test('interleaving: a job that is cancelled while its payload is prepared does n
   expect(await fullRows(db)).toMatchObject([{ id, state: 'failed', last_error: { failedBy: 'cancelled' } }])
 })
 
-test('interleaving: a job that is cancelled while it waits for the gate does not begin, and is told as failed, cancelled', async ({
-  db,
-}) => {
-  const bugle = db.bugle({ rescueAfterMs: 1_000 })
-  const failed = db.collect(bugle, 'job:failed')
-  const begun: string[] = []
-  const ranLater = signal()
-  const consumer = await bugle.consume('q', ({ id, kind }) => {
-    begun.push(id)
-    if (kind === 'later') ranLater.resolve()
-  })
-  const claims = await holdClaims(db)
-  const id = await bugle.put('q', null)
-  await claims.untilHeld()
-  const letGo = await lockWorkerRow(db, bugle.workerId)
-  await untilUnconfirmed(db, bugle.workerId, 1_000)
-  await claims.open()
-  await untilState(db, id, 'running')
-  expect(await bugle.cancel(id)).toBe('requested')
-  await fence(db)
-  expect([begun, failed.all]).toEqual([[], []])
-  await letGo()
-  const later = await bugle.put('q', null, { kind: 'later' })
-  await ranLater.promise
-  expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 1, released: 0 })
-  expect(begun).toEqual([later])
-  expect(failed.all).toMatchObject([{ id, attempt: 1, cause: 'cancelled' }])
-  expect(await db.jobs()).toMatchObject([{ id, state: 'failed', last_error: { failedBy: 'cancelled' } }])
-})
+test(
+  'interleaving: a job that is cancelled while it waits for the gate does not begin, and is told as failed, ' +
+    'cancelled',
+  async ({ db }) => {
+    const bugle = db.bugle({ rescueAfterMs: 1_000 })
+    const failed = db.collect(bugle, 'job:failed')
+    const begun: string[] = []
+    const ranLater = signal()
+    const consumer = await bugle.consume('q', ({ id, kind }) => {
+      begun.push(id)
+      if (kind === 'later') ranLater.resolve()
+    })
+    const claims = await holdClaims(db)
+    const id = await bugle.put('q', null)
+    await claims.untilHeld()
+    const letGo = await lockWorkerRow(db, bugle.workerId)
+    await untilUnconfirmed(db, bugle.workerId, 1_000)
+    await claims.open()
+    await untilState(db, id, 'running')
+    expect(await bugle.cancel(id)).toBe('requested')
+    await fence(db)
+    expect([begun, failed.all]).toEqual([[], []])
+    await letGo()
+    const later = await bugle.put('q', null, { kind: 'later' })
+    await ranLater.promise
+    expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 1, released: 0 })
+    expect(begun).toEqual([later])
+    expect(failed.all).toMatchObject([{ id, attempt: 1, cause: 'cancelled' }])
+    expect(await db.jobs()).toMatchObject([{ id, state: 'failed', last_error: { failedBy: 'cancelled' } }])
+  },
+)
 
 test('interleaving: a worker that cannot confirm its presence begins nothing, until it can', async ({ db }) => {
   const bugle = db.bugle({ rescueAfterMs: 1_000 })

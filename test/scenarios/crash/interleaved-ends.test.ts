@@ -16,33 +16,35 @@ const byForce = { graceMs: 0, abortMs: 0 } as const
 /** A stop that is not shortened takes longer: its statements wait for answers. */
 const byForceMs = 3_000
 
-test('interleaving: a stopped consumer whose claim is answered late does not take K from its successor in the same process', async ({
-  db,
-}) => {
-  const proxy = await heldProxy(db)
-  const { connectionString } = proxy
-  const bugle = db.bugle({ connectionString, listenConnectionString: db.connectionString, ...withoutHeartbeat })
-  await bugle.consume('stays', () => {})
-  const former = await bugle.consume('hangs', () => {})
-  await untilSoundAsleep(db, former)
-  const hangs = proxy.holdAnswersTo('hangs')
-  await notify(db, 'hangs')
-  await hangs
-  await former.stop(byForce)
+test(
+  'interleaving: a stopped consumer whose claim is answered late does not take K from its successor in the same ' +
+    'process',
+  async ({ db }) => {
+    const proxy = await heldProxy(db)
+    const { connectionString } = proxy
+    const bugle = db.bugle({ connectionString, listenConnectionString: db.connectionString, ...withoutHeartbeat })
+    await bugle.consume('stays', () => {})
+    const former = await bugle.consume('hangs', () => {})
+    await untilSoundAsleep(db, former)
+    const hangs = proxy.holdAnswersTo('hangs')
+    await notify(db, 'hangs')
+    await hangs
+    await former.stop(byForce)
 
-  const ran = signal<string>()
-  // Its second claim follows once it holds K.
-  const holdsK = proxy.untilSent('hangs', 2)
-  const successor = await bugle.consume('hangs', (job) => ran.resolve(job.id))
-  await holdsK
-  await untilSoundAsleep(db, successor)
-  proxy.release()
-  // The control session takes this K after it has given up that of the former consumer.
-  await untilSoundAsleep(db, await bugle.consume('later', () => {}))
-  expect(await holdersOfK(db, 'hangs')).toEqual(await db.backends('control'))
-  const [row] = await db.sql.unsafe<{ id: string }[]>(`insert into ${db.s}.job (queue) values ('hangs') returning id`)
-  expect(await ran.promise).toBe(row?.id)
-})
+    const ran = signal<string>()
+    // Its second claim follows once it holds K.
+    const holdsK = proxy.untilSent('hangs', 2)
+    const successor = await bugle.consume('hangs', (job) => ran.resolve(job.id))
+    await holdsK
+    await untilSoundAsleep(db, successor)
+    proxy.release()
+    // The control session takes this K after it has given up that of the former consumer.
+    await untilSoundAsleep(db, await bugle.consume('later', () => {}))
+    expect(await holdersOfK(db, 'hangs')).toEqual(await db.backends('control'))
+    const [row] = await db.sql.unsafe<{ id: string }[]>(`insert into ${db.s}.job (queue) values ('hangs') returning id`)
+    expect(await ran.promise).toBe(row?.id)
+  },
+)
 
 for (const how of ['stop', 'close'] as const) {
   test(`interleaving: a second ${how} by force shortens the first, which is already leaving a silent database`, async ({
@@ -68,26 +70,29 @@ for (const how of ['stop', 'close'] as const) {
   })
 }
 
-test('interleaving: a second close by force shortens the first, which already waits for a put that a silent database does not answer', async ({
-  db,
-}) => {
-  const proxy = await heldProxy(db)
-  const bugle = db.bugle({ connectionString: proxy.connectionString })
-  await bugle.put('q', null)
-  proxy.silence()
-  const sent = proxy.untilSent('unanswered')
-  const put = bugle.put('q', 'unanswered').catch((error) => error.code)
-  await sent
-  const first = bugle.close()
-  expect(await isPending(first)).toBe(true)
-  const { tookMs } = await timed(() => bugle.close(byForce))
-  await first
-  expect(tookMs).toBeLessThan(byForceMs)
-  expect(await put).toEqual(expect.any(String))
-  proxy.release()
-})
+test(
+  'interleaving: a second close by force shortens the first, which already waits for a put that a silent database ' +
+    'does not answer',
+  async ({ db }) => {
+    const proxy = await heldProxy(db)
+    const bugle = db.bugle({ connectionString: proxy.connectionString })
+    await bugle.put('q', null)
+    proxy.silence()
+    const sent = proxy.untilSent('unanswered')
+    const put = bugle.put('q', 'unanswered').catch((error) => error.code)
+    await sent
+    const first = bugle.close()
+    expect(await isPending(first)).toBe(true)
+    const { tookMs } = await timed(() => bugle.close(byForce))
+    await first
+    expect(tookMs).toBeLessThan(byForceMs)
+    expect(await put).toEqual(expect.any(String))
+    proxy.release()
+  },
+)
 
-test('interleaving: the outcome of a handler that ends after the close, while the control session is away, is written when it is back', {
+test('interleaving: the outcome of a handler that ends after the close, while the control session is away, is ' +
+  'written when it is back', {
   timeout: 20_000,
 }, async ({ db, gate }) => {
   const { hostname, port } = new URL(db.connectionString)
@@ -115,22 +120,24 @@ test('interleaving: the outcome of a handler that ends after the close, while th
   expect(await db.jobs()).toEqual([])
 })
 
-test('interleaving: a stop that ends with a claim in flight leaves the worker present until that claim has given its jobs back', async ({
-  db,
-}) => {
-  const bugle = db.bugle(withoutHeartbeat)
-  const started = db.collect(bugle, 'job:started')
-  const consumer = await bugle.consume('q', () => {})
-  const claims = await holdClaims(db)
-  const id = await bugle.put('q', null)
-  await claims.untilHeld()
-  expect(await consumer.stop(byForce)).toMatchObject({ completed: 0, abandoned: [] })
-  expect(await workerRows(db)).toMatchObject([{ id: bugle.workerId }])
-  await claims.open()
-  await until(async () => (await workerRows(db)).length === 0)
-  expect(await fullRows(db)).toMatchObject([{ id, state: 'ready', attempt: 0, crashes: 0, worker_id: null }])
-  expect(started.all).toEqual([])
-})
+test(
+  'interleaving: a stop that ends with a claim in flight leaves the worker present until that claim has given its ' +
+    'jobs back',
+  async ({ db }) => {
+    const bugle = db.bugle(withoutHeartbeat)
+    const started = db.collect(bugle, 'job:started')
+    const consumer = await bugle.consume('q', () => {})
+    const claims = await holdClaims(db)
+    const id = await bugle.put('q', null)
+    await claims.untilHeld()
+    expect(await consumer.stop(byForce)).toMatchObject({ completed: 0, abandoned: [] })
+    expect(await workerRows(db)).toMatchObject([{ id: bugle.workerId }])
+    await claims.open()
+    await until(async () => (await workerRows(db)).length === 0)
+    expect(await fullRows(db)).toMatchObject([{ id, state: 'ready', attempt: 0, crashes: 0, worker_id: null }])
+    expect(started.all).toEqual([])
+  },
+)
 
 /** The pids of the backends that hold the queue's sleep lock, K. */
 async function holdersOfK(db: TestDatabase, queue: string): Promise<number[]> {

@@ -10,51 +10,55 @@ import { until } from '../../support/until.js'
 
 // Each test puts two things into the one order that could go wrong: the second begins before the first is over.
 
-test('interleaving: a claim that is answered after its worker was given up is given back, and its job runs under the new id only', async ({
-  db,
-}) => {
-  const bugle = db.bugle(withoutHeartbeat)
-  const lost = db.collect(bugle, 'worker:lost')
-  const started = db.collect(bugle, 'job:started')
-  const ran = signal()
-  const consumer = await bugle.consume('q', () => ran.resolve(), { keep: 'all' })
-  const former = bugle.workerId
-  const claims = await holdClaims(db)
-  const id = await bugle.put('q', null)
-  await claims.untilHeld()
-  await giveUp(db, former)
-  const { newWorkerId } = await lost.next()
-  await claims.open()
-  await ran.promise
-  expect(await consumer.stop()).toMatchObject({ completed: 1, released: 1, abandoned: [] })
-  expect(started.all).toMatchObject([{ id, attempt: 1, workerId: newWorkerId }])
-  expect(await archivedRows(db)).toMatchObject([{ id, attempt: 1, crashes: 0, worker_id: newWorkerId }])
-})
+test(
+  'interleaving: a claim that is answered after its worker was given up is given back, and its job runs under the ' +
+    'new id only',
+  async ({ db }) => {
+    const bugle = db.bugle(withoutHeartbeat)
+    const lost = db.collect(bugle, 'worker:lost')
+    const started = db.collect(bugle, 'job:started')
+    const ran = signal()
+    const consumer = await bugle.consume('q', () => ran.resolve(), { keep: 'all' })
+    const former = bugle.workerId
+    const claims = await holdClaims(db)
+    const id = await bugle.put('q', null)
+    await claims.untilHeld()
+    await giveUp(db, former)
+    const { newWorkerId } = await lost.next()
+    await claims.open()
+    await ran.promise
+    expect(await consumer.stop()).toMatchObject({ completed: 1, released: 1, abandoned: [] })
+    expect(started.all).toMatchObject([{ id, attempt: 1, workerId: newWorkerId }])
+    expect(await archivedRows(db)).toMatchObject([{ id, attempt: 1, crashes: 0, worker_id: newWorkerId }])
+  },
+)
 
-test('interleaving: a handler that throws because its worker was given up is interrupted, and its last attempt is given back', async ({
-  db,
-}) => {
-  const bugle = db.bugle(withoutHeartbeat)
-  const interrupted = db.collect(bugle, 'job:interrupted')
-  const failed = db.collect(bugle, 'job:failed')
-  const begun = signal()
-  const ranAgain = signal()
-  const consumer = await bugle.consume('q', async (_job, ctx) => {
-    if (ctx.workerId !== former) return ranAgain.resolve()
-    begun.resolve()
-    throw await aborted(ctx)
-  })
-  const former = bugle.workerId
-  const id = await bugle.put('q', null, { maxAttempts: 1 })
-  await begun.promise
-  await giveUp(db, former)
-  const told = await Promise.race([interrupted.next(), failed.next()])
-  expect(told).toMatchObject({ id, attempt: 1, workerId: former, reason: 'LEASE_LOST' })
-  await ranAgain.promise
-  expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0, interrupted: 1 })
-  expect(failed.all).toEqual([])
-  expect(await db.jobs()).toEqual([])
-})
+test(
+  'interleaving: a handler that throws because its worker was given up is interrupted, and its last attempt is ' +
+    'given back',
+  async ({ db }) => {
+    const bugle = db.bugle(withoutHeartbeat)
+    const interrupted = db.collect(bugle, 'job:interrupted')
+    const failed = db.collect(bugle, 'job:failed')
+    const begun = signal()
+    const ranAgain = signal()
+    const consumer = await bugle.consume('q', async (_job, ctx) => {
+      if (ctx.workerId !== former) return ranAgain.resolve()
+      begun.resolve()
+      throw await aborted(ctx)
+    })
+    const former = bugle.workerId
+    const id = await bugle.put('q', null, { maxAttempts: 1 })
+    await begun.promise
+    await giveUp(db, former)
+    const told = await Promise.race([interrupted.next(), failed.next()])
+    expect(told).toMatchObject({ id, attempt: 1, workerId: former, reason: 'LEASE_LOST' })
+    await ranAgain.promise
+    expect(await consumer.stop()).toMatchObject({ completed: 1, failed: 0, interrupted: 1 })
+    expect(failed.all).toEqual([])
+    expect(await db.jobs()).toEqual([])
+  },
+)
 
 test('interleaving: a worker asks for the word of one without the lock only after seconds of answers without it', async ({
   db,

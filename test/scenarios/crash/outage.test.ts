@@ -99,67 +99,73 @@ for (const seed of seeds) {
   })
 }
 
-test('F6 the database restarted, fast and immediate, under load: consumers survive, nobody is robbed, all jobs settle', async () => {
-  const server = await startEmbedded({ settings: { max_connections: 100 } })
-  onTestFinished(() => server.stop())
-  const { connectionString } = server
-  const schema = 'restarted'
-  const bugle = createBugle({ connectionString, schema, logger: silent })
-  await bugle.migrate()
-  await bugle.close()
-  let acked = 0
-  let tell = (): void => {}
-  const ackedAll = (count: number): Promise<void> =>
-    new Promise((resolve) => {
-      tell = () => {
-        if (acked >= count) resolve()
+test(
+  'F6 the database restarted, fast and immediate, under load: consumers survive, nobody is robbed, all jobs ' +
+    'settle',
+  async () => {
+    const server = await startEmbedded({ settings: { max_connections: 100 } })
+    onTestFinished(() => server.stop())
+    const { connectionString } = server
+    const schema = 'restarted'
+    const bugle = createBugle({ connectionString, schema, logger: silent })
+    await bugle.migrate()
+    await bugle.close()
+    let acked = 0
+    let tell = (): void => {}
+    const ackedAll = (count: number): Promise<void> =>
+      new Promise((resolve) => {
+        tell = () => {
+          if (acked >= count) resolve()
+        }
+        tell()
+      })
+    // Short: whoever gave up on others because a restart has freed their locks would be seen to.
+    const options = { connectionString, schema, queue: 'q', concurrency: 5, rescueAfterMs: 600 }
+    const start = () =>
+      startOutageProcess(options, (name) => {
+        if (name !== 'job:acked') return
+        acked += 1
+        tell()
+      })
+    const processes = await Promise.all([start(), start(), start()])
+
+    /** With a connection of its own: those of before a restart are dead. */
+    async function ask<Row extends postgres.Row>(text: string): Promise<Row[]> {
+      const sql = postgres(connectionString, { max: 1, onnotice: () => {} })
+      try {
+        return await sql.unsafe<Row[]>(text)
+      } finally {
+        await sql.end()
       }
-      tell()
-    })
-  // Short: whoever gave up on others because a restart has freed their locks would be seen to.
-  const options = { connectionString, schema, queue: 'q', concurrency: 5, rescueAfterMs: 600 }
-  const start = () =>
-    startOutageProcess(options, (name) => {
-      if (name !== 'job:acked') return
-      acked += 1
-      tell()
-    })
-  const processes = await Promise.all([start(), start(), start()])
-
-  /** With a connection of its own: those of before a restart are dead. */
-  async function ask<Row extends postgres.Row>(text: string): Promise<Row[]> {
-    const sql = postgres(connectionString, { max: 1, onnotice: () => {} })
-    try {
-      return await sql.unsafe<Row[]>(text)
-    } finally {
-      await sql.end()
     }
-  }
 
-  const each = 400
-  let put = 0
-  for (const mode of ['fast', 'immediate', 'fast', 'immediate'] as const) {
-    await ask(`insert into ${schema}.job (queue) select 'q' from generate_series(1, ${each})`)
-    put += each
-    // In the middle of it.
-    await ackedAll(put - each / 2)
-    await server.restart(mode)
-  }
-  await ackedAll(put)
-  const reports = await Promise.all(processes.map((process) => process.stop()))
-  expect(reports.map(({ abandoned }) => abandoned)).toEqual([[], [], []])
+    const each = 400
+    let put = 0
+    for (const mode of ['fast', 'immediate', 'fast', 'immediate'] as const) {
+      await ask(`insert into ${schema}.job (queue) select 'q' from generate_series(1, ${each})`)
+      put += each
+      // In the middle of it.
+      await ackedAll(put - each / 2)
+      await server.restart(mode)
+    }
+    await ackedAll(put)
+    const reports = await Promise.all(processes.map((process) => process.stop()))
+    expect(reports.map(({ abandoned }) => abandoned)).toEqual([[], [], []])
 
-  expect(await ask(`select * from ${schema}.job`)).toEqual([])
-  expect(
-    await ask(`select count(*)::int as jobs, max(attempt) as attempt, max(crashes) as crashes from ${schema}.archive`),
-  ).toEqual([{ jobs: put, attempt: 1, crashes: 0 }])
-  const told = (name: string) => processes.map(({ events }) => events.filter((event) => event.name === name).length)
-  expect(told('worker:rescued')).toEqual([0, 0, 0])
-  expect(told('worker:lost')).toEqual([0, 0, 0])
-  expect(told('job:stale')).toEqual([0, 0, 0])
-  expect(told('database:down')).toEqual(told('database:up'))
-  expect(await ask(`select * from ${schema}.worker`)).toEqual([])
-})
+    expect(await ask(`select * from ${schema}.job`)).toEqual([])
+    expect(
+      await ask(
+        `select count(*)::int as jobs, max(attempt) as attempt, max(crashes) as crashes from ${schema}.archive`,
+      ),
+    ).toEqual([{ jobs: put, attempt: 1, crashes: 0 }])
+    const told = (name: string) => processes.map(({ events }) => events.filter((event) => event.name === name).length)
+    expect(told('worker:rescued')).toEqual([0, 0, 0])
+    expect(told('worker:lost')).toEqual([0, 0, 0])
+    expect(told('job:stale')).toEqual([0, 0, 0])
+    expect(told('database:down')).toEqual(told('database:up'))
+    expect(await ask(`select * from ${schema}.worker`)).toEqual([])
+  },
+)
 
 for (const phase of ['idle', 'running', 'settling', 'paused between'] as const) {
   test(`an outage while a consumer is ${phase} is two events, and everything goes on after it`, async ({ db }) => {
@@ -203,70 +209,75 @@ for (const phase of ['idle', 'running', 'settling', 'paused between'] as const) 
   })
 }
 
-test('outcomes that cannot be written are kept, hold their slots, and stop the claiming; after the outage each is written once', async ({
-  db,
-}) => {
-  const proxy = await proxyOf(db)
-  const bugle = db.bugle(through([proxy]))
-  const acked = db.collect(bugle, 'job:acked')
-  const ended = signal()
-  const allBegun = signal()
-  const go = signal()
-  const begun: string[] = []
-  let ends = 0
-  const consumer = await bugle.consume(
-    'q',
-    async (job) => {
-      begun.push(job.id)
-      if (begun.length === 3) allBegun.resolve()
-      await go.promise
-      ends += 1
-      if (ends === 3) ended.resolve()
-    },
-    { concurrency: 3 },
-  )
-  await putDirectly(db, 'q', 12)
-  await allBegun.promise
-  // Whatever was prefetched is claimed by now, and nothing more.
-  await proxy.refuse()
-  const downs = db.collect(bugle, 'database:down')
-  go.resolve()
-  await ended.promise
-  await downs.next()
-  // The way back for one statement at a time would let a claim through as well; there is none, and no slot to claim for.
-  await sleep(500)
-  expect([begun.length, consumer.activeJobs, acked.all.length]).toEqual([3, 3, 0])
-  expect((await db.jobs()).filter(({ state }) => state === 'running')).toHaveLength(3)
-  await proxy.heal()
-  for (let n = 0; n < 12; n += 1) await acked.next()
-  expect(new Set(begun).size).toBe(12)
-  expect(begun).toHaveLength(12)
-  expect(await db.jobs()).toEqual([])
-})
+test(
+  'outcomes that cannot be written are kept, hold their slots, and stop the claiming; after the outage each is ' +
+    'written once',
+  async ({ db }) => {
+    const proxy = await proxyOf(db)
+    const bugle = db.bugle(through([proxy]))
+    const acked = db.collect(bugle, 'job:acked')
+    const ended = signal()
+    const allBegun = signal()
+    const go = signal()
+    const begun: string[] = []
+    let ends = 0
+    const consumer = await bugle.consume(
+      'q',
+      async (job) => {
+        begun.push(job.id)
+        if (begun.length === 3) allBegun.resolve()
+        await go.promise
+        ends += 1
+        if (ends === 3) ended.resolve()
+      },
+      { concurrency: 3 },
+    )
+    await putDirectly(db, 'q', 12)
+    await allBegun.promise
+    // Whatever was prefetched is claimed by now, and nothing more.
+    await proxy.refuse()
+    const downs = db.collect(bugle, 'database:down')
+    go.resolve()
+    await ended.promise
+    await downs.next()
+    // The way back for one statement at a time would let a claim through as well; there is none, and no slot to claim
+    // for.
+    await sleep(500)
+    expect([begun.length, consumer.activeJobs, acked.all.length]).toEqual([3, 3, 0])
+    expect((await db.jobs()).filter(({ state }) => state === 'running')).toHaveLength(3)
+    await proxy.heal()
+    for (let n = 0; n < 12; n += 1) await acked.next()
+    expect(new Set(begun).size).toBe(12)
+    expect(begun).toHaveLength(12)
+    expect(await db.jobs()).toEqual([])
+  },
+)
 
-test('with the database down at the start, of several hosts none is up: consume waits, and begins with whichever comes first', async ({
-  db,
-}) => {
-  const [first, second] = [await proxyOf(db), await proxyOf(db)]
-  await first.refuse()
-  await second.refuse()
-  const lines: string[] = []
-  const logger = { ...silent, warn: (line: string) => lines.push(line), info: (line: string) => lines.push(line) }
-  const bugle = db.bugle(through([first, second], { logger }))
-  const downs = db.collect(bugle, 'database:down')
-  const ran = signal()
-  const consuming = bugle.consume('q', () => ran.resolve())
-  await downs.next()
-  await second.heal()
-  await consuming
-  await bugle.put('q', 1)
-  await ran.promise
-  expect(lines.filter((line) => /cannot be reached|is back/.test(line))).toEqual([
-    expect.stringMatching(/^bugle: the database cannot be reached: .*ECONNREFUSED/),
-    expect.stringMatching(/^bugle: the database is back after [\d.]+ s$/),
-  ])
-  expect([first.connections, second.connections > 3]).toEqual([0, true])
-})
+test(
+  'with the database down at the start, of several hosts none is up: consume waits, and begins with whichever ' +
+    'comes first',
+  async ({ db }) => {
+    const [first, second] = [await proxyOf(db), await proxyOf(db)]
+    await first.refuse()
+    await second.refuse()
+    const lines: string[] = []
+    const logger = { ...silent, warn: (line: string) => lines.push(line), info: (line: string) => lines.push(line) }
+    const bugle = db.bugle(through([first, second], { logger }))
+    const downs = db.collect(bugle, 'database:down')
+    const ran = signal()
+    const consuming = bugle.consume('q', () => ran.resolve())
+    await downs.next()
+    await second.heal()
+    await consuming
+    await bugle.put('q', 1)
+    await ran.promise
+    expect(lines.filter((line) => /cannot be reached|is back/.test(line))).toEqual([
+      expect.stringMatching(/^bugle: the database cannot be reached: .*ECONNREFUSED/),
+      expect.stringMatching(/^bugle: the database is back after [\d.]+ s$/),
+    ])
+    expect([first.connections, second.connections > 3]).toEqual([0, true])
+  },
+)
 
 test('of several hosts the first falls away under load: claims, settles, puts and notifications go on by the second', async ({
   db,

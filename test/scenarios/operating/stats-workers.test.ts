@@ -18,56 +18,58 @@ function untilStats(look: () => Promise<BugleStats>, isSo: (stats: BugleStats) =
   })
 }
 
-test('H1 several workers: what each consumes with how many slots, kinds and pauses; a change is seen without a heartbeat’s wait', async ({
-  db,
-}) => {
-  // Their heartbeats come at least a minute apart: the test waits for none of them.
-  const slow = { rescueAfterMs: 300_000 }
-  const [one, two] = [db.bugle({ ...slow, name: 'one' }), db.bugle({ ...slow, name: 'two' })]
-  const emails = await one.consume('emails', () => {}, { concurrency: 3 })
-  await one.consume('media', { thumb: () => {}, probe: () => {} }, { concurrency: 4 })
-  await two.consume('emails', { letter: () => {} }, { concurrency: 5, unknownKinds: 'fail' })
-  const look = () => two.stats()
-  const consumersOf = (stats: BugleStats, bugle: Bugle) => workerOf(stats, bugle.workerId)?.consumers ?? []
+test(
+  'H1 several workers: what each consumes with how many slots, kinds and pauses; a change is seen without a ' +
+    'heartbeat’s wait',
+  async ({ db }) => {
+    // Their heartbeats come at least a minute apart: the test waits for none of them.
+    const slow = { rescueAfterMs: 300_000 }
+    const [one, two] = [db.bugle({ ...slow, name: 'one' }), db.bugle({ ...slow, name: 'two' })]
+    const emails = await one.consume('emails', () => {}, { concurrency: 3 })
+    await one.consume('media', { thumb: () => {}, probe: () => {} }, { concurrency: 4 })
+    await two.consume('emails', { letter: () => {} }, { concurrency: 5, unknownKinds: 'fail' })
+    const look = () => two.stats()
+    const consumersOf = (stats: BugleStats, bugle: Bugle) => workerOf(stats, bugle.workerId)?.consumers ?? []
 
-  const served = { kinds: null, isPaused: false }
-  const all = await untilStats(
-    look,
-    (stats) => consumersOf(stats, one).length === 2 && consumersOf(stats, two).length === 1,
-  )
-  expect(workerOf(all, one.workerId)).toEqual({
-    id: one.workerId,
-    name: 'one',
-    host: expect.any(String),
-    pid: process.pid,
-    version: expect.any(String),
-    startedAt: expect.any(Date),
-    seenMsAgo: expect.any(Number),
-    state: 'live',
-    running: none,
-    consumers: [
-      { queue: 'emails', concurrency: 3, ...served },
-      { queue: 'media', concurrency: 4, ...served, kinds: ['thumb', 'probe'] },
-    ],
-  })
-  expect(consumersOf(all, two)).toEqual([{ queue: 'emails', concurrency: 5, ...served }])
-  expect(queueOf(all, 'emails')).toMatchObject({ workers: 2, slots: 8, isPaused: false, here: { concurrency: 5 } })
-  expect(queueOf(all, 'media')).toMatchObject({ workers: 1, slots: 4, here: null })
+    const served = { kinds: null, isPaused: false }
+    const all = await untilStats(
+      look,
+      (stats) => consumersOf(stats, one).length === 2 && consumersOf(stats, two).length === 1,
+    )
+    expect(workerOf(all, one.workerId)).toEqual({
+      id: one.workerId,
+      name: 'one',
+      host: expect.any(String),
+      pid: process.pid,
+      version: expect.any(String),
+      startedAt: expect.any(Date),
+      seenMsAgo: expect.any(Number),
+      state: 'live',
+      running: none,
+      consumers: [
+        { queue: 'emails', concurrency: 3, ...served },
+        { queue: 'media', concurrency: 4, ...served, kinds: ['thumb', 'probe'] },
+      ],
+    })
+    expect(consumersOf(all, two)).toEqual([{ queue: 'emails', concurrency: 5, ...served }])
+    expect(queueOf(all, 'emails')).toMatchObject({ workers: 2, slots: 8, isPaused: false, here: { concurrency: 5 } })
+    expect(queueOf(all, 'media')).toMatchObject({ workers: 1, slots: 4, here: null })
 
-  await emails.pause()
-  const paused = await untilStats(look, (stats) => consumersOf(stats, one)[0]?.isPaused === true)
-  expect(queueOf(paused, 'emails')).toMatchObject({ workers: 2, slots: 5, isPaused: false })
-  emails.resume()
-  await untilStats(look, (stats) => consumersOf(stats, one)[0]?.isPaused === false)
-  await two.pause('emails')
-  expect(queueOf(await look(), 'emails')).toMatchObject({ workers: 2, slots: 8, isPaused: true })
+    await emails.pause()
+    const paused = await untilStats(look, (stats) => consumersOf(stats, one)[0]?.isPaused === true)
+    expect(queueOf(paused, 'emails')).toMatchObject({ workers: 2, slots: 5, isPaused: false })
+    emails.resume()
+    await untilStats(look, (stats) => consumersOf(stats, one)[0]?.isPaused === false)
+    await two.pause('emails')
+    expect(queueOf(await look(), 'emails')).toMatchObject({ workers: 2, slots: 8, isPaused: true })
 
-  await emails.stop()
-  const left = await untilStats(look, (stats) => consumersOf(stats, one).length === 1)
-  expect(queueOf(left, 'emails')).toMatchObject({ workers: 1, slots: 5 })
-  await one.close()
-  expect((await look()).workers.map(({ id }) => id)).toEqual([two.workerId])
-})
+    await emails.stop()
+    const left = await untilStats(look, (stats) => consumersOf(stats, one).length === 1)
+    expect(queueOf(left, 'emails')).toMatchObject({ workers: 1, slots: 5 })
+    await one.close()
+    expect((await look()).workers.map(({ id }) => id)).toEqual([two.workerId])
+  },
+)
 
 test('H1 a consumer that is being stopped, its handler still running, serves no more', async ({ db, gate }) => {
   const bugle = db.bugle({ rescueAfterMs: 300_000 })

@@ -9,14 +9,15 @@ test('H1 nothing is there', async ({ db }) => {
   expect(await db.bugle().stats()).toEqual({ queues: [], areAllQueues: true, workers: [] })
 })
 
-test('H1 jobs of every state are counted, in queues that are known by one of them alone, or by a pause, or by a consumer', async ({
-  db,
-}) => {
-  const bugle = db.bugle()
-  await insert(
-    db,
-    'queue, state, run_at, worker_id, finished_at',
-    `select 'mixed', ${ready} from generate_series(1, 5)
+test(
+  'H1 jobs of every state are counted, in queues that are known by one of them alone, or by a pause, or by a ' +
+    'consumer',
+  async ({ db }) => {
+    const bugle = db.bugle()
+    await insert(
+      db,
+      'queue, state, run_at, worker_id, finished_at',
+      `select 'mixed', ${ready} from generate_series(1, 5)
      union all select 'mixed', 'scheduled', now() + interval '1 h', null, null from generate_series(1, 4)
      union all select 'mixed', 'running', now(), 7, null from generate_series(1, 3)
      union all select 'mixed', 'failed', now(), null, now() from generate_series(1, 2)
@@ -24,42 +25,43 @@ test('H1 jobs of every state are counted, in queues that are known by one of the
      union all select 'a scheduled', 'scheduled', now() + interval '1 h', null, null
      union all select 'a running', 'running', now(), 8, null
      union all select 'a failed', 'failed', now(), null, now()`,
-  )
-  await bugle.pause('a paused')
-  await bugle.pause('a resumed')
-  await bugle.resume('a resumed')
-  await insertWorker(db, 9, '0 s', [{ queue: 'a consumed', concurrency: 3, kinds: null, isPaused: false }])
+    )
+    await bugle.pause('a paused')
+    await bugle.pause('a resumed')
+    await bugle.resume('a resumed')
+    await insertWorker(db, 9, '0 s', [{ queue: 'a consumed', concurrency: 3, kinds: null, isPaused: false }])
 
-  const { queues, areAllQueues } = await bugle.stats()
-  const empty = { isPaused: false, ready: none, scheduled: none, running: none, failed: none, oldestReadyMs: null }
-  const unserved = { workers: 0, slots: 0, here: null }
-  const age = expect.any(Number)
-  const one = exactly(1)
-  expect(queues).toEqual([
-    { queue: 'a consumed', ...empty, workers: 1, slots: 3, here: null },
-    { queue: 'a failed', ...empty, ...unserved, failed: one },
-    { queue: 'a paused', ...empty, ...unserved, isPaused: true },
-    { queue: 'a ready', ...empty, ...unserved, ready: one, oldestReadyMs: age },
-    { queue: 'a resumed', ...empty, ...unserved },
-    { queue: 'a running', ...empty, ...unserved, running: one },
-    { queue: 'a scheduled', ...empty, ...unserved, scheduled: one },
-    {
-      queue: 'mixed',
-      ...empty,
-      ...unserved,
-      ready: exactly(5),
-      scheduled: exactly(4),
-      running: exactly(3),
-      failed: exactly(2),
-      oldestReadyMs: age,
-    },
-  ])
-  expect(areAllQueues).toBe(true)
-  // Stats find the same without our session settings, as through a pooler.
-  const plain = await db.bugle({ prepare: false }).stats()
-  expect(plain.queues.map(({ queue }) => queue)).toEqual(queues.map(({ queue }) => queue))
-  expect(queueOf(plain, 'mixed')).toMatchObject({ ready: exactly(5), failed: exactly(2), running: exactly(3) })
-})
+    const { queues, areAllQueues } = await bugle.stats()
+    const empty = { isPaused: false, ready: none, scheduled: none, running: none, failed: none, oldestReadyMs: null }
+    const unserved = { workers: 0, slots: 0, here: null }
+    const age = expect.any(Number)
+    const one = exactly(1)
+    expect(queues).toEqual([
+      { queue: 'a consumed', ...empty, workers: 1, slots: 3, here: null },
+      { queue: 'a failed', ...empty, ...unserved, failed: one },
+      { queue: 'a paused', ...empty, ...unserved, isPaused: true },
+      { queue: 'a ready', ...empty, ...unserved, ready: one, oldestReadyMs: age },
+      { queue: 'a resumed', ...empty, ...unserved },
+      { queue: 'a running', ...empty, ...unserved, running: one },
+      { queue: 'a scheduled', ...empty, ...unserved, scheduled: one },
+      {
+        queue: 'mixed',
+        ...empty,
+        ...unserved,
+        ready: exactly(5),
+        scheduled: exactly(4),
+        running: exactly(3),
+        failed: exactly(2),
+        oldestReadyMs: age,
+      },
+    ])
+    expect(areAllQueues).toBe(true)
+    // Stats find the same without our session settings, as through a pooler.
+    const plain = await db.bugle({ prepare: false }).stats()
+    expect(plain.queues.map(({ queue }) => queue)).toEqual(queues.map(({ queue }) => queue))
+    expect(queueOf(plain, 'mixed')).toMatchObject({ ready: exactly(5), failed: exactly(2), running: exactly(3) })
+  },
+)
 
 test('H1 of one queue: that one, whether or not it has anything, and the workers that consume it', async ({ db }) => {
   const bugle = db.bugle()

@@ -15,24 +15,25 @@ import {
 } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
-test('E4 a handler that goes on past the deadline: the stop is in time and names it, and its late ack counts if nobody has taken it over', async ({
-  db,
-  runningJob,
-}) => {
-  const bugle = db.bugle()
-  const acked = db.collect(bugle, 'job:acked')
-  const { consumer, id, end } = await runningJob({ bugle })
-  const { value: report, tookMs } = await timed(() => consumer.stop({ graceMs: 50, abortMs: 50 }))
-  expect(tookMs).toBeLessThan(100 + marginMs)
-  expect(report).toEqual({ ...nothing, abandoned: [{ id, ageMs: expect.any(Number) }] })
-  expect(report.abandoned[0]?.ageMs).toBeGreaterThanOrEqual(99)
-  expect(await consumer.stopped).toEqual(report)
-  // The job keeps its lease.
-  expect(await db.jobs()).toMatchObject([{ id, state: 'running', attempt: 1 }])
-  end.resolve()
-  await acked.next()
-  expect(await db.jobs()).toEqual([])
-})
+test(
+  'E4 a handler that goes on past the deadline: the stop is in time and names it, and its late ack counts if ' +
+    'nobody has taken it over',
+  async ({ db, runningJob }) => {
+    const bugle = db.bugle()
+    const acked = db.collect(bugle, 'job:acked')
+    const { consumer, id, end } = await runningJob({ bugle })
+    const { value: report, tookMs } = await timed(() => consumer.stop({ graceMs: 50, abortMs: 50 }))
+    expect(tookMs).toBeLessThan(100 + marginMs)
+    expect(report).toEqual({ ...nothing, abandoned: [{ id, ageMs: expect.any(Number) }] })
+    expect(report.abandoned[0]?.ageMs).toBeGreaterThanOrEqual(99)
+    expect(await consumer.stopped).toEqual(report)
+    // The job keeps its lease.
+    expect(await db.jobs()).toMatchObject([{ id, state: 'running', attempt: 1 }])
+    end.resolve()
+    await acked.next()
+    expect(await db.jobs()).toEqual([])
+  },
+)
 
 test('E4 the late ack of a handler that was abandoned is refused if its job was taken over', async ({
   db,

@@ -58,24 +58,26 @@ test('close without times takes those of each consumer, or else of the instance'
   ])
 })
 
-test('E7 close during the start, with a job that its first claim takes: whatever came first, the job is left as it was or done', async ({
-  db,
-}) => {
-  for (let round = 0; round < 5; round += 1) {
-    const bugle = db.bugle()
-    const id = await bugle.put('q', round)
-    const starting = bugle.consume('q', async (_job, ctx) => {
-      throw await aborted(ctx)
-    })
-    starting.catch(() => {})
-    if (round > 0) await until(async () => (await workerRows(db)).length > 0)
-    if (round > 2) await Promise.race([untilState(db, id, 'running'), starting.catch(() => {})])
-    await bugle.close({ graceMs: 0, abortMs: 10_000 })
-    expect(await db.jobs()).toMatchObject([{ id, state: 'ready', attempt: 0, worker_id: null }])
-    expect(await workerRows(db)).toEqual([])
-    await db.sql.unsafe(`delete from ${db.s}.job`)
-  }
-})
+test(
+  'E7 close during the start, with a job that its first claim takes: whatever came first, the job is left as it ' +
+    'was or done',
+  async ({ db }) => {
+    for (let round = 0; round < 5; round += 1) {
+      const bugle = db.bugle()
+      const id = await bugle.put('q', round)
+      const starting = bugle.consume('q', async (_job, ctx) => {
+        throw await aborted(ctx)
+      })
+      starting.catch(() => {})
+      if (round > 0) await until(async () => (await workerRows(db)).length > 0)
+      if (round > 2) await Promise.race([untilState(db, id, 'running'), starting.catch(() => {})])
+      await bugle.close({ graceMs: 0, abortMs: 10_000 })
+      expect(await db.jobs()).toMatchObject([{ id, state: 'ready', attempt: 0, worker_id: null }])
+      expect(await workerRows(db)).toEqual([])
+      await db.sql.unsafe(`delete from ${db.s}.job`)
+    }
+  },
+)
 
 test('E7 a consumer and an instance can be disposed of by `await using`', async ({ db }) => {
   const bugle = db.bugle()

@@ -142,31 +142,33 @@ test("E11 until: 'scheduled' runs a job that becomes ready after a claim saw not
   expect(await db.jobs()).toEqual([])
 })
 
-test('E11 drain runs a due job that its own promotion has made ready after a claim saw nothing ready, and before its answer', async ({
-  db,
-}) => {
-  const promotions = debugLines('bugle:due')
-  const claims = await holdAnswers(db.connectionString)
-  const bugle = heldBugle(db, claims)
-  const [, locked] = await db.bugle().putMany('q', ['free', 'locked'], { delayMs: 3_600_000 })
-  await db.sql.unsafe(`update ${db.s}.job set run_at = now() - interval '1 s'`)
-  const promotion = await heldRows(db, 'update', "old.state = 'scheduled'")
-  const holder = db.connect()
-  await holder`begin`
-  await holder.unsafe(`select from ${db.s}.job where id = $1 for update`, [locked ?? ''])
-  const drained = bugle.drain('q', () => {})
-  const first = await claims.next()
-  first.answer()
-  const nothingReady = await claims.next()
-  await promotion.isWaitedFor()
-  await promotion.open()
-  // The locked job stays overdue and is tried again later: no promotion is in flight when the claim is answered.
-  while (!promotions.some((line) => line.includes('1 due jobs are ready'))) await nextTurn()
-  claims.open()
-  nothingReady.answer()
-  expect(await drained).toEqual({ ...nothing, completed: 1 })
-  expect(await db.jobs()).toMatchObject([{ payload: 'locked', state: 'scheduled' }])
-})
+test(
+  'E11 drain runs a due job that its own promotion has made ready after a claim saw nothing ready, and before its ' +
+    'answer',
+  async ({ db }) => {
+    const promotions = debugLines('bugle:due')
+    const claims = await holdAnswers(db.connectionString)
+    const bugle = heldBugle(db, claims)
+    const [, locked] = await db.bugle().putMany('q', ['free', 'locked'], { delayMs: 3_600_000 })
+    await db.sql.unsafe(`update ${db.s}.job set run_at = now() - interval '1 s'`)
+    const promotion = await heldRows(db, 'update', "old.state = 'scheduled'")
+    const holder = db.connect()
+    await holder`begin`
+    await holder.unsafe(`select from ${db.s}.job where id = $1 for update`, [locked ?? ''])
+    const drained = bugle.drain('q', () => {})
+    const first = await claims.next()
+    first.answer()
+    const nothingReady = await claims.next()
+    await promotion.isWaitedFor()
+    await promotion.open()
+    // The locked job stays overdue and is tried again later: no promotion is in flight when the claim is answered.
+    while (!promotions.some((line) => line.includes('1 due jobs are ready'))) await nextTurn()
+    claims.open()
+    nothingReady.answer()
+    expect(await drained).toEqual({ ...nothing, completed: 1 })
+    expect(await db.jobs()).toMatchObject([{ payload: 'locked', state: 'scheduled' }])
+  },
+)
 
 /**
  * An instance whose claims are held. It hears of no job: it claims only when its drain wants to see the queue empty, or

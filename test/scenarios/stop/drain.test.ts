@@ -135,33 +135,34 @@ test('E11 drain without some flags ends though jobs with them are ready', async 
   expect(await db.jobs()).toMatchObject([{ payload: 2, state: 'ready' }])
 })
 
-test('E11 drain of a queue that this instance consumes, or drains, is ALREADY_CONSUMING; afterwards it can be consumed', async ({
-  db,
-  gate,
-}) => {
-  const bugle = db.bugle()
-  const consumer = await bugle.consume('q', () => {})
-  expect((await refusal(() => bugle.drain('q', () => {}))).code).toBe('ALREADY_CONSUMING')
-  await consumer.stop()
+test(
+  'E11 drain of a queue that this instance consumes, or drains, is ALREADY_CONSUMING; afterwards it can be ' +
+    'consumed',
+  async ({ db, gate }) => {
+    const bugle = db.bugle()
+    const consumer = await bugle.consume('q', () => {})
+    expect((await refusal(() => bugle.drain('q', () => {}))).code).toBe('ALREADY_CONSUMING')
+    await consumer.stop()
 
-  const begun = signal()
-  const end = gate()
-  await bugle.put('q', 1)
-  const drained = bugle.drain('q', async () => {
-    begun.resolve()
-    await end.promise
-  })
-  await begun.promise
-  expect((await refusal(() => bugle.drain('q', () => {}))).code).toBe('ALREADY_CONSUMING')
-  expect((await refusal(() => bugle.consume('q', () => {}))).code).toBe('ALREADY_CONSUMING')
-  end.resolve()
-  expect(await drained).toEqual({ ...nothing, completed: 1 })
+    const begun = signal()
+    const end = gate()
+    await bugle.put('q', 1)
+    const drained = bugle.drain('q', async () => {
+      begun.resolve()
+      await end.promise
+    })
+    await begun.promise
+    expect((await refusal(() => bugle.drain('q', () => {}))).code).toBe('ALREADY_CONSUMING')
+    expect((await refusal(() => bugle.consume('q', () => {}))).code).toBe('ALREADY_CONSUMING')
+    end.resolve()
+    expect(await drained).toEqual({ ...nothing, completed: 1 })
 
-  const ran = signal()
-  await bugle.consume('q', () => ran.resolve())
-  await bugle.put('q', 2)
-  await ran.promise
-})
+    const ran = signal()
+    await bugle.consume('q', () => ran.resolve())
+    await bugle.put('q', 2)
+    await ran.promise
+  },
+)
 
 test('E11 what drain does not know is refused', async ({ db }) => {
   const bugle = db.bugle()

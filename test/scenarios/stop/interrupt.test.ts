@@ -45,35 +45,37 @@ for (const [title, handler] of Object.entries(abortable)) {
   })
 }
 
-test('interrupt: E3b a busy loop is waited for: Node delivers Ctrl-C after it, the job is acked, then the stop ends, and nothing new is claimed', async ({
-  db,
-}) => {
-  const process = startStopProcess(db, {
-    queue: 'q',
-    handler: 'busy',
-    ms: 3_000,
-    bugle: { handleSignals: true, graceMs: 0 },
-    consume: { concurrency: 1 },
-  })
-  await process.next('consume')
-  const id = await db.bugle().put('q', 'busy')
-  await process.next('begin')
-  const later = await db.bugle().put('q', 'later')
-  process.kill('SIGINT')
-  expect((await process.next('job:acked')).data).toMatchObject({ id, runMs: expect.any(Number) })
-  expect((await process.next('consumer:stopped')).data).toMatchObject({
-    report: { completed: 1, failed: 0, interrupted: 0, released: 0, abandoned: [] },
-  })
-  expect(await process.exited).toEqual({ code: 0, signal: null })
-  const events = process.told.filter(({ did }) => did === 'event').map(({ name }) => name)
-  expect(events.indexOf('job:acked')).toBeLessThan(events.indexOf('consumer:stopped'))
-  expect(events.filter((name) => name === 'job:started')).toHaveLength(1)
-  expect(await db.jobs()).toMatchObject([{ id: later, state: 'ready', attempt: 0 }])
+test(
+  'interrupt: E3b a busy loop is waited for: Node delivers Ctrl-C after it, the job is acked, then the stop ends, ' +
+    'and nothing new is claimed',
+  async ({ db }) => {
+    const process = startStopProcess(db, {
+      queue: 'q',
+      handler: 'busy',
+      ms: 3_000,
+      bugle: { handleSignals: true, graceMs: 0 },
+      consume: { concurrency: 1 },
+    })
+    await process.next('consume')
+    const id = await db.bugle().put('q', 'busy')
+    await process.next('begin')
+    const later = await db.bugle().put('q', 'later')
+    process.kill('SIGINT')
+    expect((await process.next('job:acked')).data).toMatchObject({ id, runMs: expect.any(Number) })
+    expect((await process.next('consumer:stopped')).data).toMatchObject({
+      report: { completed: 1, failed: 0, interrupted: 0, released: 0, abandoned: [] },
+    })
+    expect(await process.exited).toEqual({ code: 0, signal: null })
+    const events = process.told.filter(({ did }) => did === 'event').map(({ name }) => name)
+    expect(events.indexOf('job:acked')).toBeLessThan(events.indexOf('consumer:stopped'))
+    expect(events.filter((name) => name === 'job:started')).toHaveLength(1)
+    expect(await db.jobs()).toMatchObject([{ id: later, state: 'ready', attempt: 0 }])
 
-  const ran = signal<string>()
-  await db.bugle().consume('q', (job) => ran.resolve(job.id))
-  expect(await ran.promise).toBe(later)
-})
+    const ran = signal<string>()
+    await db.bugle().consume('q', (job) => ran.resolve(job.id))
+    expect(await ran.promise).toBe(later)
+  },
+)
 
 test('interrupt: E3a a job that ignores its signal is waited for and acked, and nothing new is claimed', async ({
   db,

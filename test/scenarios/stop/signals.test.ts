@@ -29,25 +29,27 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-test('E8 one signal, and the handler ends within the grace: acked, the connections are closed, and the process ends by itself', async ({
-  db,
-}) => {
-  const process = startStopProcess(db, {
-    queue: 'q',
-    handler: 'timer',
-    ms: 400,
-    bugle: { handleSignals: true },
-  })
-  await process.next('consume')
-  await db.bugle().put('q', 1)
-  await process.next('begin')
-  process.kill('SIGTERM')
-  expect((await process.next('consumer:stopped')).data).toMatchObject({ report: { ...nothing, completed: 1 } })
-  expect(await process.next('end')).toMatchObject({ before: [0, 0], after: [0, 0] })
-  expect(await process.exited).toEqual({ code: 0, signal: null })
-  expect(await db.jobs()).toEqual([])
-  expect(await workerRows(db)).toEqual([])
-})
+test(
+  'E8 one signal, and the handler ends within the grace: acked, the connections are closed, and the process ends ' +
+    'by itself',
+  async ({ db }) => {
+    const process = startStopProcess(db, {
+      queue: 'q',
+      handler: 'timer',
+      ms: 400,
+      bugle: { handleSignals: true },
+    })
+    await process.next('consume')
+    await db.bugle().put('q', 1)
+    await process.next('begin')
+    process.kill('SIGTERM')
+    expect((await process.next('consumer:stopped')).data).toMatchObject({ report: { ...nothing, completed: 1 } })
+    expect(await process.next('end')).toMatchObject({ before: [0, 0], after: [0, 0] })
+    expect(await process.exited).toEqual({ code: 0, signal: null })
+    expect(await db.jobs()).toEqual([])
+    expect(await workerRows(db)).toEqual([])
+  },
+)
 
 test('E8 after a signal nothing keeps an idle process alive, however long the times are', async ({ db }) => {
   const process = startStopProcess(db, {

@@ -15,26 +15,28 @@ import {
 } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
-test('E7 an idle consumer stops at once, also with the longest times, and takes its worker row and its sessions with it', async ({
-  db,
-}) => {
-  const bugle = db.bugle()
-  const stopping = db.collect(bugle, 'consumer:stopping')
-  const stopped = db.collect(bugle, 'consumer:stopped')
-  const consumer = await bugle.consume('q', () => {}, { graceMs: Infinity, abortMs: Infinity })
-  await consumer.idle()
-  const { value: report, tookMs } = await timed(() => consumer.stop())
-  expect(tookMs).toBeLessThan(marginMs)
-  expect(report).toEqual(nothing)
-  expect(await consumer.stopped).toEqual(nothing)
-  expect(consumer.isRunning).toBe(false)
-  expect(consumer.activeJobs).toBe(0)
-  expect(stopping.all).toEqual([{ queue: 'q', graceMs: Infinity, forced: false }])
-  expect(stopped.all).toEqual([{ queue: 'q', report: nothing }])
-  expect(await workerRows(db)).toEqual([])
-  await bugle.close()
-  await untilNoSession(db)
-})
+test(
+  'E7 an idle consumer stops at once, also with the longest times, and takes its worker row and its sessions with ' +
+    'it',
+  async ({ db }) => {
+    const bugle = db.bugle()
+    const stopping = db.collect(bugle, 'consumer:stopping')
+    const stopped = db.collect(bugle, 'consumer:stopped')
+    const consumer = await bugle.consume('q', () => {}, { graceMs: Infinity, abortMs: Infinity })
+    await consumer.idle()
+    const { value: report, tookMs } = await timed(() => consumer.stop())
+    expect(tookMs).toBeLessThan(marginMs)
+    expect(report).toEqual(nothing)
+    expect(await consumer.stopped).toEqual(nothing)
+    expect(consumer.isRunning).toBe(false)
+    expect(consumer.activeJobs).toBe(0)
+    expect(stopping.all).toEqual([{ queue: 'q', graceMs: Infinity, forced: false }])
+    expect(stopped.all).toEqual([{ queue: 'q', report: nothing }])
+    expect(await workerRows(db)).toEqual([])
+    await bugle.close()
+    await untilNoSession(db)
+  },
+)
 
 test('E7 times that a stop cannot have are refused, and nothing is stopped by them', async ({ db }) => {
   const bugle = db.bugle()

@@ -138,26 +138,27 @@ test('E10 with a claim that is not answered a stop by force is in time, and othe
   expect(await ran.promise).toBe('taken late')
 })
 
-test('E4 a database that is away when an abandoned handler ends after the close: its job is settled, or rescued, when it is back', async ({
-  db,
-  gate,
-}) => {
-  const { bugle, proxy } = await behindProxy(db, 'everything', { rescueAfterMs: 600 })
-  const begun = signal<string>()
-  const end = gate()
-  await bugle.consume('q', async (job) => {
-    begun.resolve(job.id)
-    await end.promise
-  })
-  await db.bugle().put('q', 1)
-  const id = await begun.promise
-  await bugle.close({ graceMs: 0, abortMs: 0 })
-  await proxy.refuse()
-  end.resolve()
-  const ran = signal()
-  await db.bugle({ rescueAfterMs: 600 }).consume('q', () => ran.resolve())
-  await proxy.heal()
-  await Promise.race([ran.promise, untilState(db, id, null)])
-  await untilState(db, id, null)
-  await proxy.close()
-})
+test(
+  'E4 a database that is away when an abandoned handler ends after the close: its job is settled, or rescued, ' +
+    'when it is back',
+  async ({ db, gate }) => {
+    const { bugle, proxy } = await behindProxy(db, 'everything', { rescueAfterMs: 600 })
+    const begun = signal<string>()
+    const end = gate()
+    await bugle.consume('q', async (job) => {
+      begun.resolve(job.id)
+      await end.promise
+    })
+    await db.bugle().put('q', 1)
+    const id = await begun.promise
+    await bugle.close({ graceMs: 0, abortMs: 0 })
+    await proxy.refuse()
+    end.resolve()
+    const ran = signal()
+    await db.bugle({ rescueAfterMs: 600 }).consume('q', () => ran.resolve())
+    await proxy.heal()
+    await Promise.race([ran.promise, untilState(db, id, null)])
+    await untilState(db, id, null)
+    await proxy.close()
+  },
+)

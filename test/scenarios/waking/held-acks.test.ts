@@ -9,39 +9,40 @@ import { until } from '../../support/until.js'
 
 const quick = { rescueAfterMs: 1_000, hungAfterMs: 300_000 } as const satisfies BugleOptions
 
-test('the row of a job that was acked is locked by somebody: others are claimed and acked; it is settled when it is let go', async ({
-  db,
-  gate,
-}) => {
-  const blocked = gate()
-  const bugle = db.bugle()
-  const acked = db.collect(bugle, 'job:acked')
-  const begun = signal()
-  const ids = await bugle.putMany('q', payloads.slice(0, 10))
-  const [locked = '', ...others] = ids
-  const consumer = await bugle.consume(
-    'q',
-    async ({ id }) => {
-      if (id !== locked) return
-      begun.resolve()
-      await blocked.promise
-    },
-    // The locked job keeps one slot. Its ack travels with a claim for the other slot.
-    { concurrency: 2, prefetch: 0 },
-  )
-  await begun.promise
-  const stranger = db.connect()
-  await stranger.unsafe(`begin; select from ${db.s}.job where id = ${locked} for update`)
-  blocked.resolve()
-  for (const _ of others) await acked.next()
-  // The acks that were in one statement with it are settled one by one.
-  expect(new Set(acked.all.map(({ id }) => id))).toEqual(new Set(others))
-  expect((await db.jobs()).map(({ id, state }) => [id, state])).toEqual([[locked, 'running']])
-  await stranger.unsafe('rollback')
-  expect((await acked.next()).id).toBe(locked)
-  await consumer.idle()
-  expect(await db.jobs()).toEqual([])
-})
+test(
+  'the row of a job that was acked is locked by somebody: others are claimed and acked; it is settled when it is ' +
+    'let go',
+  async ({ db, gate }) => {
+    const blocked = gate()
+    const bugle = db.bugle()
+    const acked = db.collect(bugle, 'job:acked')
+    const begun = signal()
+    const ids = await bugle.putMany('q', payloads.slice(0, 10))
+    const [locked = '', ...others] = ids
+    const consumer = await bugle.consume(
+      'q',
+      async ({ id }) => {
+        if (id !== locked) return
+        begun.resolve()
+        await blocked.promise
+      },
+      // The locked job keeps one slot. Its ack travels with a claim for the other slot.
+      { concurrency: 2, prefetch: 0 },
+    )
+    await begun.promise
+    const stranger = db.connect()
+    await stranger.unsafe(`begin; select from ${db.s}.job where id = ${locked} for update`)
+    blocked.resolve()
+    for (const _ of others) await acked.next()
+    // The acks that were in one statement with it are settled one by one.
+    expect(new Set(acked.all.map(({ id }) => id))).toEqual(new Set(others))
+    expect((await db.jobs()).map(({ id, state }) => [id, state])).toEqual([[locked, 'running']])
+    await stranger.unsafe('rollback')
+    expect((await acked.next()).id).toBe(locked)
+    await consumer.idle()
+    expect(await db.jobs()).toEqual([])
+  },
+)
 
 for (const isCommitted of [true, false]) {
   const what = isCommitted ? 'has committed, and its answer is lost' : 'is ended with its session'

@@ -71,7 +71,8 @@ test('at a pause held jobs are given back, attempts too; after the resume all ru
   expect(await db.jobs()).toEqual([])
 })
 
-test('a pause while held jobs run and a claim is on its way: what has ended is gone from the table, the rest given back', {
+test('a pause while held jobs run and a claim is on its way: what has ended is gone from the table, the rest given ' +
+  'back', {
   timeout: 30_000,
 }, async ({ db }) => {
   // Slow statements: most of the time a claim is on its way.
@@ -190,20 +191,23 @@ test('a held job that is cancelled does not begin: failed, cause cancelled', asy
   expect(await db.jobs()).toMatchObject([{ id: cancelled, state: 'failed', last_error: { failedBy: 'cancelled' } }])
 })
 
-test('a held job that is cancelled, and goes back before it has begun, is failed: told, counted, and handed to onFailed', async ({
-  db,
-  gate,
-}) => {
-  const blocked = gate()
-  const calls: string[] = []
-  const { bugle, ids, consumer } = await holdTwenty(db, blocked.promise, { onFailed: ({ id }) => void calls.push(id) })
-  const failed = db.collect(bugle, 'job:failed')
-  const cancelled = ids[10] ?? ''
-  expect(await bugle.cancel(cancelled)).toBe('requested')
-  const stopped = consumer.stop()
-  await untilRunning(db, 2)
-  blocked.resolve()
-  expect(await stopped).toEqual({ completed: 2, failed: 1, interrupted: 0, released: 19, abandoned: [] })
-  expect(failed.all).toMatchObject([{ id: cancelled, cause: 'cancelled' }])
-  expect(calls).toEqual([cancelled])
-})
+test(
+  'a held job that is cancelled, and goes back before it has begun, is failed: told, counted, and handed to ' +
+    'onFailed',
+  async ({ db, gate }) => {
+    const blocked = gate()
+    const calls: string[] = []
+    const { bugle, ids, consumer } = await holdTwenty(db, blocked.promise, {
+      onFailed: ({ id }) => void calls.push(id),
+    })
+    const failed = db.collect(bugle, 'job:failed')
+    const cancelled = ids[10] ?? ''
+    expect(await bugle.cancel(cancelled)).toBe('requested')
+    const stopped = consumer.stop()
+    await untilRunning(db, 2)
+    blocked.resolve()
+    expect(await stopped).toEqual({ completed: 2, failed: 1, interrupted: 0, released: 19, abandoned: [] })
+    expect(failed.all).toMatchObject([{ id: cancelled, cause: 'cancelled' }])
+    expect(calls).toEqual([cancelled])
+  },
+)

@@ -232,8 +232,8 @@ test('B12 with several writers at once at most 3 % of the inserts notify while c
     await notifications.settled()
     counts.push(notifications.count)
   }
-  // Whoever is taken off the processor in the middle of its test makes the others notify, and that is others' load: so of the
-  // quieter half of the rounds, a thousand inserts.
+  // Whoever is taken off the processor in the middle of its test makes the others notify, and that is others' load: so
+  // of the quieter half of the rounds, a thousand inserts.
   const quieter = counts.toSorted((a, b) => a - b).slice(0, 5)
   expect(quieter.reduce((sum, count) => sum + count)).toBeLessThanOrEqual(30)
   gate.resolve()
@@ -246,7 +246,8 @@ test('B16 100,000 jobs put into a vacuumed, analysed, empty queue drain without 
   db,
 }) => {
   const bugle = db.bugle()
-  // By a session that ends with it: the scans of making the indexes are counted then, and not in the middle of this test.
+  // By a session that ends with it: the scans of making the indexes are counted then, and not in the middle of this
+  // test.
   await db.sql.unsafe(`drop schema ${db.s} cascade`)
   await bugle.migrate()
   let runs = 0

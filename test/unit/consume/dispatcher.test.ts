@@ -174,22 +174,26 @@ function gateUnderTest() {
   }
 }
 
-test('while the gate is closed nothing is claimed and no lock held; what was raised meanwhile is claimed when it opens', async () => {
-  const { gate, close, open } = gateUnderTest()
-  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ gate })
-  ;(await claim()).answer(answer([]))
-  ;(await claim()).answer(answer([]))
-  await settled()
-  close()
-  dispatcher.notified()
-  await settled()
-  expect(asked).toHaveLength(2)
-  expect(isHeld()).toBe(false)
-  expect(dispatcher.isWaiting).toBe(false)
-  open()
-  ;(await claim()).answer(answer([]))
-  await dispatcher.stop()
-})
+test(
+  'while the gate is closed nothing is claimed and no lock held; what was raised meanwhile is claimed when it ' +
+    'opens',
+  async () => {
+    const { gate, close, open } = gateUnderTest()
+    const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ gate })
+    ;(await claim()).answer(answer([]))
+    ;(await claim()).answer(answer([]))
+    await settled()
+    close()
+    dispatcher.notified()
+    await settled()
+    expect(asked).toHaveLength(2)
+    expect(isHeld()).toBe(false)
+    expect(dispatcher.isWaiting).toBe(false)
+    open()
+    ;(await claim()).answer(answer([]))
+    await dispatcher.stop()
+  },
+)
 
 test('paused in its sleep it gives the lock up and claims no more until it is resumed', async () => {
   const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()

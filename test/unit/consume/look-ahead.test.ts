@@ -8,7 +8,9 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned') {
   const lookAhead = createLookAhead(prefetch, () => at)
   return {
     lookAhead,
-    /** Since the last answer: so many handlers have ended, in so many ms with slots taken, each having run for `runMs`. */
+    /**
+     * Since the last answer: so many handlers have ended, in so many ms with slots taken, each having run for `runMs`.
+     */
     answered(
       ended: number,
       {

@@ -22,7 +22,9 @@ function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answe
   }
 }
 
-/** A claim is always about to take acks along, until the test says otherwise. What is written is answered by `answer`. */
+/**
+ * A claim is always about to take acks along, until the test says otherwise. What is written is answered by `answer`.
+ */
 function heldSettlerUnderTest(answer: (batch: readonly Settlement[]) => Answers = () => []) {
   const batches: string[][] = []
   const hold = { isOn: true }
@@ -317,35 +319,43 @@ test('a claim takes no more acks along than one statement may hold, and no job t
   expect(settler.carry('5')?.acks).toHaveLength(1)
 })
 
-test('of acks that went with a claim those that did not match go once more, alone, and hear why; the others are durable', async () => {
-  const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
-    batch.map(({ id }) => ({ id, lease: id === '2' ? '9' : null, state: id === '2' ? 'running' : null })),
-  )
-  for (const id of ['1', '2', '3']) ack(id)
-  const carried = settler.carry('5')
-  carried?.arrived(['1'])
-  expect(settled).toEqual({ 1: durable })
-  await turns()
-  expect(settled).toEqual({
-    1: durable,
-    2: { is: 'stale', lease: '9' },
-    // Somebody else has finished it: its claim’s answer was not lost.
-    3: { is: 'stale', lease: null },
-  })
-  expect(batches).toEqual([['2 of 5', '3 of 5']])
-})
+test(
+  'of acks that went with a claim those that did not match go once more, alone, and hear why; the others are ' +
+    'durable',
+  async () => {
+    const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
+      batch.map(({ id }) => ({ id, lease: id === '2' ? '9' : null, state: id === '2' ? 'running' : null })),
+    )
+    for (const id of ['1', '2', '3']) ack(id)
+    const carried = settler.carry('5')
+    carried?.arrived(['1'])
+    expect(settled).toEqual({ 1: durable })
+    await turns()
+    expect(settled).toEqual({
+      1: durable,
+      2: { is: 'stale', lease: '9' },
+      // Somebody else has finished it: its claim’s answer was not lost.
+      3: { is: 'stale', lease: null },
+    })
+    expect(batches).toEqual([['2 of 5', '3 of 5']])
+  },
+)
 
-test('an ack that the handler has given in its own transaction goes with no claim, which would wait for that transaction', async () => {
-  const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
-    batch.map(({ id }) => ({ id, lease: null, state: null })),
-  )
-  ack('1')
-  ack('2', '5', true)
-  await turns()
-  expect(batches).toEqual([['2 of 5']])
-  expect(settled).toEqual({ 2: { is: 'acked-before' } })
-  expect(settler.carry('5')?.acks.map(({ id }) => id)).toEqual(['1'])
-})
+test(
+  'an ack that the handler has given in its own transaction goes with no claim, which would wait for that ' +
+    'transaction',
+  async () => {
+    const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) =>
+      batch.map(({ id }) => ({ id, lease: null, state: null })),
+    )
+    ack('1')
+    ack('2', '5', true)
+    await turns()
+    expect(batches).toEqual([['2 of 5']])
+    expect(settled).toEqual({ 2: { is: 'acked-before' } })
+    expect(settler.carry('5')?.acks.map(({ id }) => id)).toEqual(['1'])
+  },
+)
 
 test('acks whose claim broke over its answer may have been committed: one that is gone is durable', async () => {
   const { settler, settled, ack } = heldSettlerUnderTest((batch) =>

@@ -91,32 +91,36 @@ function gateUnderTest(isOpen: boolean) {
   }
 }
 
-test('held jobs begin in the order in which they came, as slots come free, and never more at once than there are slots', async () => {
-  const { slots, begun, counts, end, until } = slotsUnderTest()
-  slots.start(jobs(1, 2, 3))
-  slots.start(jobs(4, 5))
-  expect(slots.held).toBe(5)
-  await until(() => begun.length === 2)
-  await settled()
-  expect(begun).toEqual([1, 2])
-  expect(slots.held).toBe(3)
-  for (const [ended, all] of [
-    [2, [1, 2, 3]],
-    [3, [1, 2, 3, 4]],
-    [1, [1, 2, 3, 4, 5]],
-  ] as const) {
-    end(ended)
-    await until(() => begun.length === all.length)
+test(
+  'held jobs begin in the order in which they came, as slots come free, and never more at once than there are ' +
+    'slots',
+  async () => {
+    const { slots, begun, counts, end, until } = slotsUnderTest()
+    slots.start(jobs(1, 2, 3))
+    slots.start(jobs(4, 5))
+    expect(slots.held).toBe(5)
+    await until(() => begun.length === 2)
     await settled()
-    expect(begun).toEqual(all)
-  }
-  expect(counts.free).toBe(0)
-  end(4)
-  end(5)
-  await slots.onIdle()
-  expect(counts).toMatchObject({ most: 2, atOnce: 0, impatient: 0 })
-  expect(slots.held).toBe(0)
-})
+    expect(begun).toEqual([1, 2])
+    expect(slots.held).toBe(3)
+    for (const [ended, all] of [
+      [2, [1, 2, 3]],
+      [3, [1, 2, 3, 4]],
+      [1, [1, 2, 3, 4, 5]],
+    ] as const) {
+      end(ended)
+      await until(() => begun.length === all.length)
+      await settled()
+      expect(begun).toEqual(all)
+    }
+    expect(counts.free).toBe(0)
+    end(4)
+    end(5)
+    await slots.onIdle()
+    expect(counts).toMatchObject({ most: 2, atOnce: 0, impatient: 0 })
+    expect(slots.held).toBe(0)
+  },
+)
 
 test('of many jobs whose runs end at once or later no two slots take the same, and none is left', async () => {
   const { slots, begun, counts } = slotsUnderTest({
@@ -219,23 +223,27 @@ test('a gate that closes while jobs run: those go on, and the next ones wait for
   await slots.onIdle()
 })
 
-test('a gate that tells without being open, or that closes again, lets none begin; what is taken back from it never does', async () => {
-  const { gate, close, open, tell } = gateUnderTest(false)
-  const { slots, begun, end, until } = slotsUnderTest({ gate })
-  slots.start(jobs(1))
-  tell()
-  await settled()
-  close()
-  await settled()
-  expect(begun).toEqual([])
-  expect(slots.takeBack().map(({ id }) => id)).toEqual([1])
-  slots.start(jobs(2))
-  open()
-  await until(() => begun.length === 1)
-  expect(begun).toEqual([2])
-  end(2)
-  await slots.onIdle()
-})
+test(
+  'a gate that tells without being open, or that closes again, lets none begin; what is taken back from it never ' +
+    'does',
+  async () => {
+    const { gate, close, open, tell } = gateUnderTest(false)
+    const { slots, begun, end, until } = slotsUnderTest({ gate })
+    slots.start(jobs(1))
+    tell()
+    await settled()
+    close()
+    await settled()
+    expect(begun).toEqual([])
+    expect(slots.takeBack().map(({ id }) => id)).toEqual([1])
+    slots.start(jobs(2))
+    open()
+    await until(() => begun.length === 1)
+    expect(begun).toEqual([2])
+    end(2)
+    await slots.onIdle()
+  },
+)
 
 test('what was held for too long is given back, all of it, and whoever gave it is told before', async () => {
   const impatience: number[] = []
@@ -302,25 +310,29 @@ test('who waits for the gate is not given back, however long; nor who is held wi
   patient.end(2)
 })
 
-test('of jobs that a process has died under only those begin for which a slot is free; the others are given back at once', async () => {
-  const { slots, begun, givenBack, end, until } = slotsUnderTest()
-  slots.start([job(1, 1), job(2), job(3, 1), job(4)])
-  expect(givenBack).toEqual([3])
-  await until(() => begun.length === 2)
-  expect(begun).toEqual([1, 2])
-  slots.start([job(5, 2)])
-  expect(givenBack).toEqual([3, 5])
-  for (const id of [1, 2]) end(id)
-  await until(() => begun.length === 3)
-  end(4)
-  await slots.onIdle()
-  // Free again, and nothing held: it begins.
-  slots.start([job(6, 1)])
-  await until(() => begun.length === 4)
-  end(6)
-  await slots.onIdle()
-  expect(begun).toEqual([1, 2, 4, 6])
-})
+test(
+  'of jobs that a process has died under only those begin for which a slot is free; the others are given back at ' +
+    'once',
+  async () => {
+    const { slots, begun, givenBack, end, until } = slotsUnderTest()
+    slots.start([job(1, 1), job(2), job(3, 1), job(4)])
+    expect(givenBack).toEqual([3])
+    await until(() => begun.length === 2)
+    expect(begun).toEqual([1, 2])
+    slots.start([job(5, 2)])
+    expect(givenBack).toEqual([3, 5])
+    for (const id of [1, 2]) end(id)
+    await until(() => begun.length === 3)
+    end(4)
+    await slots.onIdle()
+    // Free again, and nothing held: it begins.
+    slots.start([job(6, 1)])
+    await until(() => begun.length === 4)
+    end(6)
+    await slots.onIdle()
+    expect(begun).toEqual([1, 2, 4, 6])
+  },
+)
 
 test('a job that a process has died under is not counted on a slot that a held one will take', async () => {
   const { slots, givenBack, begun, end, until } = slotsUnderTest()

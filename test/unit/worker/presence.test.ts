@@ -73,20 +73,24 @@ test('an answer is good for rescueAfterMs from the sending of its heartbeat, and
   presence.stop()
 })
 
-test('a lock that is had again within seconds of answers leaves the word as it was, however long nothing was answered', async () => {
-  const { presence, state, words } = await underTest()
-  const { answer } = state
-  state.isLockHeld = false
-  await vi.advanceTimersByTimeAsync(2_000)
-  state.answer = () => Promise.reject(new Error('down'))
-  await vi.advanceTimersByTimeAsync(20_000)
-  state.answer = answer
-  await vi.advanceTimersByTimeAsync(2_000)
-  state.isLockHeld = true
-  await vi.advanceTimersByTimeAsync(2_000)
-  expect(new Set(words.map(({ rescueAfterMs }) => rescueAfterMs))).toEqual(new Set([3_000]))
-  presence.stop()
-})
+test(
+  'a lock that is had again within seconds of answers leaves the word as it was, however long nothing was ' +
+    'answered',
+  async () => {
+    const { presence, state, words } = await underTest()
+    const { answer } = state
+    state.isLockHeld = false
+    await vi.advanceTimersByTimeAsync(2_000)
+    state.answer = () => Promise.reject(new Error('down'))
+    await vi.advanceTimersByTimeAsync(20_000)
+    state.answer = answer
+    await vi.advanceTimersByTimeAsync(2_000)
+    state.isLockHeld = true
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(new Set(words.map(({ rescueAfterMs }) => rescueAfterMs))).toEqual(new Set([3_000]))
+    presence.stop()
+  },
+)
 
 test('without the lock for some seconds a minute is asked for, and an answer is good for it', async () => {
   const { presence, state, words } = await underTest()

@@ -241,7 +241,7 @@ export function createBugle(options: object = {}): unknown {
   return createBugleFrom(options, process.env)
 }
 
-/** The same from another environment than the process's. */
+/** The same, with `env` in place of the process's environment. */
 export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.ProcessEnv): Bugle {
   const resolved = resolveBugleOptions(options as BugleOptions, env)
   const { schema, name } = resolved

@@ -11,8 +11,8 @@ import { parseCommand } from './program.js'
 /**
  * Carry out the command that the host's arguments name, and set the host's exit code.
  *
- * It throws nothing: what goes wrong is told in one line on standard error. All that the command has opened is closed
- * when this resolves, so that the process may end; a command that leaves something behind has ended the host by then.
+ * It throws nothing: an error is reported on standard error. When it resolves, all that the command has opened is
+ * closed, so the process can end; a command that leaves something behind ends the host itself.
  */
 export async function runCommand(host: Host): Promise<void> {
   const args = host.argv.slice(2)
@@ -54,9 +54,9 @@ export async function runCommand(host: Host): Promise<void> {
   if (isLeaving) host.exit()
 }
 
-/** One line on standard error. @returns a function that returns the exit code */
+/** @returns a function that reports an error on standard error, and returns the exit code */
 function createTell({ stdout, stderr }: Host, isJson: boolean): (thrown: unknown) => number {
-  // A standard error that cannot be written is nobody's error: the console drops it.
+  // A console, since it ignores a standard error that cannot be written.
   const { error: print } = new Console(stdout, stderr)
   return (thrown) => {
     const error = toError(thrown)

@@ -12,7 +12,7 @@ export interface Output {
   readonly isJson: boolean
   /** Whether a person watches: standard output is a terminal. */
   readonly isTerminal: boolean
-  /** Lines of that terminal: 24 where nobody has set its size, or there is none. */
+  /** How many lines the terminal has; 24 where nobody has set its size, or there is no terminal. */
   readonly rows: number
   /** A line, or several, for people: nothing with `--json`. */
   say(text: string): void

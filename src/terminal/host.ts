@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream'
 
 /**
- * What a command has of its process: `process` itself, or in a test an object like it.
+ * The process as a command sees it: `process` itself, or an object like it in a test.
  *
- * `bugle work` and `bugle demo` use more of the process than this: a user's module has all of it, and worker processes
- * do the demo's work.
+ * Two commands use more of the process than this: `bugle work` runs a user's module, which has all of it, and
+ * `bugle demo` starts worker processes.
  */
 export interface Host {
   /** The command's arguments begin at the third, as in `process.argv`. */
@@ -14,8 +14,8 @@ export interface Host {
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
   exitCode?: number | string | null | undefined
-  /** Hear a signal, which ends the process no more by itself. */
+  /** Listen to a signal. From then on it does not end the process by itself. */
   on(signal: NodeJS.Signals, heard: () => void): unknown
-  /** End at once. @param code - default: `exitCode` */
+  /** End the process at once. @param code - default: `exitCode` */
   exit(code?: number): void
 }

@@ -45,8 +45,8 @@ export function runCli(db: Target, args: readonly string[], { env, ...call }: Cl
 }
 
 /**
- * Run the command to its end, from `dist` in a process of its own: for exit codes as a shell has them, for `bugle work`
- * (its module has the whole process), for a working directory and what Node loads. Needs a build.
+ * Run the command to its end, from `dist` in a real process: for exit codes as a shell has them, for `bugle work` (its
+ * module has the whole process), for another working directory, and for what Node loads. Needs a build.
  */
 export function spawnCli(
   db: Target,
@@ -60,7 +60,7 @@ export function spawnCli(
 }
 
 /**
- * Start the command, from `dist` in a process of its own, while a test does something to it: for signals and for pipes
+ * Start the command, from `dist` in a real process, for a test that does something to it meanwhile: signals, and pipes
  * that are slow, stay open or are closed early. Its standard input stays open. Needs a build.
  */
 export function startCli(

@@ -17,17 +17,19 @@ export interface CommandEnded {
   readonly stderr: string
 }
 
-// styleText asks the process itself, whatever stream it is given: these tests run in what is no terminal.
+// styleText reads it from the process, whatever stream it is given, and would paint what is no terminal.
 delete process.env.FORCE_COLOR
 
 /**
  * Run the command from `src`, in the test's own process, where it costs no start of Node.
  *
- * Its standard streams are no terminals, and no signal ever comes. `bugle work` and `bugle demo` need a process of
- * their own, and so does what a test says of signals, pipes and terminals: see `startCli`.
+ * Its standard streams are no terminals, and no signal ever comes. `bugle work`, `bugle demo` and tests of signals,
+ * pipes and terminals need a real process: see `startCli`.
  *
- * Resolves once a process of its own would have ended: nothing is open any more that keeps one alive. A command that
- * forgets a connection or a timer makes its test time out, as it would make its process hang.
+ * The promise resolves when a real process would end: the command has ended, and nothing that it opened would keep a
+ * process alive. A command that forgets a connection or a timer makes its test time out; a process would hang.
+ *
+ * @returns the exit code that the command has set, and all that it has printed
  */
 export async function runInProcess(args: readonly string[], { env, input = '' }: CommandCall): Promise<CommandEnded> {
   const stdout = collected()
@@ -56,14 +58,14 @@ function collected(): { readonly stream: NodeJS.WriteStream; text(): string } {
       done()
     },
   })
-  // Of a terminal's stream the command uses what others have not only behind `isTTY`.
+  // The command asks `isTTY` before it uses what only a terminal's stream has.
   return {
     stream: Object.assign(stream, { isTTY: false }) as unknown as NodeJS.WriteStream,
     text: () => Buffer.concat(written).toString(),
   }
 }
 
-/** As a pipe gives it: lines and characters are cut anywhere. */
+/** The bytes in pieces, as a pipe gives them: lines and characters are cut anywhere. */
 function* piecesOf(bytes: Buffer): Generator<Buffer> {
   for (let from = 0; from < bytes.length; from += pieceBytes) yield bytes.subarray(from, from + pieceBytes)
 }
@@ -75,9 +77,9 @@ interface Handle {
   hasRef(): boolean
 }
 
-/** The run that goes on, in all that comes of it. */
+/** Tells which run a handle belongs to: commands may run side by side. */
 const runs = new AsyncLocalStorage<object>()
-/** What was opened in a run and is not gone yet, by its asynchronous id. */
+/** The handles that runs have opened and that are not gone yet, by their asynchronous ids. */
 const open = new Map<number, { readonly run: object; readonly handle: Handle }>()
 const hook = createHook({
   init(id, _type, _trigger, resource) {
@@ -99,7 +101,7 @@ async function untilFree(call: () => Promise<void>): Promise<void> {
     await until(() => own().every(([, { handle }]) => !handle.hasRef()))
   } finally {
     running -= 1
-    // While it is on, every promise costs more.
+    // Every promise costs more while it is on.
     if (running === 0) hook.disable()
     for (const [id] of own()) open.delete(id)
   }

@@ -82,7 +82,7 @@ describe('bugle put QUEUE -', () => {
     )
   })
 
-  test('a payload that is refused is named by its line, and its batch is not put; one of long payloads is small', async ({
+  test('a refused payload is named by its line, and its batch is not put; a batch of long payloads is small', async ({
     db,
   }) => {
     const input = `${lines(1, 500)}${`"${'x'.repeat(1_000_000)}"\n`.repeat(4)}\n1\n"\\u0000"\n`
@@ -149,7 +149,10 @@ describe('bugle put QUEUE -', () => {
         error: {
           code: 'RESULT_UNKNOWN',
           message: expect.stringMatching(
-            /^of lines 1001 to 2000 it is not known whether they were put: .*; lines up to 1,000 were put; go on with --from-line 1001$/,
+            new RegExp(
+              '^of lines 1001 to 2000 it is not known whether they were put: .*; lines up to 1,000 were put; ' +
+                'go on with --from-line 1001$',
+            ),
           ),
         },
       },

@@ -43,7 +43,7 @@ describe.skipIf(!hasScript)('in a real terminal', () => {
     expect((await spawnCli(db, ['jobs'])).stdout).not.toContain(colour)
   })
 
-  test('a bar shows how far it is; Ctrl-C ends it after the batch in flight, and what is said stands on its own line', async ({
+  test('a bar shows how far it is; Ctrl-C ends it after the batch in flight; what is said has its own line', async ({
     db,
   }) => {
     await db.bugle().putMany(
@@ -80,7 +80,9 @@ describe.skipIf(!hasScript)('in a real terminal', () => {
     await watch.printed(/q29/)
     await db.sql.unsafe(`
       alter table ${db.s}.job rename to away;
-      create function ${db.s}.refuse() returns boolean language plpgsql as $$ begin raise exception E'not\\x1b[2J now'; end $$;
+      create function ${db.s}.refuse() returns boolean language plpgsql as $$
+        begin raise exception E'not\\x1b[2J now'; end
+      $$;
       create view ${db.s}.job as select * from ${db.s}.away where ${db.s}.refuse()`)
     await watch.printed(/not\\x1b\[2J now/)
     watch.child.stdin?.write('\x03')

@@ -45,7 +45,9 @@ describe('bugle work', () => {
   test('--drain runs what is there, by queue and by kind, and reports; a failed job is trouble', async ({ db }) => {
     const cwd = folderWith(`
       export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one\\n and more') }
-      export default { 'order \u001b[2J\u202eevents': { made(job, { context }) { if (context !== 'seen') throw new Error('no context') } } }
+      export default { 'order \u001b[2J\u202eevents': {
+        made(job, { context }) { if (context !== 'seen') throw new Error('no context') }
+      } }
       export const options = { emails: { retryStrategy: false } }
       export const bugle = { context: 'seen' }`)
     const bugle = db.bugle()
@@ -147,7 +149,10 @@ describe('bugle work', () => {
     )
     expect(told).toMatchObject({ code: 1, stdout: '' })
     expect(told?.stderr).toMatch(
-      /^bugle: work.mjs threw when it was imported: at \\x1b\[2J import\nError: at \\x1b\[2J\n import\n {4}at .*work\.mjs/,
+      new RegExp(
+        String.raw`^bugle: work.mjs threw when it was imported: at \\x1b\[2J import\n` +
+          String.raw`Error: at \\x1b\[2J\n import\n {4}at .*work\.mjs`,
+      ),
     )
     expect(unsafe(told?.stderr ?? '')).toBe(false)
     expect(json).toMatchObject({ code: 1, stdout: '' })
@@ -179,16 +184,18 @@ describe('bugle work', () => {
     const cwd = folderWith('', 'empty.mjs')
     for (const [index, [text]] of modules.entries()) writeFileSync(join(cwd, `m${index}.mjs`), text)
     const paths = ['empty.mjs', '.', ...Array.from(modules, (_, index) => `m${index}.mjs`)]
+    const module = new URL('../../dist/cli/module.js', import.meta.url).href
     // Node's own import, and one process for all.
     const { ended } = startProcess(
       process.execPath,
       [
         '--input-type=module',
         '--eval',
-        `const { loadModule } = await import(${JSON.stringify(new URL('../../dist/cli/module.js', import.meta.url).href)})
+        `const { loadModule } = await import(${JSON.stringify(module)})
          for (const path of ${JSON.stringify(paths)}) {
            const { queues, name, message } = await loadModule(path).catch((error) => error)
-           console.log(JSON.stringify(queues ? [...queues].map(([queue, { options }]) => [queue, options]) : name + ' ' + message))
+           const answer = queues ? [...queues].map(([queue, { options }]) => [queue, options]) : name + ' ' + message
+           console.log(JSON.stringify(answer))
          }`,
       ],
       { cwd },

@@ -46,7 +46,7 @@ test('what was added is trouble where it can refuse or slow what we write, and e
   expect(await clinic.findings('drift')).toMatchObject([{ status: 'ok' }])
 })
 
-test('a column of another type, a table that is not logged, a domain that lets everything in, an invalid index', async ({
+test('a column of another type, an unlogged table, a domain that lets everything in, an invalid index', async ({
   clinic,
 }) => {
   const { s, sql } = clinic

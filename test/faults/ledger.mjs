@@ -68,7 +68,9 @@ $$;
 
 create function fault.on_archive() returns trigger language plpgsql as $$
 begin
-  insert into fault.step (by, statement, job, token, from_state, to_state, worker_id, lease_from, attempt_from, crashes_from)
+  insert into fault.step (
+    by, statement, job, token, from_state, to_state, worker_id, lease_from, attempt_from, crashes_from
+  )
   values (
     current_setting('application_name'), substring(current_query() from 'bugle (\\w+) '),
     new.id, (new.payload ->> 'token')::int,

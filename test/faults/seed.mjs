@@ -154,9 +154,14 @@ async function within(ms, work, what) {
 
 /** Each row is something that is left. */
 const jobsLeft = `
-  select state as what, count(*)::int as count, min(id)::text as first from bugle.job where state <> 'failed' group by state`
+  select state as what, count(*)::int as count, min(id)::text as first
+  from bugle.job
+  where state <> 'failed'
+  group by state`
 const deadWorkers = `
-  select 'more than four workers' as what, string_agg(format('%s (%s ms)', name, rescue_after_ms), ', ' order by name) as names
+  select
+    'more than four workers' as what,
+    string_agg(format('%s (%s ms)', name, rescue_after_ms), ', ' order by name) as names
   from bugle.worker
   having count(*) > 4`
 const leftBehind = `
@@ -220,8 +225,8 @@ function summary({
   const faults = [...done.values()].reduce((sum, count) => sum + count, 0)
   const abandoned = stops.flatMap(({ reports }) => reports).flatMap((report) => report.abandoned).length
   return [
-    `${fates.committed ?? 0} jobs committed, ${fates['rolled-back'] ?? 0} rolled back, ${fates.refused ?? 0} refused, ` +
-      `${fates.unknown ?? 0} unknown (${unknownThere} there)`,
+    `${fates.committed ?? 0} jobs committed, ${fates['rolled-back'] ?? 0} rolled back, ` +
+      `${fates.refused ?? 0} refused, ${fates.unknown ?? 0} unknown (${unknownThere} there)`,
     `${faults} faults (${list(done)})`,
     `${claims} claims, ${runs} runs, ${rescued} rescued, ${givenBack} given back, ` +
       `${heldTooLong} of them held for too long, ${lostConnections} lost their connection, ${mistold} told twice`,

@@ -136,9 +136,8 @@ export function createWorkers({ snapshot, ways, options, random, log, violation 
     const startedAt = performance.now()
     const mostMs = times.graceMs + times.abortMs + stopMarginMs
     const margin = setTimeout(() => {
-      violation(
-        `${life.name} does not stop: asked ${Math.round(performance.now() - startedAt)} ms ago, ${JSON.stringify(times)}`,
-      )
+      const askedMsAgo = Math.round(performance.now() - startedAt)
+      violation(`${life.name} does not stop: asked ${askedMsAgo} ms ago, ${JSON.stringify(times)}`)
       child.kill('SIGKILL')
     }, mostMs + 10_000)
     await exited

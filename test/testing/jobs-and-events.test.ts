@@ -61,7 +61,8 @@ describe('waitForJob', () => {
     await runOne(bugle, 'emails', () => reject('no line'))
     const { message } = await refused(waitForJob(bugle, (job) => job.state === 'ready', { timeoutMs: 1 }))
     expect(message).toBe(
-      `no job matched within 1 ms; there was 1:\n  ${id} "emails" failed, attempt 1, payload { to: 'a' }, last error: no line`,
+      'no job matched within 1 ms; there was 1:\n' +
+        `  ${id} "emails" failed, attempt 1, payload { to: 'a' }, last error: no line`,
     )
   })
 

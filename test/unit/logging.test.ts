@@ -62,7 +62,7 @@ test('what an operator should know is one line each, by the functions of the log
   ])
 })
 
-test('without a logger events are silent; what is wrong with the set-up becomes a warning of Node, with a code', async () => {
+test('without a logger events are silent; a wrong set-up becomes a warning of Node, with a code', async () => {
   const warnings: (Error & { code?: string })[] = []
   const listener = (warning: Error): number => warnings.push(warning)
   process.on('warning', listener)

@@ -7,7 +7,7 @@ import { until } from '../../support/until.js'
 
 const rounds = process.env.BUGLE_TEST_SLOW ? 200 : 20
 
-test(`no leak: ${rounds} starts and stops in one process leave no connection, lock, row, timer, socket or listener, and memory is flat`, {
+test(`no leak: ${rounds} starts and stops leave no connection, lock, row, timer, socket or listener; memory is flat`, {
   timeout: 60_000 + rounds * 1_000,
 }, async ({ db }) => {
   const { connectionString, schema } = db

@@ -37,7 +37,7 @@ const askers: Record<string, (db: TestDatabase, consuming: Bugle, id: string) =>
     db.sql.unsafe(`update ${db.s}.job set cancel_requested_at = now() where id = ${id}`),
 }
 for (const [who, ask] of Object.entries(askers)) {
-  test(`G2 a running job that is cancelled ${who} is told by its signal, fails with the cause cancelled and is not retried`, async ({
+  test(`G2 a running job cancelled ${who} is told by its signal, fails as cancelled and is not retried`, async ({
     db,
     runningJob,
   }) => {

@@ -63,7 +63,7 @@ test('G4 a timeout in the last attempt: failed, cause exhausted, and the row say
   expect(await consumer.stop()).toMatchObject({ completed: 0, failed: 1, interrupted: 0 })
 })
 
-test('G4 a job’s own timeoutMs overrides the consumer’s, whether it is shorter or longer, also where SQL put it', async ({
+test('G4 a job’s own timeoutMs overrides the consumer’s, whether shorter or longer, also where SQL put it', async ({
   db,
   gate,
 }) => {
@@ -247,7 +247,7 @@ test('G4 an ack that was rolled back, and then the timeout: a failure', async ({
   expect(await db.jobs()).toMatchObject([{ state: 'scheduled', attempt: 1, last_error: { code: 'TIMEOUT' } }])
 })
 
-test('G4 the first reason stands: a stop after the timeout changes neither the signal’s reason nor the outcome', async ({
+test('G4 the first reason stands: a stop after a timeout changes neither the signal’s reason nor the outcome', async ({
   db,
   gate,
 }) => {

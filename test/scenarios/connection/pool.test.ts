@@ -50,7 +50,7 @@ function untilAnswered(pool: Pool): Promise<number> {
   return until(() => pidOf(pool, 1_000).catch(() => null))
 }
 
-test('a half-open connection is given up at the first expired deadline, and statements go through new ones', async () => {
+test('a half-open connection is given up at the first expired deadline; statements go through new ones', async () => {
   const { pool, proxy, doubted } = await poolUnderTest()
   const pids = await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])
   // Those that exist are swallowed, as by a firewall that has forgotten them; new ones are not.
@@ -89,7 +89,7 @@ test('two connects in a row without an answer: a new instance is tried until the
   expect(await untilAnswered(pool)).toBeGreaterThan(0)
 })
 
-test('a server that accepts and drops is not connected to in a tight loop, and the statement is told unsent', async () => {
+test('no tight loop connects to a server that accepts and drops, and the statement is reported unsent', async () => {
   const { pool, proxy } = await poolUnderTest()
   proxy.drop()
   const asked = [1, 2, 3].map(() => pidOf(pool, 1_500).catch((error) => error))
@@ -231,7 +231,7 @@ test('a pool whose sister is in doubt heals too, unless it was answered lately',
   expect(proxy.connections).toBe(2)
 })
 
-test('a socket is opened at once where the last ones have served, and later and later where they have not', async () => {
+test('a socket is opened at once where the last ones served, and later and later where they did not', async () => {
   const proxy = await startProxy({ host: '127.0.0.1', port: 1 })
   onTestFinished(() => proxy.close())
   proxy.drop()

@@ -123,7 +123,7 @@ test('F4 a handler that blocks the event loop for several times rescueAfterMs is
   await blocked.stop()
 })
 
-test('F7 a claim whose answer was lost commits after the worker has looked: its rows come back without a crash', async ({
+test('F7 a claim whose answer is lost commits after the worker has looked: its rows come back without a crash', async ({
   db,
 }) => {
   const { hostname, port } = new URL(db.connectionString)

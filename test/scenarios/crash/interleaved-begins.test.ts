@@ -39,7 +39,7 @@ test(
   },
 )
 
-test('interleaving: a job that is cancelled while its payload is prepared does not begin, and is failed as cancelled', async ({
+test('interleaving: a job cancelled while its payload is prepared does not begin, and is failed as cancelled', async ({
   db,
   gate,
 }) => {
@@ -117,7 +117,7 @@ test('interleaving: a worker that cannot confirm its presence begins nothing, un
   expect(await consumer.stop()).toMatchObject({ completed: 1, released: 0 })
 })
 
-test('interleaving: a job that is ready while a handler blocks the event loop begins only after a tick on time', async ({
+test('interleaving: a job ready while a handler blocks the event loop begins only after a tick on time', async ({
   db,
 }) => {
   const bugle = db.bugle(withoutHeartbeat)

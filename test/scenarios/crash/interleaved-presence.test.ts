@@ -60,7 +60,7 @@ test(
   },
 )
 
-test('interleaving: a worker asks for the word of one without the lock only after seconds of answers without it', async ({
+test('interleaving: a worker asks for the word of one without a lock only after seconds of answers without it', async ({
   db,
 }) => {
   const { hostname, port } = new URL(db.connectionString)

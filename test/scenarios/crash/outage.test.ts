@@ -45,7 +45,7 @@ async function putDirectly(db: TestDatabase, queue: string, count: number): Prom
 
 const seeds = [1, 2, 3]
 for (const seed of seeds) {
-  test(`F5 backends killed at random during claim and settle: every job settles once, none is lost (seed ${seed})`, async ({
+  test(`F5 backends killed at random in claim and settle: every job settles once, none is lost (seed ${seed})`, async ({
     db,
   }) => {
     const random = seeded(seed)
@@ -240,8 +240,8 @@ test(
     go.resolve()
     await ended.promise
     await downs.next()
-    // The way back for one statement at a time would let a claim through as well; there is none, and no slot to claim
-    // for.
+    // The way back for one statement at a time would let a claim through as well.
+    // There is none, and no slot to claim for.
     await sleep(500)
     expect([begun.length, consumer.activeJobs, acked.all.length]).toEqual([3, 3, 0])
     expect((await db.jobs()).filter(({ state }) => state === 'running')).toHaveLength(3)
@@ -279,7 +279,7 @@ test(
   },
 )
 
-test('of several hosts the first falls away under load: claims, settles, puts and notifications go on by the second', async ({
+test('the first of two hosts fails under load: claims, settles, puts and notifications go on by the second', async ({
   db,
 }) => {
   const [first, second] = [await proxyOf(db), await proxyOf(db)]

@@ -8,7 +8,9 @@ async function failedJobs(db: TestDatabase, count: number): Promise<string[]> {
     Array.from({ length: count }, () => 1),
   )
   await db.sql.unsafe(
-    `update ${db.s}.job set state = 'failed', finished_at = now() - interval '2 days', last_error = jsonb_build_object('at', 0, 'failedBy', 'rejected')`,
+    `update ${db.s}.job
+     set state = 'failed', finished_at = now() - interval '2 days',
+       last_error = jsonb_build_object('at', 0, 'failedBy', 'rejected')`,
   )
   return ids
 }

@@ -19,7 +19,7 @@ const ways: Record<
   'bugle.pause()': (bugle) => ({ pause: () => bugle.pause('q'), resume: () => bugle.resume('q') }),
 }
 
-test('pause: consumer.pause() lets running jobs go on and claims nothing more; resume() runs what came meanwhile', async ({
+test('pause: consumer.pause() lets running jobs go on and claims no more; resume() runs what came meanwhile', async ({
   db,
   gate,
 }) => {

@@ -100,7 +100,7 @@ for (const kind of kinds) {
     })
   }
 
-  test(`H2 many requeues of the same ${kind} jobs at once, by ids in any order and by filter: each is made ready once`, async ({
+  test(`H2 requeues of the same ${kind} jobs at once, by ids in any order and by filter, make each ready once`, async ({
     db,
   }) => {
     const ids: string[] = []

@@ -126,7 +126,7 @@ test('H1 a process that was killed with running jobs is dead, and its jobs run u
   expect(rescued.workers).toMatchObject([{ id: rescuer.workerId, state: 'live' }])
 })
 
-test('H1 a worker whose heartbeats have stopped: dead without its lock, live with it, and hung when that lasts', async ({
+test('H1 a worker whose heartbeats stopped: dead without its lock, live with it, and hung when that lasts', async ({
   db,
 }) => {
   const bugle = db.bugle()

@@ -85,7 +85,7 @@ for (const [what, careless] of Object.entries(carelessMiddleware)) {
   })
 }
 
-test('callbacks: a codec that answers with promises is refused at the put, and fails the job before its handler', async ({
+test('callbacks: a codec that answers with promises is refused at put, and fails the job before its handler', async ({
   db,
 }) => {
   const later = async (value: unknown): Promise<unknown> => {

@@ -49,7 +49,8 @@ test('D7 a row put by SQL that its schema refuses fails without retries, and its
   const seen: unknown[] = []
   const asked: unknown[] = []
   await db.sql.unsafe(
-    `insert into ${db.s}.job (queue, payload, max_attempts) values ('emails', $1::text::jsonb, 9), ('emails', 'null', 9)`,
+    `insert into ${db.s}.job (queue, payload, max_attempts)
+     values ('emails', $1::text::jsonb, 9), ('emails', 'null', 9)`,
     [JSON.stringify(badLetter)],
   )
   await bugle.put('emails', goodLetter)

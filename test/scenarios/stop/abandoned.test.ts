@@ -112,7 +112,7 @@ test('E10 a retry strategy that never ends does not hold up a stop, which names 
   await untilState(db, id, 'failed')
 })
 
-test('E4 close with an abandoned handler keeps its lease: its worker is seen alive until it ends, then it is settled', async ({
+test('E4 close keeps an abandoned handler’s lease: its worker is seen alive until it ends, then it is settled', async ({
   db,
   runningJob,
 }) => {

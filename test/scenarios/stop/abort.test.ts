@@ -93,7 +93,7 @@ test('E1 a handler whose transaction, with the ack in it, is rolled back by the 
   expect(await db.jobs()).toMatchObject([{ state: 'ready', attempt: 0, last_error: null }])
 })
 
-test('E6 a job that was acked in the handler’s own transaction is completed, also if its handler throws at the abort', async ({
+test('E6 a job acked in the handler’s own transaction is completed, also if its handler throws at the abort', async ({
   db,
 }) => {
   const bugle = db.bugle()

@@ -62,7 +62,7 @@ test('E11 the option `signal` stops a drain with its own times: what ran is inte
   ])
 })
 
-test('E11 the option `signal` ends a drain that waits for what is scheduled, and one that was aborted before refuses', async ({
+test('E11 the option `signal` ends a drain that waits for what is scheduled, and one aborted before refuses', async ({
   db,
 }) => {
   const bugle = db.bugle()

@@ -10,7 +10,7 @@ import { fence, isPending, nothing, withoutHeartbeat } from '../../support/stopp
 import { until } from '../../support/until.js'
 
 for (const prefetch of [0, 'earned'] as const) {
-  test(`E11 drain with prefetch ${prefetch} leaves none that goes back without a delay, nor one that a handler puts at its end`, async ({
+  test(`E11 drain (prefetch ${prefetch}) leaves none that goes back at once or that a handler puts at its end`, async ({
     db,
   }) => {
     const bugle = db.bugle()
@@ -68,7 +68,7 @@ const beginnings = ['before that is asked for', 'by the claim before it'] as con
 
 for (const [what, { handler, onFailed }] of Object.entries(lastRuns)) {
   for (const beginning of beginnings) {
-    test(`E11 drain leaves no job ready that was made so while a claim was under way, by a run that began ${beginning}: ${what}`, async ({
+    test(`E11 drain leaves no job that is made ready during a claim, by a run begun ${beginning}: ${what}`, async ({
       db,
       gate,
     }) => {
@@ -125,7 +125,7 @@ test('E11 drain waits for a hook of its last run, and runs what that puts', asyn
   expect(await readyJobs(db)).toEqual([])
 })
 
-test("E11 until: 'scheduled' runs a job that becomes ready after a claim saw nothing ready, and before the look at what is scheduled", async ({
+test("E11 until: 'scheduled' runs a job made ready between an empty claim and the look at what is scheduled", async ({
   db,
 }) => {
   const claims = await holdAnswers(db.connectionString)

@@ -6,7 +6,7 @@ import { test } from '../../support/running-job.js'
 import { fence, isPending, nothing, untilNoSession, workerRows } from '../../support/stopping.js'
 
 for (const concurrency of [1, 8]) {
-  test(`E11 drain with concurrency ${concurrency} runs what is there, resolves with the counts, and leaves nothing behind`, async ({
+  test(`E11 drain (concurrency ${concurrency}) runs what is there, resolves with counts and leaves nothing`, async ({
     db,
   }) => {
     const bugle = db.bugle()

@@ -4,7 +4,8 @@ import { interruptible, test } from '../../support/running-job.js'
 import { fence, isPending, nothing, untilSeenAgain } from '../../support/stopping.js'
 
 for (const times of [{ graceMs: 60_000 }, { graceMs: 0, abortMs: 60_000 }]) {
-  test(`E3a with ${JSON.stringify(times)} a handler that yields and ignores its signal is waited for and acked, and nothing new is claimed`, async ({
+  const given = JSON.stringify(times)
+  test(`E3a ${given}: a handler that yields and ignores its signal is waited for and acked; no job is claimed`, async ({
     db,
     runningJob,
   }) => {

@@ -5,7 +5,7 @@ import { nothing, timed, workerRows } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
-  test(`E8 ${name}: the first stops with grace, the second skips the grace, the third the rest; the program's handlers are there afterwards`, async ({
+  test(`E8 ${name}: the first stops with grace, a second skips it, a third the rest; former handlers are back`, async ({
     db,
   }) => {
     const process = startStopProcess(db, {

@@ -38,7 +38,7 @@ const stopWays: Record<string, (proxied: Proxied, stop: () => Promise<StopReport
 
 for (const [fault, { what, strike }] of Object.entries(faults)) {
   for (const [way, act] of Object.entries(stopWays)) {
-    test(`E10 ${way} with ${fault}: ends within graceMs + abortMs + ${marginMs / 1_000} s, ${stops} times out of ${stops}`, {
+    test(`E10 ${way} with ${fault}: ends within graceMs + abortMs + ${marginMs / 1_000} s, each of ${stops} times`, {
       timeout: 60_000 + stops * 5_000,
     }, async ({ db }) => {
       const took: number[] = []
@@ -118,7 +118,7 @@ test('E10 a database that comes back within the grace: what had ended meanwhile 
   await proxy.close()
 })
 
-test('E10 with a claim that is not answered a stop by force is in time, and others run what it takes after all', async ({
+test('E10 with an unanswered claim a stop by force is in time, and others run what it takes after all', async ({
   db,
 }) => {
   const bugle = db.bugle({ rescueAfterMs: 600 })

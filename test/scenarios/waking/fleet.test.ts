@@ -75,7 +75,8 @@ test('B14 eight processes asleep on one queue under fast inserts: most do not no
   const empties = fleet.claims.empty / jobs
   const latencies = fleet.runs.map((run) => run.latencyMs)
   console.log(
-    `B14: ${(100 * share).toFixed(1)} % of ${jobs} inserts, ${rate} a second, notified; ${empties.toFixed(2)} empty claims a job; ` +
+    `B14: ${(100 * share).toFixed(1)} % of ${jobs} inserts, ${rate} a second, notified; ` +
+      `${empties.toFixed(2)} empty claims a job; ` +
       `put to start p50 ${percentile(latencies, 0.5).toFixed(1)} ms, p99 ${percentile(latencies, 0.99).toFixed(1)} ms`,
   )
   expect(new Set(fleet.runs.map((run) => run.id)).size).toBe(jobs)

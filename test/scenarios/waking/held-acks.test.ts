@@ -111,7 +111,7 @@ const prefetches: NonNullable<ConsumeOptions['prefetch']>[] = [0, 'earned', 20, 
 
 for (const prefetch of prefetches) {
   for (const backlog of [0, 1_000]) {
-    test(`a job that has ended is gone from the table though all others run for long (prefetch: ${prefetch}, ${backlog} wait)`, {
+    test(`a job that ends is gone from the table though all others run long (prefetch: ${prefetch}, ${backlog} wait)`, {
       timeout: 15_000,
     }, async ({ db, gate }) => {
       const blocked = gate()

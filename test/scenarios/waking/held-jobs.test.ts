@@ -130,7 +130,7 @@ test('held jobs of a process that is killed are rescued, and run elsewhere', asy
 })
 
 for (const prefetch of ['earned', 20] as const) {
-  test(`a job that kills its process takes those that are held down with it once, and no more (prefetch: ${prefetch})`, async ({
+  test(`a job that kills its process takes held jobs down with it once, and no more (prefetch: ${prefetch})`, async ({
     db,
   }) => {
     const options = { ...quick, maxCrashes: 3 }

@@ -37,7 +37,7 @@ test('with prefetch 0 no more jobs run, by their rows, than there are slots, how
   expect(await db.jobs()).toEqual([])
 })
 
-test('short handlers earn look-ahead: more is claimed than there are slots; every job runs once, and none is left', async ({
+test('short handlers earn look-ahead: more is claimed than there are slots; every job runs once, none is left', async ({
   db,
 }) => {
   const most = await watchRunning(db)
@@ -65,7 +65,7 @@ test('handlers that do not end earn none: only as many jobs are claimed as there
   expect(consumer.activeJobs).toBe(5)
 })
 
-test('handlers that turn slow: what was held goes back within moments, its attempt too, and another process runs it', async ({
+test('handlers that turn slow: held jobs and their attempts go back within moments; another process runs them', async ({
   db,
   gate,
 }) => {
@@ -137,7 +137,7 @@ test('a job of higher priority that is put into a long backlog runs within momen
   expect(await db.jobs()).toEqual([])
 })
 
-test('a job that is retried at once in the middle of a long backlog runs again within moments, though its id is old', async ({
+test('a job retried at once in the middle of a long backlog runs again within moments, though its id is old', async ({
   db,
 }) => {
   const bugle = db.bugle()

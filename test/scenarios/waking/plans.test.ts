@@ -86,7 +86,11 @@ test('claim cost: the same rows and at most 2.5 times the pages, whatever is aro
   // 100 jobs to take: for the plain claim of any kind, and for one of kinds, in a queue each.
   const mine = (first: number) => `
     insert into ${db.s}.job (id, queue, kind, payload) overriding system value
-    select ${first} + n, (array['emails', 'media'])[1 + n % 2], case when n % 2 = 1 then (array['a', 'b'])[1 + n % 4 / 2] end, to_jsonb(n)
+    select
+      ${first} + n,
+      (array['emails', 'media'])[1 + n % 2],
+      case when n % 2 = 1 then (array['a', 'b'])[1 + n % 4 / 2] end,
+      to_jsonb(n)
     from generate_series(0, ${2 * claimed - 1}) as n`
   const claims = {
     'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, 0, 'true'`],

@@ -246,8 +246,8 @@ test('B16 100,000 jobs put into a vacuumed, analysed, empty queue drain without 
   db,
 }) => {
   const bugle = db.bugle()
-  // By a session that ends with it: the scans of making the indexes are counted then, and not in the middle of this
-  // test.
+  // By a session that ends with it: the scans of making the indexes are counted then,
+  // and not in the middle of this test.
   await db.sql.unsafe(`drop schema ${db.s} cascade`)
   await bugle.migrate()
   let runs = 0
@@ -275,7 +275,7 @@ test('B16 100,000 jobs put into a vacuumed, analysed, empty queue drain without 
   expect(await db.jobs()).toEqual([])
 })
 
-test('B17 the role defaults to serializable, read only, short time-outs and another date style: everything works', async ({
+test('B17 the role defaults to serializable, read only, short time-outs and another date style: all works', async ({
   db,
 }) => {
   const role = `role_${db.schema.slice(5)}`

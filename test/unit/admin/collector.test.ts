@@ -35,7 +35,7 @@ function collecting(options: Partial<CollectorOptions> = {}) {
   }
 }
 
-test('nothing is collected in the first moments, then failed jobs and archived ones, then after the interval', async () => {
+test('nothing is collected in the first moments, then failed and archived jobs, then after the interval', async () => {
   const { collector, batches } = collecting()
   collector.start()
   await vi.advanceTimersByTimeAsync(firstWithinMs / 2 - 1)
@@ -85,7 +85,7 @@ test('with both kept for ever it never does anything; with one, only that one is
   await collector.stop()
 })
 
-test('after a full batch the next comes soon, of whichever kind it was; after one that is not full it does not', async () => {
+test('after a full batch of either kind the next comes soon; after one that is not full it does not', async () => {
   const { collector, batches, answers } = collecting()
   let full: Collectable | null = 'failed'
   answers(async (what) => ({ locked: true, deleted: what === full ? collectBatchSize : collectBatchSize - 1 }))
@@ -162,7 +162,7 @@ test('stop waits for the statement in flight, and sends no other', async () => {
   expect(vi.getTimerCount()).toBe(0)
 })
 
-test('stopped and started again, also while the old statement still runs, it has one timer and one statement', async () => {
+test('stopped and started again, also while the old statement runs, it has one timer and one statement', async () => {
   const { collector, batches, answers } = collecting({ archivedForMs: null })
   await collector.stop()
   const slow = signal<{ locked: boolean; deleted: number }>()

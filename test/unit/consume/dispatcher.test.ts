@@ -345,7 +345,7 @@ function restingDispatcher(overrides: Partial<DispatcherParts<number>> = {}) {
   }
 }
 
-test('a claim is about to be sent while one is in flight; asleep the dispatcher is at rest, and has said so', async () => {
+test('a claim is about to be sent while one is in flight; asleep the dispatcher rests, and has said so', async () => {
   const { dispatcher, claim, rested } = restingDispatcher()
   const first = await claim()
   expect(dispatcher.isAboutToClaim).toBe(true)
@@ -359,7 +359,7 @@ test('a claim is about to be sent while one is in flight; asleep the dispatcher 
   await dispatcher.stop()
 })
 
-test('without a job to claim for it is at rest, and has said so; once a slot is free a claim is about to be sent', async () => {
+test('when no job is wanted it rests, and has said so; once a slot is free a claim is about to be sent', async () => {
   let wanted = 10
   const { dispatcher, claim, rested } = restingDispatcher({ wanted: () => wanted })
   const first = await claim()
@@ -427,7 +427,7 @@ for (const [when, bring] of Object.entries<
   })
 }
 
-test('a claim is to prove something exactly if the sleep lock is held, or somebody waits to see the queue empty', async () => {
+test('a claim proves something exactly if the sleep lock is held, or somebody waits for an empty queue', async () => {
   const { dispatcher, claim, proving, isHeld, lose, stop } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
   const underLock = await claim()
@@ -513,7 +513,7 @@ for (const [why, overrides, found] of [
   })
 }
 
-test('what a claim beside had asked for and did not find is wanted again, though the loop waits for a slot by now', async () => {
+test('what a claim beside asked for and did not find is wanted again, though the loop waits for a slot', async () => {
   for (const end of ['nothing', 'an error'] as const) {
     let isAllAsked = false
     const { dispatcher, own, beside, asked, claim, stop } = await withOneBeside({ wanted: () => (isAllAsked ? 0 : 10) })
@@ -564,7 +564,7 @@ test('where nothing more is wanted, or the gate is closed, no claim goes beside'
   await stopped
 })
 
-test('a claim beside is to prove nothing, and neither its emptiness nor its failure does; its failure is not told', async () => {
+test('a claim beside proves nothing, neither when empty nor when it fails; its failure is not reported', async () => {
   const errors: Error[] = []
   let isEmpty = false
   const { dispatcher, proving, own, beside, isHeld, claim, stop } = await withOneBeside({
@@ -595,7 +595,7 @@ test('a claim beside is to prove nothing, and neither its emptiness nor its fail
   await over
 })
 
-test('jobs of a claim beside that was in flight when the stop came are given back; the stop waits for them', async () => {
+test('jobs of a claim beside that was in flight at the stop are given back; the stop waits for them', async () => {
   const { dispatcher, started, givenBack, own, beside } = await withOneBeside()
   let isStopped = false
   const stopped = dispatcher.stop().then(() => {

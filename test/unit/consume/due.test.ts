@@ -101,7 +101,7 @@ test('due jobs that cannot be promoted are tried again, ever more seldom, and no
   expect(tries.at(-1)).toBeGreaterThan(17)
 })
 
-test('what a claim has said since a promotion was sent stands, unless the promotion knows of something sooner', async () => {
+test('what a claim said since a promotion was sent stands, unless the promotion knows something sooner', async () => {
   for (const { answer, firesAt } of [
     { answer: null, firesAt: 200 },
     { answer: 900, firesAt: 200 },

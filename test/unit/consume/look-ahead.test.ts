@@ -94,7 +94,7 @@ test('it is earned anew with each answer', () => {
   expect(answered(50)).toBe(20)
 })
 
-test('an answer that comes just after another tells nothing of the pace: what has ended counts with the next one', () => {
+test('an answer that comes just after another tells nothing of the pace: what has ended counts with the next', () => {
   const { answered } = lookAheadUnderTest()
   expect(answered(50)).toBe(20)
   // Of two claims that were in flight together.
@@ -153,7 +153,7 @@ for (const prefetch of [0, 1, 20, 5_000]) {
 }
 
 for (const prefetch of ['earned', 20] as const) {
-  test(`for five seconds after a job that a process has died under there is no look-ahead (prefetch: ${prefetch})`, () => {
+  test(`there is no look-ahead for five seconds after a job that a process died under (prefetch: ${prefetch})`, () => {
     const { lookAhead, answered, pass } = lookAheadUnderTest(prefetch)
     expect(answered(50)).toBe(20)
     expect(answered(50, { crashed: true })).toBe(0)

@@ -380,7 +380,7 @@ for (const [why, code, is] of [
   ['that the server has refused', '42501', 'stale'],
   ['that never reached the server', 'ECONNREFUSED', 'stale'],
 ] as const) {
-  test(`acks that went with a claim ${why} go alone, not with the next claim; a row that is missing then is ${is}`, async () => {
+  test(`acks that went with a claim ${why} go alone, not with the next; a row missing then is ${is}`, async () => {
     const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) => [
       { id: batch[0]?.id ?? '', lease: null, state: null },
     ])

@@ -30,7 +30,7 @@ describe('falling asleep', () => {
     expect(protocol.claimed(empty, true)).toEqual({ do: 'sleep' })
   })
 
-  test('an older transaction is waited for: claims at 1 ms and doubling, until xmin has reached the first target', () => {
+  test('an older transaction is waited for: claims at 1 ms and doubling, until xmin reaches the first target', () => {
     const { protocol, pass } = protocolAt()
     protocol.taken()
     const held = { ...empty, xmin: 90n, target: 100n }

@@ -129,7 +129,7 @@ test('Infinity waits until it is shortened; a longer time than a timer holds is 
   expect(at.over).toBeCloseTo(3_010_000_000, -1)
 })
 
-test('tidying up: a little when the time is over, hardly anything after that; else what is left, and never for long', () => {
+test('tidying up: a little when the time is over, hardly any after that; else what is left, and never for long', () => {
   expect(tidyUpBy(900, 1_000, 300)).toBe(1_200)
   expect(tidyUpBy(100, 1_000, 300)).toBe(1_050)
   expect(tidyUpBy(5_000, 1_000, 300)).toBe(5_300)

@@ -62,7 +62,7 @@ test('seconds in which nothing ran count for nothing', () => {
   expect(tally.figures(60_500).perSecond).toBeCloseTo(100 / 59.5, 5)
 })
 
-test('of one that is younger than a minute the pace is that of its life, and of the first second that of a second', () => {
+test('the pace of one younger than a minute is that of its life; in its first second it is that of a second', () => {
   const tally = createTally(10_300)
   for (let n = 0; n < 8; n += 1) tally.ran(job(1), 1, 10_310)
   expect(tally.figures(10_320).perSecond).toBe(8)

@@ -118,8 +118,8 @@ describe('URLs', () => {
     ['postgres://?connect_timeout=2', { connectTimeoutMs: 2000 }],
     ['postgres://?application_name=shop%20worker', { applicationName: 'shop worker' }],
     [
-      'postgres://?channel_binding=require&pgbouncer=true&connection_limit=5&pool_timeout=0&schema=public' +
-        '&gssencmode=disable',
+      'postgres://?channel_binding=require&pgbouncer=true&connection_limit=5&pool_timeout=0&schema=public&' +
+        'gssencmode=disable',
       {},
     ],
   ])('%s', (url, expected) => {

@@ -55,7 +55,7 @@ test('it is confirmed from its insert on, and by each heartbeat', async () => {
   presence.stop()
 })
 
-test('an answer is good for rescueAfterMs from the sending of its heartbeat, and who reads late sees it at once', async () => {
+test('an answer holds for rescueAfterMs from the sending of its heartbeat; a late reader sees it at once', async () => {
   const { presence, state } = await underTest()
   const sentAt = Date.now() + 1_000
   state.answer = async () => {

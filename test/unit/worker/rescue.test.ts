@@ -65,7 +65,7 @@ test('an answer that comes after a return of ours buries nobody: a restart has f
   expect(sent).toEqual(['presence_holders'])
 })
 
-test('a verdict that has waited for a collect, and for a return of ours meanwhile, is not asked for any more', async () => {
+test('a verdict that waited for a collect, and for a return of ours meanwhile, is no longer asked for', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const { rescue, sent, look, answer, collect } = underTest()

@@ -11,9 +11,13 @@ const seldom = [
   'test/doctor/server.test.ts',
   'test/doctor/way.test.ts',
   'test/embedded/**/*.test.ts',
+  'test/scenarios/basics/model-broken.test.ts',
+  'test/scenarios/operating/{admin,stats}-plan*.test.ts',
   'test/scenarios/operating/grants-*.test.ts',
+  'test/scenarios/outcomes/ack-in-transaction.test.ts',
   'test/scenarios/put/transactions.test.ts',
   'test/scenarios/waking/fleet.test.ts',
+  'test/scenarios/waking/plans.test.ts',
   'test/scenarios/waking/races-broken.test.ts',
 ]
 
@@ -30,7 +34,7 @@ const onTheOldest = [
 
 /** These ask the server for nothing that differs between versions. */
 const onOneServer = [
-  'test/scenarios/basics/model.test.ts',
+  'test/scenarios/basics/model*.test.ts',
   'test/scenarios/connection/database.test.ts',
   'test/scenarios/connection/pool.test.ts',
   'test/scenarios/operating/events-table.test.ts',

@@ -1,6 +1,6 @@
 -- orphans: running jobs whose worker has no row; statements/rescue.sql gives them back
 -- rows: one per worker that is gone, at most 100: worker_id, jobs (at most 1000), oldest_ms (of those)
--- plan: as rescue.sql: job_running, one probe an owner
+-- plan: as rescue.sql: job_running, one probe per owner
 with recursive owners (worker_id) as (
   (
     select worker_id

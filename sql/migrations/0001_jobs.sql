@@ -22,8 +22,7 @@ create table :"schema".worker (
   -- without heartbeats. Its own word: workers may be set up differently, and one without the lock is given more time.
   rescue_after_ms int not null default 60000,
   hung_after_ms int not null default 300000,
-  -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. For operators; nothing is decided by
-  -- it.
+  -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. Operators read it; no statement does.
   consumers jsonb not null default '[]'
 );
 

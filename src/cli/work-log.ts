@@ -14,8 +14,8 @@ export function workLogger(out: Output, stderr: NodeJS.WriteStream): Logger {
 }
 
 /**
- * Jobs that failed, and claims; of each run only to those who asked for it. The logger tells of the rest. Never a
- * payload.
+ * Prints failed jobs and failed claims, and with `verbose` each run. The logger prints everything else. No payload is
+ * ever printed.
  */
 export function tellRuns(bugle: Bugle, log: Logger, verbose: boolean): void {
   const job = ({ queue, id, kind, attempt }: { queue: string; id: string; kind: string | null; attempt: number }) =>

@@ -43,7 +43,7 @@ behindPooler(
         expect(stdout).toContain('"connection":"transaction","listenConnection":"direct"')
         expect(stdout).toContain('"check":"listen","status":"ok"')
         expect(code).toBe(0)
-        // On a connection of the pooler's it would stay, and be whoever's uses it next.
+        // A lock taken through the pooler would stay on its connection and belong to the next client.
         expect(await clinic.sql`select from pg_locks where locktype = 'advisory'`).toHaveLength(0)
       } finally {
         await pooler.stop()

@@ -68,7 +68,7 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql; schemas: 
     },
     { scope: 'file' },
   ],
-  db: async ({ sql, schemas }, use) => {
+  db: async ({ sql, schemas, task }, use) => {
     const connectionString = inject('connectionString')
     const schema = await schemas.take()
     const s = `"${schema}"`
@@ -125,17 +125,15 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql; schemas: 
         }
       },
     }
-    let passed = false
     try {
       await use(db)
-      passed = true
     } finally {
       const closed = Promise.all(bugles.map((bugle) => bugle.close()))
       // One that never ends would hold up the whole run, and nobody would hear why.
       await deadline(closed, 30_000, 'closing the instances of a test')
       await Promise.all(connections.map((connection) => connection.end({ timeout: 1 })))
-      // Kept when the test failed: its rows are the evidence.
-      if (passed) schemas.giveBack(schema)
+      // Kept when the test failed: its rows are the evidence, and what goes on of it after a time-out writes there.
+      if (task.result?.state !== 'fail') schemas.giveBack(schema)
     }
   },
 })

@@ -34,7 +34,7 @@ export interface System {
 
 export const hourMs = 3_600_000
 
-/** So few rows are faster deleted than truncated; but what was deleted is walked over, and nobody vacuums here. */
+/** DELETE is faster for so few rows, but later scans walk over dead rows: so TRUNCATE comes after so many runs. */
 const runsToTruncate = 200
 
 export async function createSystem(db: TestDatabase): Promise<System> {

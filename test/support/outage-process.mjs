@@ -1,8 +1,8 @@
 // A process of its own that consumes through outages. Started by fork(); needs a build (dist/).
 // node outage-process.mjs <{ connectionString, schema, queue, concurrency, rescueAfterMs } as JSON>
 //
-// Handlers take some milliseconds and fail never; what was acked is kept in the archive. The parent is told { did:
-// 'consume' }, { did: 'event', name, data } and, when it has sent 'stop', { did: 'stop', report }.
+// Handlers take some milliseconds and never fail; acked jobs are kept in the archive. It sends its parent
+// { did: 'consume' }, { did: 'event', name, data } and, after 'stop', { did: 'stop', report }.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBugle } from '../../dist/index.js'
 

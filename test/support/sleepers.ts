@@ -12,9 +12,8 @@ export async function untilAsleep(db: TestDatabase, queue: string, sessions = 1)
 }
 
 /**
- * Waits until the consumers of a queue, all that there are, sleep and will not look again by themselves: of what is
- * written from now on they are told, or they do not know. Each holds the lock, and has made a claim after all that ran
- * when it was taken.
+ * Waits until all consumers of a queue sleep and will not look again by themselves: from now on only a notification
+ * tells them of a job. Each holds the lock, and has made a claim after all transactions that ran when it was taken.
  */
 export async function untilSoundAsleep(db: TestDatabase, ...consumers: Consumer[]): Promise<void> {
   for (const { queue } of consumers) await untilAsleep(db, queue, consumers.length)

@@ -1,14 +1,14 @@
-// A process of its own that consumes and is told to end by signals. Started by fork(); needs a build (dist/). node
-// stop-process.mjs <{ connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays } as JSON>
+// A process of its own that consumes and is told to end by signals. Started by fork(); needs a build (dist/).
+// node stop-process.mjs <{ connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays } as JSON>
 //
 // bugle, consume: options. handler: 'timer' and 'promise' wait for `ms` and end with the abort, 'busy' computes for
 // `ms`, 'stubborn' waits for `ms` whatever happens, 'swallow' returns when it is aborted, 'never' does not end, 'quick'
 // returns. former: the program has handlers for SIGINT and SIGTERM of its own, from before. stays: a timer keeps the
 // process alive. close: { graceMs, abortMs } with which the program closes by itself, once a handler has begun.
 //
-// The parent is told { did: 'consume', listeners }, { did: 'begin', id, attempt }, { did: 'abort', code }, { did:
-// 'event', name, data }, { did: 'closed' } after a close of its own and { did: 'end', … } when there is nothing left to
-// do. Nothing here keeps the process alive but what is to be tested.
+// It sends its parent { did: 'consume', listeners }, { did: 'begin', id, attempt }, { did: 'abort', code },
+// { did: 'event', name, data }, { did: 'closed' } after a close of its own and { did: 'end', … } when nothing is left
+// to do. Nothing here keeps the process alive but what is to be tested.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBugle } from '../../dist/index.js'
 

@@ -1,5 +1,5 @@
 import postgres from 'postgres'
-import { describe, expect, inject, onTestFinished, test } from 'vitest'
+import { describe, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { ack, reject } from '../../src/index.js'
 import { runOne, startTestDatabase } from '../../src/testing/index.js'
 import { signal } from '../support/signal.js'
@@ -60,12 +60,9 @@ describe('startTestDatabase', () => {
   })
 
   test('BUGLE_TEST_DATABASE_URL names the server, DATABASE_URL does not', async () => {
-    const { BUGLE_TEST_DATABASE_URL: _, DATABASE_URL: before, ...env } = process.env
-    process.env.BUGLE_TEST_DATABASE_URL = inject('connectionString')
-    process.env.DATABASE_URL = 'postgres://nobody@127.0.0.1:1/nothing'
-    onTestFinished(() => {
-      process.env = before === undefined ? env : { ...env, DATABASE_URL: before }
-    })
+    vi.stubEnv('BUGLE_TEST_DATABASE_URL', inject('connectionString'))
+    vi.stubEnv('DATABASE_URL', 'postgres://nobody@127.0.0.1:1/nothing')
+    onTestFinished(() => void vi.unstubAllEnvs())
     const own = await startTestDatabase()
     expect(own.connectionString).toBe(inject('connectionString'))
     await own.stop()

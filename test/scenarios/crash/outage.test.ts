@@ -119,7 +119,7 @@ test(
         }
         tell()
       })
-    // Short: whoever gave up on others because a restart has freed their locks would be seen to.
+    // Short: a worker that gives others up because a restart has freed their locks does so within the test.
     const options = { connectionString, schema, queue: 'q', concurrency: 5, rescueAfterMs: 600 }
     const start = () =>
       startOutageProcess(options, (name) => {

@@ -10,9 +10,7 @@ const claimed = 100
 // When the next is due; each row that was taken; each ack's row; the worker's own; the queue's.
 const claimIndexes = ['job_due', 'job_pkey', 'job_pkey', 'worker_pkey', 'queue_pkey'] as const
 
-/**
- * The statements of which plans are promised: how each is called, and the indexes by which it finds rows, one a scan.
- */
+/** The statements whose plans are promised: how each is called, and the index of each of its scans. */
 const calls = {
   // And the order of claiming, for what is taken and for what a short claim left behind.
   claim: {

@@ -5,8 +5,10 @@ import { lateCommit, lockedRow, race } from '../../support/races.js'
 
 // The races must be able to fail: each guard of the sleep protocol is taken out of the claim in turn, and a job is
 // lost.
-const target =
-  '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + age(pg_snapshot_xmin(pg_current_snapshot())::xid))::text'
+const target = `(
+          pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+          + age(pg_snapshot_xmin(pg_current_snapshot())::xid)
+        )::text`
 
 const broken = [
   {

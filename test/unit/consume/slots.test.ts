@@ -82,7 +82,7 @@ function gateUnderTest(isOpen: boolean) {
       gate.isOpen = false
       opening = signal()
     },
-    /** As at a worker's stop: whoever waits is told, although it is closed. */
+    /** As at a worker's stop: the waiting slots are woken, although the gate is closed. */
     tell: () => opening.resolve(),
     open() {
       gate.isOpen = true

@@ -11,11 +11,11 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
  *
  * @type {Readonly<Record<string, readonly { file: string, find: string, put: string }[]>>}
  */
-const breaks = {
+export const breaks = {
   /** An outcome counts, whoever sends it and under whichever lease. */
   fence: [
     { file: 'settle', find: 'and worker_id = $1::bigint', put: 'and $1::bigint is not null' },
-    { file: 'settle', find: 'and lease = ($3::text::bigint[])', put: 'and 0 < ($3::text::bigint[])' },
+    { file: 'settle', find: 'and lease = ((select $3::text::bigint[]))', put: 'and 0 < ((select $3::text::bigint[]))' },
     { file: 'settle_other', find: 'and worker_id = $1::bigint', put: 'and $1::bigint is not null' },
     { file: 'settle_other', find: 'and job.worker_id = $1::bigint', put: '' },
     { file: 'settle_other', find: 'and lease = (select lease from given where given.id = job.id limit 1)', put: '' },

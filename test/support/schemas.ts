@@ -14,9 +14,9 @@ export interface Schemas {
 }
 
 /**
- * Emptying a schema costs a third of making one, and few tests change more than rows. A test may change anything all the
- * same: a schema is dropped and not handed on if its catalog rows are not those of its beginning, or its tables were
- * vacuumed or analysed.
+ * Emptying a schema costs a third of making one, and few tests change more than rows. A test may change anything all
+ * the same: a schema is dropped and not handed on if its catalog rows are not those of its beginning, or its tables
+ * were vacuumed or analysed.
  *
  * Not seen, and so left to the test: what lies beside the schema (roles, other schemas, advisory locks) and the
  * cumulative statistics of its tables.

@@ -1,5 +1,5 @@
 // A process of its own that consumes and is told to end by signals. Started by fork(); needs a build (dist/).
-// node stop-process.mjs <{ connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays } as JSON>
+// node stop-process.mjs <JSON: { connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays }>
 //
 // bugle, consume: options. handler: 'timer' and 'promise' wait for `ms` and end with the abort, 'busy' computes for
 // `ms`, 'stubborn' waits for `ms` whatever happens, 'swallow' returns when it is aborted, 'never' does not end, 'quick'

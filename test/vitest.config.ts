@@ -44,6 +44,7 @@ const onTheOldest = [
 
 /** These ask the server for nothing that differs between versions. */
 const onOneServer = [
+  'test/scenarios/basics/handed-on-schemas.test.ts',
   'test/scenarios/basics/model*.test.ts',
   'test/scenarios/connection/database.test.ts',
   'test/scenarios/connection/pool.test.ts',

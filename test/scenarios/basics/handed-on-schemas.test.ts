@@ -2,7 +2,8 @@ import { expect } from 'vitest'
 import { test } from '../../support/database.js'
 import { createSchemas } from '../../support/schemas.js'
 
-// The tests' own schemas: one test must not see what another one has done.
+// The tests' own schemas: one test must not see what another one has done. On the newest server only: before PostgreSQL
+// 14 an ANALYZE of an empty table leaves no trace, and changes no plan.
 
 const changes = {
   'a trigger disabled': 'alter table job disable trigger user',

@@ -61,10 +61,8 @@ export function createSchemas(sql: postgres.Sql): Schemas {
 /** Somebody who holds a lock keeps the schema: the next test is not to wait for what the last one has left. */
 async function change(sql: postgres.Sql, statement: string): Promise<boolean> {
   try {
-    await sql.begin(async (tx) => {
-      await tx`set local lock_timeout = '2s'`
-      await tx.unsafe(statement)
-    })
+    // In one message, and so in one transaction: the driver's `begin` may wait for a connection for ever.
+    await sql.unsafe(`set local lock_timeout = '2s'; ${statement}`)
     return true
   } catch (error) {
     if ((error as { code?: unknown }).code === '55P03') return false

@@ -72,7 +72,7 @@ function onServer(name: string, version: keyof typeof servers, files: Files) {
       globalSetup: 'test/support/server.ts',
       provide: { serverPackage: servers[version] },
       pool: 'forks' as const,
-      // A file costs a third less in a process that has compiled our code and the drivers before.
+      // A file costs a fifth less in a process that has compiled our code and the drivers before.
       isolate: false,
       testTimeout: 60_000,
       hookTimeout: 60_000,

@@ -38,8 +38,11 @@ export function operator(
     async untilBlocked(count = 1) {
       const waiting = () => db.sql<{ pid: number }[]>`
         select pid from pg_stat_activity where application_name = ${name} and wait_event_type = 'Lock'`
-      await until(async () => (await waiting()).length >= count)
-      return (await waiting()).map(({ pid }) => pid)
+      const rows = await until(async () => {
+        const found = await waiting()
+        return found.length >= count && found
+      })
+      return rows.map(({ pid }) => pid)
     },
   }
 }

@@ -81,13 +81,14 @@ const drop = (sql: postgres.Sql, schema: string): Promise<boolean> =>
 async function isForgotten(sql: postgres.Sql, schema: string): Promise<boolean> {
   const own = sql.options.connection.application_name ?? ''
   const patienceEndsAt = performance.now() + 1_000
-  return until(async () => {
-    const sessions = await sql`
-      select application_name, query from pg_stat_activity
-      where application_name <> ${own} and strpos(query, ${schema}) > 0`
-    if (sessions.length === 0) return 'forgotten'
-    return performance.now() > patienceEndsAt && 'in use'
-  }).then((answer) => answer === 'forgotten')
+  let sessions = 0
+  await until(async () => {
+    const rows = await sql`
+      select from pg_stat_activity where application_name <> ${own} and strpos(query, ${schema}) > 0`
+    sessions = rows.length
+    return sessions === 0 || performance.now() > patienceEndsAt
+  })
+  return sessions === 0
 }
 
 /** @returns whether it could */

@@ -2,13 +2,10 @@ import superjson, { type SuperJSONResult } from 'superjson'
 import { expect } from 'vitest'
 import * as z from 'zod'
 import { ack, type Codec, partial } from '../../../src/index.js'
+import { broken } from '../../support/broken.js'
 import { signal, test } from '../../support/database.js'
 import { refusal } from '../../support/refusal.js'
 import { archivedRows, fullRows, hasten } from '../../support/rows.js'
-
-const broken = (): never => {
-  throw new Error('broken')
-}
 
 /** Takes one thing and makes another of it: a date, a number, and what was left out. */
 const letter = z.object({

@@ -64,6 +64,24 @@ test('a half-open connection is given up at the first expired deadline; statemen
   expect(await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])).not.toContain(0)
 })
 
+test('a statement of the old instance that fails after the swap casts no doubt on the new one', async () => {
+  let doubts = 0
+  const { pool, proxy } = await poolUnderTest({
+    onDoubt: () => {
+      doubts += 1
+    },
+  })
+  await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])
+  proxy.forget()
+  const late = pidOf(pool, 3_000).catch((error) => error.code)
+  await expect(pidOf(pool, 200)).rejects.toMatchObject({ code: 'DEADLINE' })
+  const pid = await untilAnswered(pool)
+  const before = doubts
+  expect(await late).toBe('DEADLINE')
+  expect(doubts).toBe(before)
+  expect(await pidOf(pool)).toBe(pid)
+})
+
 test('what no connection had taken when the instance was swapped is sent by the new one, and once', async () => {
   const { pool, proxy } = await poolUnderTest()
   await Promise.all([pidOf(pool), pidOf(pool), pidOf(pool)])

@@ -78,6 +78,17 @@ test('K grants: a consumer ends the sessions of a hung worker of its own role, a
   )
 })
 
+test('K grants: a consumer that ends the sessions of a hung worker does not end its own', async ({ roles }) => {
+  const statements = loadStatements(roles.schema)
+  const consumer = roles.connect('consumer')
+  // A lock is named by 32 bits of its worker's id: these two have the same name.
+  const [id, hung] = ['43', `${2 ** 32 + (43 ^ 1)}`]
+  await consumer.unsafe(statements.presence_take, [id])
+  expect(await consumer.unsafe(statements.presence_holders, [`{${hung}}`])).toMatchObject([{ id: hung }])
+  expect(await consumer.unsafe(statements.presence_terminate, [hung])).toEqual([])
+  expect(await consumer.unsafe('select 1 as one')).toEqual([{ one: 1 }])
+})
+
 test('K grants: a consumer owns nothing: it neither migrates nor changes what is there', async ({ db, roles }) => {
   await roles.bugle('producer').put('q', 1)
   const sql = roles.connect('consumer')

@@ -153,6 +153,19 @@ describe('waking', () => {
     expect(protocol.claimed(empty, true)).toEqual({ do: 'sleep' })
   })
 
+  test('a linger outlasts ten empty claims, however slow they were', () => {
+    const { protocol, pass } = protocolAt()
+    protocol.taken()
+    const busy = { ...empty, asked: 1_000, found: 999 }
+    expect(protocol.claimed(busy, true)).toMatchObject({ do: 'linger' })
+    const steps = Array.from({ length: 10 }, () => {
+      // Each is later than the time for which a consumer lingers without a find.
+      pass(50)
+      return protocol.claimed(empty, false).do
+    })
+    expect(steps).toEqual([...Array(9).fill('linger'), 'take'])
+  })
+
   for (const naps of [true, false]) {
     const end = naps ? 'nap' : 'sleep'
     const who = naps ? 'a consumer' : 'a consumer of jobs that others may not take'

@@ -46,6 +46,7 @@ test('interleaving: a job cancelled while its payload is prepared does not begin
   const slow = slowSchema(gate())
   const bugle = db.bugle({ schemas: { q: { slow: slow.schema } }, ...withoutHeartbeat })
   const failed = db.collect(bugle, 'job:failed')
+  const acked = db.collect(bugle, 'job:acked')
   const begun: (string | null)[] = []
   const running = signal()
   const told = signal()
@@ -64,6 +65,7 @@ test('interleaving: a job cancelled while its payload is prepared does not begin
   await told.promise
   slow.goOn()
   expect(await failed.next()).toMatchObject({ id, attempt: 1, cause: 'cancelled' })
+  expect(await acked.next()).toMatchObject({ id: other })
   expect(begun).toEqual(['plain'])
   expect(await fullRows(db)).toMatchObject([{ id, state: 'failed', last_error: { failedBy: 'cancelled' } }])
 })

@@ -15,6 +15,8 @@ export interface Proxy {
   forget(): void
   /** Cut all connections and refuse new ones, as a server that is down. */
   refuse(): Promise<void>
+  /** Reset all connections, as a firewall or a crashed machine does; new ones are well. */
+  reset(): void
   /** Accept connections and close them at once, as a forward without anybody behind it. */
   drop(): void
   /** Cut the frozen connections, listen again, and forward again. */
@@ -92,6 +94,9 @@ export async function startProxy(target: { host: string; port: number }): Promis
       generation += 1
     },
     refuse: stop,
+    reset() {
+      for (const socket of sockets) socket.resetAndDestroy()
+    },
     drop() {
       dropping = true
       for (const socket of sockets) socket.destroy()

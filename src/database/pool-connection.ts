@@ -24,10 +24,10 @@ export type SqlValue = string | number | null
  * - An error that the old server sent is thrown at the next statement, which was not sent.
  * - A server that accepts and closes is connected to again at once, thousands of times per second.
  *
- * So an instance gets one socket and no second one. The socket's end is known here in the turn in which it comes, before
- * the driver knows it (see WatchedSocket). From then on the connection gets no statement, and the one in flight is lost,
- * whatever the driver says of it later. test/scenarios/connection/driver-faults.test.ts shows these faults with the
- * driver alone. A test that fails there after an upgrade tells that one of these reasons is gone.
+ * So an instance gets one socket and no second one. The socket's end is known here in the turn in which it comes,
+ * before the driver knows it (see WatchedSocket). From then on the connection gets no statement, and the one in flight
+ * is lost, whatever the driver says of it later. test/scenarios/connection/driver-faults.test.ts shows these faults
+ * with the driver alone. A test that fails there after an upgrade tells that one of these reasons is gone.
  *
  * **It answers before it gets a statement.** Its first statement is our own. So a statement that waits for a connection
  * has not been sent, for certain. A failed log-in takes no statement along. A server that has become another one, or a

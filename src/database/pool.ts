@@ -33,7 +33,7 @@ const log = createDebug('bugle:pool')
  * connections, and the pool tries to grow again later. While none is open, a statement is refused when an attempt fails
  * that began after it came, and all attempts before that one have failed. After a failure attempts come one at a time,
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
- * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
+ * success ends that. The first connection is opened alone, too. A connection that is lost once it was open is no such failure: it is replaced at once.
  *
  * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
  * connections in doubt are all replaced:
@@ -200,6 +200,8 @@ export function createPool(options: PoolOptions): Pool {
         growLater()
         return
       }
+      // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
+      if (isNoneOpen() && opening.size > 0) return
       attempt()
     }
   }

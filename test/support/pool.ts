@@ -8,14 +8,14 @@ import { until } from './until.js'
 
 /** A pool through a proxy of its own, with three connections. Both end with the test. */
 export async function poolUnderTest(
-  own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[]; user?: string } = {},
+  own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[]; user?: string; sslmode?: string } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
   const proxy = await startProxy({ host: hostname, port: Number(port) })
-  const { through = [proxy], user = 'postgres', ...options } = own
+  const { through = [proxy], user = 'postgres', sslmode = 'disable', ...options } = own
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(
-    { connectionString: `postgres://${user}@${hosts}/postgres?connect_timeout=1&sslmode=disable` },
+    { connectionString: `postgres://${user}@${hosts}/postgres?connect_timeout=1&sslmode=${sslmode}` },
     {},
   )
   const [firstHost] = connection.hosts
@@ -44,6 +44,16 @@ export async function poolUnderTest(
 /** The backend that answers. */
 export async function pidOf(pool: Pool, ms = 5_000): Promise<number> {
   return (await pool.query<{ pid: number }>('select pg_backend_pid() as pid', [], ms, 'pid'))[0]?.pid ?? 0
+}
+
+/** The backends of so many connections, which are all open then. */
+export function openAll(pool: Pool, count: number): Promise<number[]> {
+  const ask = () => pool.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.01)', [], 5_000, 'pid')
+  return until(async () => {
+    const rows = await Promise.all(Array.from({ length: count }, ask))
+    const pids = new Set(rows.flat().map(({ pid }) => pid))
+    return pids.size === count && [...pids]
+  })
 }
 
 /** Ask until there is an answer. How often that takes is not asserted on. */

@@ -10,7 +10,7 @@ import {
   type PoolConnectionOptions,
   type SqlValue,
 } from './pool-connection.js'
-import { ConnectTimeoutError, EndedError, NotSentError } from './pool-errors.js'
+import { ConnectTimeoutError, NotSentError } from './pool-errors.js'
 
 export type { SqlValue }
 
@@ -33,7 +33,7 @@ const log = createDebug('bugle:pool')
  * connections, and the pool tries to grow again later. While none is open, a statement is refused when an attempt fails
  * that began after it came, and all attempts before that one have failed. After a failure attempts come one at a time,
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
- * success ends that. The first connection is opened alone, too. A connection that is lost once it was open is no such failure: it is replaced at once.
+ * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
  *
  * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
  * connections in doubt are all replaced:
@@ -63,7 +63,7 @@ const log = createDebug('bugle:pool')
  */
 export interface Pool {
   /**
-   * @throws PostgreSQL's error; NotSentError; EndedError; LostError, DeadlineError: it was sent, and may have been run
+   * @throws PostgreSQL's error; NotSentError; LostError, DeadlineError: it was sent, and may have run
    */
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
@@ -386,7 +386,7 @@ export function createPool(options: PoolOptions): Pool {
 
   return {
     async query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
-      if (ending.signal.aborted) throw new EndedError(what)
+      if (ending.signal.aborted) throw new NotSentError(what, endedError())
       pending += 1
       const statement: Statement = {
         text,
@@ -420,9 +420,13 @@ export function createPool(options: PoolOptions): Pool {
       await deadline(rest(), Math.max(0, deadlineAt - now()), 'ending').catch((error) => log('%s', error.message))
       clearTimeout(pause)
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        next.reject(new NotSentError(next.what, new Error('the pool is ended')))
+        next.reject(new NotSentError(next.what, endedError()))
       }
       await Promise.all([healing, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
+}
+
+function endedError(): Error {
+  return new Error('the pool is ended')
 }

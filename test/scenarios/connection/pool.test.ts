@@ -191,7 +191,7 @@ test('an end in the middle of a heal comes by its deadline, and leaves no connec
     for (const code of await Promise.all(asked)) expect(code).toMatch(/DEADLINE|CONNECTION|NOT_SENT|answered/)
     expect(performance.now() - endedAt).toBeLessThan(500)
     await until(() => proxy.open === 0)
-    await expect(pidOf(pool)).rejects.toMatchObject({ code: 'CONNECTION_ENDED' })
+    await expect(pidOf(pool)).rejects.toMatchObject({ code: 'NOT_SENT' })
     const { connections } = proxy
     await sleep(150)
     expect(proxy.connections).toBe(connections)

@@ -11,7 +11,7 @@ export async function poolUnderTest(
   own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[]; user?: string; sslmode?: string } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
-  const proxy = await startProxy({ host: hostname, port: Number(port) })
+  const proxy = await startProxy({ host: hostname, port: Number(port) }, { tls: own.sslmode === 'require' })
   const { through = [proxy], user = 'postgres', sslmode = 'disable', ...options } = own
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(

@@ -30,14 +30,21 @@ const moments = {
   'in the next round': () => nextRound(),
 } as const
 
-for (const [length, filler] of Object.entries(fillers)) {
-  test(`a ${length} statement is reported as it is, whenever it comes after the resets of its pool`, async () => {
-    const { pool, proxy } = await poolUnderTest({ poolSize: 2 })
+for (const [length, sslmode] of [
+  ['short', 'disable'],
+  ['long', 'disable'],
+  ['short', 'require'],
+  ['long', 'require'],
+] as const) {
+  const way = sslmode === 'require' ? 'over TLS' : 'in plain text'
+  test(`a ${length} statement ${way} is reported as it is, whenever it comes after the resets of its pool`, async () => {
+    const { pool, proxy } = await poolUnderTest({ poolSize: 2, sslmode })
+    const filler = fillers[length]
     const { table, written } = await tableUnderTest()
     const insert = `insert into ${table} (n, filler) select $1::text::int, $2 where true`
     const ended: Promise<unknown>[] = []
     let n = 0
-    for (let turn = 0; turn < 8; turn += 1) {
+    for (let turn = 0; turn < 4; turn += 1) {
       for (const wait of Object.values(moments)) {
         await openAll(pool, 2)
         await nextRound()
@@ -65,36 +72,39 @@ for (const [length, filler] of Object.entries(fillers)) {
   })
 }
 
-test('a statement is reported as it is while real resets come at any moment', async () => {
-  const { pool, proxy } = await poolUnderTest({ poolSize: 4 })
-  const { table, written } = await tableUnderTest()
-  const insert = `insert into ${table} (n, filler) values ($1::text::int, $2)`
-  const reports = new Map<number, string>()
-  let n = 0
-  const write = async (): Promise<void> => {
-    for (let turn = 0; turn < 25; turn += 1) {
-      n += 1
-      const own = n
-      const filler = own % 2 === 0 ? fillers.short : fillers.long
-      await pool.query(insert, [String(own), filler], 5_000, 'insert').then(
-        () => reports.set(own, 'written'),
-        (error) => reports.set(own, error.code),
-      )
-      if (own % 7 === 0) proxy.reset()
+test.each(['disable', 'require'])(
+  'sslmode=%s: a statement is reported as it is while real resets come',
+  async (sslmode) => {
+    const { pool, proxy } = await poolUnderTest({ poolSize: 4, sslmode })
+    const { table, written } = await tableUnderTest()
+    const insert = `insert into ${table} (n, filler) values ($1::text::int, $2)`
+    const reports = new Map<number, string>()
+    let n = 0
+    const write = async (): Promise<void> => {
+      for (let turn = 0; turn < 25; turn += 1) {
+        n += 1
+        const own = n
+        const filler = own % 2 === 0 ? fillers.short : fillers.long
+        await pool.query(insert, [String(own), filler], 5_000, 'insert').then(
+          () => reports.set(own, 'written'),
+          (error) => reports.set(own, error.code),
+        )
+        if (own % 7 === 0) proxy.reset()
+      }
     }
-  }
-  await Promise.all([write(), write(), write(), write(), write(), write(), write(), write()])
-  const rows = await written()
-  expect(reports.size).toBe(200)
-  for (const [own, report] of reports) {
-    const times = rows.get(own) ?? 0
-    if (report === 'written') expect([own, times]).toEqual([own, 1])
-    else if (report === 'NOT_SENT') expect([own, times]).toEqual([own, 0])
-    else expect([own, report, times < 2]).toEqual([own, 'CONNECTION_CLOSED', true])
-  }
-  // Nearly all: a reset is no outage.
-  expect([...reports.values()].filter((report) => report === 'written').length).toBeGreaterThan(50)
-})
+    await Promise.all([write(), write(), write(), write(), write(), write(), write(), write()])
+    const rows = await written()
+    expect(reports.size).toBe(200)
+    for (const [own, report] of reports) {
+      const times = rows.get(own) ?? 0
+      if (report === 'written') expect([own, times]).toEqual([own, 1])
+      else if (report === 'NOT_SENT') expect([own, times]).toEqual([own, 0])
+      else expect([own, report, times < 2]).toEqual([own, 'CONNECTION_CLOSED', true])
+    }
+    // Nearly all: a reset is no outage.
+    expect([...reports.values()].filter((report) => report === 'written').length).toBeGreaterThan(50)
+  },
+)
 
 test('a backend killed in the first use of a statement silences nobody: the next statement is answered', async () => {
   const { pool } = await poolUnderTest({ poolSize: 1 })

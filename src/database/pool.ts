@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { databaseFault, sqlState, toError } from '../errors.js'
+import { DeadlineError, deadline } from '../deadline.js'
+import { sqlState, toError } from '../errors.js'
 import type { Host } from './connection.js'
+import { createFifo } from './fifo.js'
 import {
-  createInstance,
-  HandedOverError,
-  type Instance,
-  type InstanceOptions,
-  isExpired,
+  openPoolConnection,
+  type PoolConnection,
+  type PoolConnectionOptions,
   type SqlValue,
-} from './instance.js'
+} from './pool-connection.js'
+import { ConnectTimeoutError, NotSentError } from './pool-errors.js'
 
 export type { SqlValue }
 
@@ -22,33 +23,48 @@ const log = createDebug('bugle:pool')
  * operator's calls; one for statistics, which are read one at a time; and one for what consumers need. So a claim never
  * waits behind a put.
  *
- * **Healing.** A connection's place in postgres.js can be poisoned for good, and a connection that is half open
- * swallows statements for ever. Neither is mended from within; so a pool in doubt gets a new instance:
+ * **A statement's way.** It waits in one line, first come, first served, for a connection that is open and idle. While
+ * there are fewer than `poolSize` connections, one is opened per statement that waits, but for no particular one. So a
+ * statement that waits was not sent, and one that a connection has taken may have run. It is never sent again, and only
+ * the first kind is reported as unsent. A lost connection is replaced by another one, never used again (see
+ * PoolConnection).
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not; two CONNECT_TIMEOUTs with no answer in between; with
- *    several hosts, one of them that cannot be reached, or has become a standby; or the doubt of a sister pool, where
- *    this one has not been answered for some seconds. Only the instance in use counts: a late failure of an old one
- *    says nothing.
- * 2. *Probe*: a new instance for one host after the other, in their order; the first that answers, as a server that can
- *    be written to, is it. Where none does, again after a pause, growing and jittered, until one does or the pool is
- *    ended. Meanwhile the old one goes on: it may be well, and only the server too busy for one connection more.
- * 3. *Swap*, in one turn of the event loop: from here on statements go to the new one. Those which no connection of the
- *    old one had taken were not sent, and never will be; they go to the new one with what is left of their time.
- * 4. *Retire*: what the old one had sent is answered, or given up at its own deadline. Then the old one's sockets are
- *    destroyed.
+ * **A connection that cannot be opened.** While others are open they serve the line, as under a role that may have five
+ * connections, and the pool tries to grow again later. While none is open, a statement is refused when an attempt fails
+ * that began after it came, and all attempts before that one have failed. After a failure attempts come one at a time,
+ * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
+ * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
+ *
+ * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
+ * connections in doubt are all replaced:
+ *
+ * 1. *Doubt*: a statement whose deadline expired, sent or not; two connects in a row that had no answer; among several
+ *    hosts, one that cannot be reached, or has become a standby; or the doubt of a sister pool, where this one has not
+ *    been answered for some seconds. Only the connections in use count: a late failure of a retired one says nothing.
+ * 2. *Probe*: a connection is opened to one host after the other, in their order. The first that answers, as a server
+ *    that can be written to, is it. If none does, the probes begin again after a pause, growing and jittered, until one
+ *    does or the pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for
+ *    one more.
+ * 3. *Swap*, in one turn of the event loop: the probe's connection is the first of the new ones. It serves what waits,
+ *    and so do others to its host.
+ * 4. *Retire*: each of the old ones ends when it is idle: its statement is answered, or given up at its own deadline.
  *
  * What can interleave:
- * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the instance
- *   that it replaces;
+ * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the
+ *   connections that it replaces;
  * - doubts again and again, since the database itself is slow or full: the next heal begins with the last one's pause,
- *   until an instance has been left alone for a while, so they cannot become a storm of connections;
- * - a statement that fails of itself while it is handed over: whichever is first counts, and it is sent once at most:
- *   only what has no connection's state is handed over, and what is handed over is made harmless in the same turn;
- * - `end` at any point: the pause is cut short; the instance that is being probed is destroyed, and with it its probe
- *   fails; the one in use and those retired have until the deadline, and are destroyed then. Whoever comes from an
- *   `await` looks for the end first, so nothing is swapped in after it.
+ *   until the connections have been left alone for a while, so they cannot become a storm of connections;
+ * - an attempt that ends after the swap, well or not: the swap has destroyed it, and it says nothing any more;
+ * - a deadline that expires while a statement waits: the statement leaves the line, and is not sent. One that expires
+ *   on a connection takes the connection along, as nobody knows what it still does;
+ * - `end` at any point: the pause is cut short; the connection that is being probed is destroyed, and its probe fails;
+ *   those in use and those retired have until the deadline, and are destroyed then. Code that comes from an `await`
+ *   looks for the end first, so nothing is swapped in after it.
  */
 export interface Pool {
+  /**
+   * @throws PostgreSQL's error; NotSentError; LostError, DeadlineError: it was sent, and may have run
+   */
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
@@ -58,147 +74,359 @@ export interface Pool {
   end(deadlineAt?: number): Promise<void>
 }
 
-export interface PoolOptions extends InstanceOptions {
+export interface PoolOptions extends PoolConnectionOptions {
+  /** Most connections. While it heals there may be as many again, of which the old ones are on their way out. */
+  readonly poolSize: number
   /** The host to begin with: one that was found to answer. */
   readonly firstHost: Host
-  /** The statement that yields a ServerState. */
-  readonly stateStatement: string
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
   readonly now: () => number
+  readonly random: () => number
 }
 
-const pauseMs = { least: 50, most: 2_000 } as const
-/** An instance that was left alone for so long was well. */
+/** Between two attempts to connect that failed. */
+const openPauseMs = { least: 50, most: 1_000 } as const
+/** Between two rounds of probes. */
+const healPauseMs = { least: 50, most: 2_000 } as const
+/** Connections that were left alone for so long were well. */
 const calmMs = 30_000
 /** A pool that was answered within that time is not suspected for its sister's sake. */
 const freshMs = 5_000
 const endMs = 5_000
 
+interface Statement {
+  readonly text: string
+  readonly parameters: readonly SqlValue[]
+  readonly what: string
+  resolve: (rows: unknown[]) => void
+  reject: (error: Error) => void
+  /** The connection that has taken it; null: it waits. */
+  by: PoolConnection | null
+  /** The number of the first attempt to connect that begins after it has come. */
+  readonly ownAttempt: number
+}
+
 export function createPool(options: PoolOptions): Pool {
-  const { connection, random, now } = options
-  const retired = new Set<Instance>()
+  const { connection: target, poolSize, random, now } = options
+  const waiting = createFifo<Statement>()
+  /** In use: those that are being opened, the idle ones, and those that have a statement. */
+  let connections = new Set<PoolConnection>()
+  /** Of those. With the number of the attempt. */
+  const opening = new Map<PoolConnection, number>()
+  /** Of those. The one that has been idle for longest is next. */
+  const idle = new Set<PoolConnection>()
+  /** Replaced; each goes when it is idle. */
+  const retired = new Set<PoolConnection>()
+  let { firstHost: host } = options
+  let pending = 0
+  const awaitingRest: (() => void)[] = []
   const ending = new AbortController()
-  let current = createInstance(options, options.firstHost)
-  let probed: Instance | null = null
-  let healing: Promise<void> | null = null
-  let connectTimeouts = 0
-  let tries = 0
-  let swappedAt = now()
-  let answeredAt = now()
+
+  // --- Statements ---
+
+  function serve(): void {
+    for (const by of idle) {
+      const next = waiting.shift()
+      if (next === undefined) return
+      idle.delete(by)
+      run(by, next)
+    }
+    grow()
+  }
+
+  function run(by: PoolConnection, statement: Statement): void {
+    statement.by = by
+    by.send(statement.text, statement.parameters).then(
+      (rows) => {
+        if (connections.has(by)) answered()
+        statement.resolve(rows)
+        release(by)
+      },
+      (error) => {
+        if (connections.has(by)) beInDoubt(doubtOf(error))
+        statement.reject(error)
+        release(by)
+      },
+    )
+  }
+
+  function release(by: PoolConnection): void {
+    if (by.isGone) return
+    if (!connections.has(by)) return void by.end()
+    idle.add(by)
+    serve()
+  }
+
+  function giveUp(statement: Statement, error: DeadlineError): Error {
+    const { by } = statement
+    if (by === null || connections.has(by)) beInDoubt(doubtOf(error))
+    if (by === null) {
+      waiting.remove(statement)
+      return new NotSentError(statement.what, error)
+    }
+    by.destroy()
+    return error
+  }
 
   function answered(): void {
     connectTimeouts = 0
     answeredAt = now()
   }
 
-  /** Why the instance is in doubt after this error; null: it is not. */
+  /** Resolves when no statement is left. */
+  function rest(): Promise<void> {
+    return new Promise((resolve) => {
+      if (pending === 0) resolve()
+      else awaitingRest.push(resolve)
+    })
+  }
+
+  // --- Connections ---
+
+  let attempts = 0
+  /** In a row. Attempts that were under way together count as one. */
+  let failures = 0
+  let countedUpTo = 0
+  let pause: NodeJS.Timeout | undefined
+
+  function mayGrow(): boolean {
+    return opening.size < waiting.length && connections.size < poolSize
+  }
+
+  function grow(): void {
+    while (mayGrow()) {
+      if (failures > 0) {
+        growLater()
+        return
+      }
+      // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
+      if (isNoneOpen() && opening.size > 0) return
+      attempt()
+    }
+  }
+
+  function growLater(): void {
+    pause ??= setTimeout(
+      () => {
+        pause = undefined
+        if (mayGrow()) attempt()
+        grow()
+      },
+      jittered(openPauseMs, failures - 1),
+    )
+  }
+
+  function attempt(): void {
+    attempts += 1
+    const number = attempts
+    const opened = open(host)
+    connections.add(opened)
+    opening.set(opened, number)
+    opened.opened.then(
+      () => {
+        if (!opening.delete(opened)) return
+        failures = 0
+        clearTimeout(pause)
+        pause = undefined
+        answered()
+        if (opened.isGone) connections.delete(opened)
+        else idle.add(opened)
+        serve()
+      },
+      (error) => {
+        if (!opening.delete(opened)) return
+        connections.delete(opened)
+        attemptFailed(number, toError(error))
+      },
+    )
+  }
+
+  function attemptFailed(number: number, error: Error): void {
+    log('%s:%d: %s', host.host, host.port, error.message)
+    if (number > countedUpTo) {
+      failures += 1
+      countedUpTo = attempts
+    }
+    beInDoubt(doubtOfAttempt(error))
+    if (isNoneOpen()) {
+      const failedBelow = Math.min(...opening.values(), attempts + 1)
+      while (waiting.first !== undefined && waiting.first.ownAttempt < failedBelow) {
+        const { what, reject } = waiting.shift() as Statement
+        reject(new NotSentError(what, error))
+      }
+    }
+    grow()
+  }
+
+  function isNoneOpen(): boolean {
+    return connections.size === opening.size
+  }
+
+  function open(to: Host): PoolConnection {
+    return openPoolConnection(options, to, demandFit, lost)
+  }
+
+  /** In the turn in which its socket is gone. What it had is settled by itself. */
+  function lost(gone: PoolConnection): void {
+    retired.delete(gone)
+    // It is told as a failed attempt.
+    if (opening.has(gone)) return
+    idle.delete(gone)
+    if (connections.delete(gone)) grow()
+  }
+
+  /** @throws the server that has answered will not do */
+  function demandFit(state: Readonly<Record<string, unknown>>): void {
+    if (state.standby === true && target.targetSessionAttrs !== 'any') {
+      throw new Error('it is a standby, and cannot be written to')
+    }
+  }
+
+  // --- Healing ---
+
+  let probed: PoolConnection | null = null
+  let healing: Promise<void> | null = null
+  let connectTimeouts = 0
+  let tries = 0
+  let swappedAt = now()
+  let answeredAt = now()
+
+  /** Why the connections are in doubt after what became of a statement; null: they are not. */
   function doubtOf(error: unknown): string | null {
     const state = sqlState(error)
-    if (isConnectTimeout(error)) connectTimeouts += 1
-    else if (state !== null) connectTimeouts = 0
-    if (isExpired(error)) return 'a deadline has expired'
-    if (connectTimeouts >= 2) return `${connectTimeouts} connects in a row had no answer`
-    if (connection.hosts.length > 1 && databaseFault(error) === 'down') return 'the host cannot be reached'
-    if (connection.targetSessionAttrs !== 'any' && state === '25006') return 'the host has become a standby'
+    if (state !== null) connectTimeouts = 0
+    if (error instanceof DeadlineError) return 'a deadline has expired'
+    if (target.targetSessionAttrs !== 'any' && state === '25006') return 'the host has become a standby'
     return null
   }
 
-  function doubt(why: string): void {
+  /** Why they are after a failed attempt to open one more; null: they are not. */
+  function doubtOfAttempt(error: Error): string | null {
+    const isRefused = sqlState(error) !== null
+    if (error instanceof ConnectTimeoutError) connectTimeouts += 1
+    else if (isRefused) connectTimeouts = 0
+    if (connectTimeouts >= 2) return `${connectTimeouts} connects in a row had no answer`
+    // A server that is full, and says so, is well.
+    if (target.hosts.length > 1 && (!isRefused || isNoneOpen())) return 'the host cannot be reached'
+    return null
+  }
+
+  function beInDoubt(why: string | null): void {
+    if (why === null) return
+    heal(why)
+    options.onDoubt()
+  }
+
+  function heal(why: string): void {
     if (ending.signal.aborted || healing !== null) return
-    log('%s: a new instance is needed', why)
-    healing = heal().finally(() => {
+    log('%s: new connections are needed', why)
+    healing = replaceAll().finally(() => {
       healing = null
     })
   }
 
-  async function heal(): Promise<void> {
+  async function replaceAll(): Promise<void> {
     if (now() - swappedAt > calmMs) tries = 0
     for (;;) {
-      await pause()
+      // At first for a moment only, for the processes of a fleet not to come all at once.
+      await sleep(jittered(healPauseMs, tries), undefined, { signal: ending.signal }).catch(() => {})
+      tries += 1
       if (ending.signal.aborted) return
       const next = await firstThatAnswers()
-      if (next === null) continue
-      retire(current)
-      current = next
-      swappedAt = now()
-      answered()
-      log('a new instance, to %s:%d', next.host.host, next.host.port)
-      return
+      if (next !== null) return swap(next)
     }
   }
 
-  /** At first for a moment only, for the processes of a fleet not to come all at once. */
-  async function pause(): Promise<void> {
-    const ms = Math.min(pauseMs.least * 2 ** tries, pauseMs.most) * (0.5 + random())
-    tries += 1
-    await sleep(ms, undefined, { signal: ending.signal }).catch(() => {})
-  }
-
   /** @returns null: none, or the pool is ended */
-  async function firstThatAnswers(): Promise<Instance | null> {
-    for (const host of connection.hosts) {
-      const instance = createInstance(options, host)
-      probed = instance
+  async function firstThatAnswers(): Promise<PoolConnection | null> {
+    for (const candidate of target.hosts) {
+      probed = open(candidate)
+      const found = probed
       try {
-        const [state] = await instance.send<{ standby: boolean }>(
-          options.stateStatement,
-          [],
-          2 * connection.connectTimeoutMs,
-          'the probe',
-        )
-        if (state?.standby === true && connection.targetSessionAttrs !== 'any') throw new Error('it is a standby')
-        if (!ending.signal.aborted) return instance
+        await found.opened
+        if (!ending.signal.aborted && !found.isGone) return found
+        await found.end()
       } catch (error) {
-        log('%s:%d: %s', host.host, host.port, toError(error).message)
+        log('%s:%d: %s', candidate.host, candidate.port, toError(error).message)
       } finally {
         probed = null
       }
-      await instance.end(0)
       if (ending.signal.aborted) return null
     }
     return null
   }
 
-  function retire(old: Instance): void {
+  function swap(next: PoolConnection): void {
+    const old = connections
+    connections = new Set([next])
+    host = next.host
+    idle.clear()
+    for (const each of old) retire(each)
+    swappedAt = now()
+    failures = 0
+    answered()
+    log('new connections, to %s:%d', host.host, host.port)
+    idle.add(next)
+    serve()
+  }
+
+  function retire(old: PoolConnection): void {
+    if (opening.delete(old)) {
+      old.destroy()
+      return
+    }
     retired.add(old)
-    void old
-      .retire()
-      .then(() => old.end(0))
-      .then(() => retired.delete(old))
+    if (!old.isBusy) void old.end()
+  }
+
+  function jittered({ least, most }: { readonly least: number; readonly most: number }, before: number): number {
+    return Math.min(least * 2 ** before, most) * (0.5 + random())
   }
 
   return {
     async query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
-      const until = now() + deadlineMs
-      for (;;) {
-        const by = current
-        try {
-          const rows = await by.send<Row>(text, parameters, until - now(), what)
-          if (by === current) answered()
-          return rows
-        } catch (error) {
-          if (error instanceof HandedOverError) continue
-          const why = by === current ? doubtOf(error) : null
-          if (why !== null) {
-            doubt(why)
-            options.onDoubt()
-          }
-          throw error
-        }
+      if (ending.signal.aborted) throw new NotSentError(what, endedError())
+      pending += 1
+      const statement: Statement = {
+        text,
+        parameters,
+        what,
+        resolve: () => {},
+        reject: () => {},
+        by: null,
+        ownAttempt: attempts + 1,
+      }
+      const answer = new Promise<unknown[]>((resolve, reject) => {
+        Object.assign(statement, { resolve, reject })
+      })
+      waiting.push(statement)
+      serve()
+      try {
+        return (await deadline(answer, deadlineMs, what)) as Row[]
+      } catch (error) {
+        throw error instanceof DeadlineError ? giveUp(statement, error) : error
+      } finally {
+        pending -= 1
+        if (pending === 0) for (const tell of awaitingRest.splice(0)) tell()
       }
     },
     suspect() {
-      if (current.isConnected && now() - answeredAt > freshMs) doubt('a sister is in doubt')
+      if (connections.size > 0 && now() - answeredAt > freshMs) heal('a sister is in doubt')
     },
     async end(deadlineAt = now() + endMs) {
       ending.abort()
-      const ms = Math.max(0, deadlineAt - now())
-      await Promise.all([healing, probed?.end(0), ...[current, ...retired].map((instance) => instance.end(ms))])
+      probed?.destroy()
+      await deadline(rest(), Math.max(0, deadlineAt - now()), 'ending').catch((error) => log('%s', error.message))
+      clearTimeout(pause)
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        next.reject(new NotSentError(next.what, endedError()))
+      }
+      await Promise.all([healing, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
 }
 
-function isConnectTimeout(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'CONNECT_TIMEOUT'
+function endedError(): Error {
+  return new Error('the pool is ended')
 }

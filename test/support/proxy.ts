@@ -1,4 +1,5 @@
 import { connect, createServer, type Socket } from 'node:net'
+import { tlsEnd } from './tls-end.js'
 
 /** A TCP proxy in front of the server, which can fall silent without closing anything. */
 export interface Proxy {
@@ -15,6 +16,8 @@ export interface Proxy {
   forget(): void
   /** Cut all connections and refuse new ones, as a server that is down. */
   refuse(): Promise<void>
+  /** Reset all connections, as a firewall or a crashed machine does; new ones are well. */
+  reset(): void
   /** Accept connections and close them at once, as a forward without anybody behind it. */
   drop(): void
   /** Cut the frozen connections, listen again, and forward again. */
@@ -22,7 +25,11 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function startProxy(target: { host: string; port: number }): Promise<Proxy> {
+/** @param options - `tls`: it grants TLS to clients, which must ask for it, and speaks plainly to the server */
+export async function startProxy(
+  target: { host: string; port: number },
+  options: { tls?: boolean } = {},
+): Promise<Proxy> {
   const sockets = new Set<Socket>()
   let frozen = false
   let dropping = false
@@ -38,8 +45,6 @@ export async function startProxy(target: { host: string; port: number }): Promis
   }
 
   const server = createServer((client) => {
-    const born = generation
-    const isSilent = (): boolean => frozen || born !== generation
     connections += 1
     open += 1
     client.on('close', () => {
@@ -49,6 +54,16 @@ export async function startProxy(target: { host: string; port: number }): Promis
     if (dropping) return void client.end()
     // Read and dropped, so that its end is seen.
     if (frozen) return void client.resume()
+    if (!options.tls) return forward(client)
+    void tlsEnd(client).then((plain) => {
+      plain.on('error', () => client.destroy())
+      forward(plain)
+    })
+  })
+
+  function forward(client: Socket): void {
+    const born = generation
+    const isSilent = (): boolean => frozen || born !== generation
     const upstream = connect(target)
     keep(upstream)
     // 'data' handlers, and not pipe: a frozen proxy reads on and drops, as a dead network does.
@@ -62,7 +77,8 @@ export async function startProxy(target: { host: string; port: number }): Promis
     })
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())
-  })
+  }
+
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
@@ -92,6 +108,9 @@ export async function startProxy(target: { host: string; port: number }): Promis
       generation += 1
     },
     refuse: stop,
+    reset() {
+      for (const socket of sockets) socket.resetAndDestroy()
+    },
     drop() {
       dropping = true
       for (const socket of sockets) socket.destroy()

@@ -67,7 +67,7 @@ for (const phase of ['looks', 'opens a session', 'waits for a connection', 'asks
     const endedAt = performance.now()
     await database.end(endedAt + 200)
     expect(performance.now() - endedAt).toBeLessThan(500)
-    expect(await failed).toBe(phase === 'asks' ? 'CONNECTION_DESTROYED' : 'CLOSED')
+    expect(await failed).toBe(phase === 'asks' ? 'CONNECTION_CLOSED' : 'CLOSED')
     expect(performance.now() - endedAt).toBeLessThan(500)
     await until(() => proxy.open === 0)
     expect(events).toEqual([])

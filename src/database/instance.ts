@@ -1,9 +1,10 @@
 import createDebug from 'debug'
 import postgres from 'postgres'
 import { DeadlineError, deadline } from '../deadline.js'
-import { databaseFault, sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import { type Connection, type Host, postgresOptions } from './connection.js'
 import { createSockets } from './sockets.js'
+import { databaseFault, NotSentError, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:pool')
 
@@ -21,8 +22,8 @@ export type SqlValue = string | number | null
 export interface Instance {
   readonly host: Host
   /**
-   * @throws the driver's error; DeadlineError; NotSentError: no connection had taken it, and none will;
-   *   HandedOverError: the same, by `retire`
+   * @throws NotSentError: no connection had taken it, and none will; HandedOverError: the same, by `retire`; of what
+   *   was sent the driver's error, or DeadlineError
    */
   send<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** Whether a connection is open, or being opened. */
@@ -86,7 +87,7 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
     deadlineMs: number,
     what: string,
   ): Promise<Row[]> {
-    if (isEnding) throw new EndedError(`${what}: not sent: the pool is ended`)
+    if (isEnding) throw new NotSentError(what, new Error('the pool is ended'))
     const sent = sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).execute()
     let handOver = (): void => {}
     const handedOver = new Promise<never>((_, reject) => {
@@ -104,9 +105,8 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
         throw error
       }
       makeHarmless(sent)
-      // Lost while it was being opened, or its time was up: what nobody has taken was not written.
-      if (databaseFault(error) !== 'unknown') throw error
-      throw new NotSentError(`${what}: not sent: ${toError(error).message}`, { cause: error })
+      // Its log-in was refused, or lost, or its time was up: what nobody has taken was not written.
+      throw error instanceof HandedOverError ? error : new NotSentError(what, error)
     } finally {
       pending.delete(entry)
       if (pending.size === 0) for (const tell of awaitingIdle.splice(0)) tell()
@@ -139,18 +139,6 @@ export function createInstance(options: InstanceOptions, host: Host): Instance {
       sockets.destroy()
     },
   }
-}
-
-/** A statement that came after the end. */
-class EndedError extends Error {
-  override name = 'EndedError'
-  readonly code = 'CONNECTION_ENDED'
-}
-
-/** A statement that was given up on before any connection had taken it. */
-class NotSentError extends Error {
-  override name = 'NotSentError'
-  readonly code = 'NOT_SENT'
 }
 
 /** A statement that another instance must send: this one is retired, and none of its connections had taken it. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { databaseFault, sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import type { Host } from './connection.js'
 import {
   createInstance,
@@ -10,6 +10,7 @@ import {
   isExpired,
   type SqlValue,
 } from './instance.js'
+import { databaseFault, NotSentError, sqlState } from './verdict.js'
 
 export type { SqlValue }
 
@@ -200,5 +201,6 @@ export function createPool(options: PoolOptions): Pool {
 }
 
 function isConnectTimeout(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'CONNECT_TIMEOUT'
+  const cause = error instanceof NotSentError ? error.cause : error
+  return cause instanceof Error && 'code' in cause && cause.code === 'CONNECT_TIMEOUT'
 }

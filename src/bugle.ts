@@ -16,7 +16,9 @@ import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
 import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
+import { stoppedConsumer } from './consume/stopped.js'
 import type { ConsumerStats } from './consume/tally.js'
+import { warningsAbout } from './database/connection.js'
 import { closedError, createDatabase, type Query } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
@@ -76,8 +78,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
    * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)
    * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`,
-   *   `KEY_TAKEN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was written; `RESULT_UNKNOWN`:
-   *   perhaps it was
+   *   `KEY_TAKEN`, `ID_TAKEN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was
+   *   written; `RESULT_UNKNOWN`: perhaps it was
    */
   put<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutArguments<Queues[Queue]>): Promise<string>
   /**
@@ -93,9 +95,11 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    *
    * @param handler - a function, or an object with one for each kind
    * @returns once the queue is listened to and what was waiting there has been claimed, as far as there are slots.
-   *   With the database down it waits, and says so (`database:down`), until `signal` aborts
+   *   With the database down it waits, and says so (`database:down`), until `signal` aborts. Where the instance is
+   *   closed meanwhile, by a signal above all, it is a consumer that is stopped
    * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `ALREADY_CONSUMING`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`,
-   *   `CLOSED`; the signal's reason
+   *   `NO_PRIVILEGE`, `CLOSED`; `DATABASE_DOWN` where the instance's first connection is refused for good: a wrong
+   *   password, role, database or host name; the signal's reason
    */
   consume<Queue extends QueueName<Queues>>(
     queue: Queue,
@@ -137,7 +141,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * Jobs that run go on, and jobs may be put.
    *
    * @returns whether it was not paused before
-   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
+   *   `RESULT_UNKNOWN`
    */
   pause(queue: QueueName<Queues>): Promise<boolean>
   /**
@@ -151,13 +156,14 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * One job, wherever it is: waiting, running, failed or in the archive.
    *
    * @returns null where there is none: it never was, or was acked, or collected
-   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
   job(id: string): Promise<JobRecord | null>
   /**
    * A page of jobs, newest id first; `cursor` leads to the next one.
    *
-   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
+   *   `SCHEMA_TOO_NEW`, `CLOSED`
    */
   jobs(filter?: JobsFilter): Promise<JobsPage>
   /**
@@ -168,15 +174,16 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param options - `signal` ends it after the batch in flight: it resolves with what was done; `onProgress` is called
    *   after each batch with the total so far
    * @returns how many were made ready
-   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
-   *   `RESULT_UNKNOWN`
+   * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
+   *   `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
   requeue(which: string | readonly string[] | RequeueFilter, options?: BatchesOptions): Promise<number>
   /**
    * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has
    * its signal aborted and gets no further run, and if this one succeeds all the same, that counts.
    *
-   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
+   *   `RESULT_UNKNOWN`
    */
   cancel(id: string): Promise<CancelAnswer>
   /**
@@ -185,7 +192,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    *
    * @param options - the ages; `limit`; `signal` and `onProgress` as of `requeue`
    * @returns how many rows were deleted
-   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
+   *   `RESULT_UNKNOWN`
    */
   collect(options: CollectOptions): Promise<CollectReport>
   /**
@@ -193,7 +201,7 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * costs about the same however many jobs there are; it locks nothing, and no claim waits for it.
    *
    * @param queue - that one, whether or not it has jobs; default: all
-   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
   stats(queue?: QueueName<Queues>): Promise<BugleStats>
   /**
@@ -247,6 +255,9 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const { schema, name } = resolved
   const events = createEvents()
   const warn = logEvents(events, resolved.logger)
+  for (const connection of new Set([resolved.connection, resolved.listenConnection])) {
+    for (const warning of warningsAbout(connection)) warn('BUGLE_CONNECTION', warning)
+  }
   const database = createDatabase({
     ...resolved,
     statements: loadStatements(schema),
@@ -291,6 +302,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   let closing: Promise<void> | null = null
   let closeBy = Number.POSITIVE_INFINITY
   let ignoreSignals: (() => void) | null = null
+  /** A signal has closed the instance, or is closing it. */
+  let isSignalled = false
   /** Every consumer has stopped, and connections are being ended. */
   let isEnding = false
   /** Closed for puts as well. */
@@ -309,6 +322,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   async function consume(queueGiven: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
     const queue = queueName(queueGiven)
     const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
+    if (isSignalled) return stoppedConsumer(queue, consumerOptions)
     beginConsuming()
     return consumers.consume(queue, handlers, consumerOptions)
   }
@@ -316,13 +330,20 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   async function drain(queueGiven: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
     const queue = queueName(queueGiven)
     const resolvedOptions = resolveDrainOptions(drainOptions, resolved)
+    if (isSignalled) return stoppedConsumer(queue, resolvedOptions).stop()
     beginConsuming()
     return consumers.drain(queue, handlers, resolvedOptions)
   }
 
   function beginConsuming(): void {
     demandOpen()
-    if (resolved.handleSignals) ignoreSignals ??= listenToSignals(close)
+    if (resolved.handleSignals) ignoreSignals ??= listenToSignals(closeBySignal)
+  }
+
+  /** It comes at any moment: a program that goes on to its next `consume` finds a stopped consumer, and no error. */
+  function closeBySignal(times: Partial<StopTimes>): Promise<void> {
+    isSignalled = true
+    return close(times)
   }
 
   async function close(options?: Partial<StopTimes>): Promise<void> {

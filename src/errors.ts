@@ -1,44 +1,64 @@
 import { inspect } from 'node:util'
 
-/** What an error of Bugle's is about: `error.code`. */
+/** What an error of Bugle's is about: `error.code`. Each says what its reader should do. */
 export type BugleErrorCode =
-  /** An option is unknown, or its value breaks the rule that the message names. */
+  /** An option is unknown, or its value breaks the rule that the message names: change the program. */
   | 'INVALID_OPTION'
-  /** A queue name is not 1 to 128 characters of well-formed Unicode without NUL. */
+  /** A queue name is not 1 to 128 characters of well-formed Unicode without NUL: change the program. */
   | 'INVALID_QUEUE'
-  /** A payload holds something that JSON or jsonb cannot. Nothing was written. */
+  /**
+   * A payload holds something that JSON or jsonb cannot, or a rule of your own on the table refuses it. Nothing was
+   * written, and the same payload is refused again: change it.
+   */
   | 'INVALID_PAYLOAD'
   /**
-   * A payload is longer than `maxPayloadBytes` as JSON in UTF-8, or a putMany than one statement. Nothing was written.
+   * A payload is longer than `maxPayloadBytes` as JSON in UTF-8, or a putMany than one statement. Nothing was written:
+   * raise the limit, store the data elsewhere, or put in smaller batches.
    */
   | 'PAYLOAD_TOO_LARGE'
-  /** A payload was refused by the queue's schema. */
+  /** A payload was refused by the queue's schema: change the payload. */
   | 'VALIDATION_FAILED'
-  /** A waiting job has this key already, and the put asked to be refused then. */
+  /** A waiting job has this key already, and the put asked to be refused then: as a rule there is nothing to do. */
   | 'KEY_TAKEN'
-  /** This instance consumes that queue already. */
+  /**
+   * The database gave a new job an id that another job has: its sequence was restarted, or rows were copied in. Nothing
+   * was written: set the sequence past the ids that are there, as the message says.
+   */
+  | 'ID_TAKEN'
+  /** This instance consumes that queue already: consume it once, with more `concurrency`. */
   | 'ALREADY_CONSUMING'
   /** The schema has no tables of ours; the message says what to run. */
   | 'NOT_MIGRATED'
-  /** The schema was migrated by a newer version of Bugle. */
+  /** The schema was migrated by a newer version of Bugle: install that one here as well. */
   | 'SCHEMA_TOO_NEW'
-  /** The database could not be reached, or refused us. Nothing was written. */
+  /**
+   * The role lacks a privilege, which the message names. Nothing was written: the owner of the schema runs the SQL that
+   * `bugle grants` prints.
+   */
+  | 'NO_PRIVILEGE'
+  /**
+   * The database could not be reached, refused us, or cannot be written to as it is a standby. Nothing was written:
+   * send it again later. `consume` waits by itself, unless the first log-in is refused for good.
+   */
   | 'DATABASE_DOWN'
-  /** The answer was lost: the write may have happened, or not. */
+  /**
+   * The answer was lost: the write may have happened, or not. Look before you send it again, or put under a `key`,
+   * which makes it safe to send again.
+   */
   | 'RESULT_UNKNOWN'
-  /** The instance or the consumer is closed. */
+  /** The instance or the consumer is closed: make a new one. */
   | 'CLOSED'
   /** A handler rejected its job. */
   | 'REJECTED'
-  /** No handler for the job's kind. */
+  /** No handler for the job's kind: add one, or leave such jobs to others by `unknownKinds`. */
   | 'NO_HANDLER'
-  /** The job's lease was taken over by another claim. */
+  /** The job's lease was taken over by another claim: end the run, and write nothing more of it. */
   | 'LEASE_LOST'
-  /** The consumer is being stopped. */
+  /** The consumer is being stopped: end the run; the job runs again. */
   | 'SHUTDOWN'
-  /** The job was cancelled. */
+  /** The job was cancelled: end the run. */
   | 'CANCELLED'
-  /** The job ran for longer than its `timeoutMs`. */
+  /** The job ran for longer than its `timeoutMs`: end the run. */
   | 'TIMEOUT'
 
 /**
@@ -95,87 +115,4 @@ export function describe(value: unknown): string {
     text = `a ${typeof value} that cannot be shown`
   }
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
-}
-
-/** What a failed statement means for its sender. */
-type DatabaseFault =
-  /** It never reached a server that could have run it. Sending it again is safe. */
-  | 'down'
-  /** The server, or the way to it, went away meanwhile: it may have committed. */
-  | 'unknown'
-  /**
-   * The server rolled it back for a reason that passes: deadlock, a key's race, lock or statement timeout, no memory.
-   */
-  | 'passing'
-  /** The server refuses this very data; sending it again will not help. */
-  | 'data'
-  /** Our table or schema is not there. */
-  | 'not-migrated'
-  /** Everything else: a missing privilege, a bug. */
-  | 'other'
-
-// Node's and postgres.js's own codes, for which no SQLSTATE was sent.
-const notReached = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'ENOENT',
-  'EACCES',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'CONNECT_TIMEOUT',
-  'CONNECTION_ENDED',
-  'NOT_SENT',
-])
-const lostMeanwhile = new Set([
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'CONNECTION_CLOSED',
-  'CONNECTION_DESTROYED',
-  'DEADLINE',
-])
-
-/**
- * The one table of retryable states.
- *
- * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
- */
-export function databaseFault(error: unknown): DatabaseFault {
-  const code = errorCode(error)
-  if (notReached.has(code)) return 'down'
-  if (lostMeanwhile.has(code)) return 'unknown'
-  if (sqlState(error) === null) return 'other'
-  // 57P03 and 53300 refuse the connection, 28 and 3D the log-in: nothing was sent.
-  if (code === '57P03' || code === '53300' || /^(28|3D)/.test(code)) return 'down'
-  // 57P01, 57P02: the server ends the session, and says so perhaps after the commit. 57P05: idle_session_timeout.
-  if (/^(08|57P0[1245])/.test(code)) return 'unknown'
-  // 25006 (read-only) is a server that has just become, or still is, a standby.
-  // 23505: another transaction's job with the same key came first; sent again, the statement sees it.
-  if (/^(40|53|55P03|57014|25006|25P0[34]|23505)/.test(code)) return 'passing'
-  if (code === '42P01' || code === '3F000' || code === '42883') return 'not-migrated'
-  if (/^(22|23|54)/.test(code)) return 'data'
-  return 'other'
-}
-
-/**
- * Whether somebody holds a lock that the statement needs, or it was more work than it may be: the server's time-outs
- * and ours.
- */
-export function isTimeOut(error: unknown): boolean {
-  return ['55P03', '57014', 'DEADLINE'].includes(errorCode(error))
-}
-
-/** PostgreSQL's five characters, or null for an error that no server sent. */
-export function sqlState(error: unknown): string | null {
-  const code = errorCode(error)
-  return /^[0-9A-Z]{5}$/.test(code) && !notReached.has(code) && !lostMeanwhile.has(code) ? code : null
-}
-
-function errorCode(error: unknown): string {
-  if (typeof error !== 'object' || error === null) return ''
-  // Node reports a host with several addresses as one error without a code of its own.
-  if (error instanceof AggregateError && error.errors.length > 0) return errorCode(error.errors[0])
-  const code = 'code' in error ? error.code : undefined
-  return typeof code === 'string' ? code : ''
 }

@@ -8,5 +8,10 @@ grant select (id) on :"schema".job to :"role";
 -- Before its first statement an instance looks whether the schema is migrated.
 grant select on :"schema".migration to :"role";
 grant execute on function :"schema".put(text, jsonb, int, text, timestamptz) to :"role";
--- Puts with a key: 'replace' overwrites the job that waits under it, for whoever knows the key; 'keep' tells its id.
-grant execute on function :"schema".put_keep(text, json), :"schema".put_replace(text, json) to :"role";
+-- Puts with a key: 'replace' overwrites the job that waits under it, for whoever knows the key; 'keep' tells its id,
+--   'reject' that there is one.
+grant execute on function
+  :"schema".put_keep(text, json),
+  :"schema".put_replace(text, json),
+  :"schema".put_reject(text, json)
+to :"role";

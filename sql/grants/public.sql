@@ -7,6 +7,7 @@ revoke all on function
   :"schema".put(text, jsonb, int, text, timestamptz),
   :"schema".put_keep(text, json),
   :"schema".put_replace(text, json),
+  :"schema".put_reject(text, json),
   :"schema".requeue_many(bigint[]),
   :"schema".requeue(bigint),
   :"schema".cancel(bigint),

@@ -198,6 +198,11 @@ execute function :"schema".free_key();
 -- that are due later themselves, every half minute (src/consume/due.ts).
 -- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The
 -- payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
+-- A wake-up never fails a write. While the server's queue of notifications is half full, since some session listens
+-- and does not read, nobody is notified, here and in every other trigger: at 100 % each commit that notifies fails. The
+-- loop-back ping (statements/ping.sql) goes by the same rule, so listeners know that they hear nothing, and sweeps find
+-- the jobs within a second. It is asked for only where somebody sleeps. What others add between this test and the
+-- commit, however long that takes, finds the other half free (by default 4 GB).
 -- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an
 -- insert's 66 (its text is read with every statement), the same test in here 2. Hence the full names, of operators too:
 -- otherwise a function or operator that somebody made in a schema of the writer's search_path would run here, with the
@@ -216,7 +221,8 @@ begin
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else true
   end) then
-    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue);
+    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue)
+    where pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5;
   end if;
   return null;
 end
@@ -245,7 +251,8 @@ begin
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
     else true
   end) then
-    perform pg_notify('bugle_' || tg_relid, new.queue);
+    perform pg_notify('bugle_' || tg_relid, new.queue)
+    where pg_notification_queue_usage() < 0.5;
   end if;
   return null;
 end
@@ -262,7 +269,8 @@ language plpgsql
 set search_path = pg_catalog, :"schema", pg_temp
 as $$
 begin
-  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name);
+  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name)
+  where pg_notification_queue_usage() < 0.5;
   return null;
 end
 $$;
@@ -283,7 +291,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if new.state = 'running' and old.cancel_requested_at is null then
-    perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+    perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id)
+    where pg_notification_queue_usage() < 0.5;
   end if;
   return null;
 end
@@ -309,10 +318,11 @@ as $$
   returning id
 $$;
 
--- Keyed puts of the modes 'keep' and 'replace' (statements/put_keep.sql, put_replace.sql): the only functions with
--- their owner's rights (SECURITY DEFINER). As plain statements both would ask for UPDATE and SELECT on columns of job,
--- and a role that may only put could change and read jobs that are not its own. Their text is fixed, so is their
--- search_path, in which nobody but the schema's owner may create anything; and they do no more than a put does.
+-- Keyed puts of single jobs, and of batches with the modes 'keep' and 'replace' (statements/put_keep.sql,
+-- put_replace.sql, put_reject.sql): the only functions with their owner's rights (SECURITY DEFINER). As plain
+-- statements they would ask for SELECT, and two of them for UPDATE, on columns of job, and a role that may only put
+-- could read and change jobs that are not its own. Their text is fixed, so is their search_path, in which nobody but
+-- the schema's owner may create anything; and they do no more than a put does.
 -- jobs: as statements/put_options.sql has them, no key twice.
 
 -- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run
@@ -420,9 +430,55 @@ begin
 end
 $$;
 
+-- A job whose key waits already is not inserted, and is no row of the answer; the transaction goes on. Any other
+-- conflict, of ids or of an index that the application has made, is an error.
+create function :"schema".put_reject(queue text, jobs json) returns table (id bigint, key text)
+language plpgsql
+security definer
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_reject.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_reject.queue,
+    -- A JSON null arrives as an SQL null.
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
+  returning added.id, added.key::text;
+end
+$$;
+
 -- PostgreSQL lets everybody call a new function. Who may call these: sql/grants.
 revoke all on function
   :"schema".put(text, jsonb, int, text, timestamptz),
   :"schema".put_keep(text, json),
-  :"schema".put_replace(text, json)
+  :"schema".put_replace(text, json),
+  :"schema".put_reject(text, json)
 from public;

@@ -4,9 +4,8 @@
 -- rows: id, ascending, which is the order of the jobs given
 -- Nothing but the id is read, as in put.sql: a role that may only put is granted no more than that
 --   (sql/grants/producer.sql).
--- A key that waits already is a unique violation: nothing is written. Each key mode has a statement of its own:
---   put_reject has parts/put_options.conflict.put_reject.sql between the two marks; put_replace and put_keep call
---   functions.
+-- A key that waits already is a unique violation: nothing is written. So it rejects a batch; for a single job, and for
+--   the other modes, put_reject, put_replace and put_keep call functions.
 with given as (
   select *
   from rows from (
@@ -38,8 +37,6 @@ inserted as (
     timeout_ms
   from given
   order by ordinality
-  -- begin conflict
-  -- end conflict
   returning id
 )
 select id::text as id, null as key

@@ -14,8 +14,8 @@ export type CancelAnswer =
  * Cancel a job. It is decided on the row as it is once nobody else is changing it: against a claim in flight, the
  * answer is `requested` if that commits, and `cancelled` if not.
  *
- * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing was
- *   written; `RESULT_UNKNOWN`
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`:
+ *   nothing was written; `RESULT_UNKNOWN`
  * @see sql/statements/cancel.sql
  */
 export async function cancel({ database }: AdminParts, id: string): Promise<CancelAnswer> {

@@ -35,8 +35,8 @@ const turnMs = 100
  * One statement collects at a time in a schema, whichever process it is from: this call waits for its turns.
  * An aborted signal ends it after the statement in flight, or while it waits; it resolves with what was deleted.
  *
- * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`: nothing was
- *   deleted; `RESULT_UNKNOWN`: perhaps something was
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`:
+ *   nothing was deleted; `RESULT_UNKNOWN`: perhaps something was
  * @see sql/statements/collect_failed.sql, collect_archived.sql
  */
 export async function collect({ database }: AdminParts, options: CollectOptions): Promise<CollectReport> {

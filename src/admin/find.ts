@@ -31,7 +31,7 @@ export interface JobsPage {
  * One job, wherever it is.
  *
  * @returns null where there is none: it never was, or was acked, or collected
- * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+ * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
  * @see sql/statements/parts/jobs_find.page.job_find.sql
  */
 export async function findJob(parts: AdminParts, id: string): Promise<JobRecord | null> {
@@ -46,7 +46,8 @@ export async function findJob(parts: AdminParts, id: string): Promise<JobRecord 
  * Pages are told apart by id: a job that is there throughout is on exactly one of them, whatever is put or ends
  * meanwhile. A filter that few jobs match may read the whole table; it is given a minute.
  *
- * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
+ *   `SCHEMA_TOO_NEW`, `CLOSED`
  * @see sql/statements/jobs_find.sql
  */
 export async function findJobs(parts: AdminParts, filter: JobsFilter = {}): Promise<JobsPage> {

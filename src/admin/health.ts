@@ -100,7 +100,7 @@ async function ask(database: Database): Promise<Health['database'] & { readonly 
     const code = error instanceof BugleError ? error.code : null
     if (code === 'CLOSED') throw error
     // It is there, and not for us.
-    const isUp = code === 'NOT_MIGRATED' || code === 'SCHEMA_TOO_NEW'
+    const isUp = code === 'NOT_MIGRATED' || code === 'SCHEMA_TOO_NEW' || code === 'NO_PRIVILEGE'
     return { isUp, roundTripMs: null, problem: error.message }
   }
 }

@@ -6,7 +6,8 @@ import { type AdminParts, sendForOne } from './send.js'
  *
  * @param queue - a checked name
  * @returns whether it was not paused before
- * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written; `RESULT_UNKNOWN`
+ * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written;
+ *   `RESULT_UNKNOWN`
  * @see sql/statements/queue_pause.sql
  */
 export async function pauseQueue({ database }: AdminParts, queue: string): Promise<boolean> {

@@ -29,8 +29,8 @@ const batchSize = 1_000
  * @param options - a signal that ends it between two batches, and a function that is called with the progress; ids are
  *   one batch
  * @returns how many were made ready
- * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`:
- *   nothing was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
+ * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
+ *   `SCHEMA_TOO_NEW`, `CLOSED`: nothing was written; `RESULT_UNKNOWN`: perhaps it was, or a part of the batches
  * @see sql/statements/requeue.sql, requeue_failed.sql, parts/requeue_failed.source.requeue_archived.sql
  */
 export async function requeue(

@@ -14,7 +14,8 @@ export interface AdminParts {
  * One statement of an operator's call.
  *
  * @param call - its name, and what it may have done when this statement fails
- * @throws BugleError `DATABASE_DOWN`, `RESULT_UNKNOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error
+ * @throws BugleError `DATABASE_DOWN`, `RESULT_UNKNOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`;
+ *   PostgreSQL's error
  */
 export async function send<Row>(
   database: Database,

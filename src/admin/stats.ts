@@ -110,8 +110,8 @@ const mostInAll = 500_000
  *
  * @param queue - a checked name; null: all
  * @param here - the consumers of this process by queue
- * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error, above all 57014
- *   when they last too long
+ * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error,
+ *   above all 57014 when they last too long
  * @see sql/statements/stats_queues.sql
  * @see sql/statements/stats_workers.sql
  */

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
-import { databaseFault } from '../errors.js'
+import { databaseFault } from '../database/verdict.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'

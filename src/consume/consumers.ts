@@ -5,17 +5,19 @@ import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from
 import { resolveHandlers } from './handlers.js'
 import type { StopReport } from './report.js'
 import type { StepLimit } from './step.js'
+import { stoppedConsumer } from './stopped.js'
 
 /**
  * The consumers of one instance, at most one per queue, from the wait for the database to the end of the last abandoned
  * run.
  *
- * - **joining**: the worker is being joined, which may last as long as an outage. A stop of all aborts it.
+ * - **joining**: the worker is being joined, which may last as long as an outage. A stop of all aborts it, and makes a
+ *   consumer of it that is stopped.
  * - **begun**: it claims. A stop of all stops it.
  * - **stopped**: its queue may be consumed again. It counts as present as long as a run goes on that it had to abandon.
  */
 interface Consumers {
-  /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the signal's reason, or `CLOSED` */
+  /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the reason of its own signal */
   consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */
   drain(queue: string, handlers: unknown, options: DrainedOptions, limit?: StepLimit): Promise<StopReport>
@@ -47,8 +49,6 @@ interface Entry {
 interface Begun extends Pick<Consuming, 'consumer' | 'drained'> {
   /** false: it is being stopped, and its first claim was not done before that. */
   readonly hasStarted: boolean
-  /** What ends it: the close, and the caller's own. */
-  readonly signal: AbortSignal
 }
 
 export function createConsumers(parts: ConsumersParts): Consumers {
@@ -78,10 +78,11 @@ export function createConsumers(parts: ConsumersParts): Consumers {
       present.add(consuming)
       void gone.then(() => present.delete(consuming))
       const hasStarted = await Promise.race([started, consumer.stopped.then(() => false)])
-      return { consumer, drained, hasStarted, signal }
+      return { consumer, drained, hasStarted }
     } catch (error) {
       entries.delete(queue)
-      throw error
+      if (!closed.signal.aborted) throw error
+      return { consumer: stoppedConsumer(queue, options), drained: async () => {}, hasStarted: false }
     }
   }
 
@@ -99,10 +100,11 @@ export function createConsumers(parts: ConsumersParts): Consumers {
 
   return {
     async consume(queue, handlers, options) {
-      const { consumer, hasStarted, signal } = await begin(queue, handlers, options)
+      const { consumer, hasStarted } = await begin(queue, handlers, options)
       if (hasStarted) return consumer
       await consumer.stopped
-      throw signal.aborted ? signal.reason : closedError()
+      options.signal?.throwIfAborted()
+      return consumer
     },
     async drain(queue, handlers, options, limit) {
       const { consumer, drained } = await begin(queue, handlers, options, limit)

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { BugleError, databaseFault, isTimeOut, sqlState, toError } from '../errors.js'
+import { databaseFault, isTimeOut, sqlState } from '../database/verdict.js'
+import { BugleError, toError } from '../errors.js'
 import type { Ending, Settled, Settlement } from './ending.js'
 
 const log = createDebug('bugle:settler')

@@ -60,6 +60,8 @@ export type Settings = { readonly [name in ConnectionParameter]?: Setting }
 export interface GivenSettings extends Settings {
   readonly askPassword?: () => Promise<string>
   readonly tls?: ConnectionOptions
+  /** What is asked for and not had, each a sentence; absent: nothing. */
+  readonly warnings?: readonly string[]
 }
 
 const variables: { readonly [name in ConnectionParameter]: string } = {

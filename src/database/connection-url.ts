@@ -3,12 +3,18 @@
  */
 import { isStorable, kindOf } from '../checks.js'
 import { describe } from '../errors.js'
-import { type ConnectionParameter, parameters, refusal, type Setting, type Settings } from './connection-settings.js'
+import {
+  type ConnectionParameter,
+  type GivenSettings,
+  parameters,
+  refusal,
+  type Setting,
+} from './connection-settings.js'
 
 // Read and left alone, because what they ask for is so anyway, or is set by an option of ours, or concerns others.
 const ignoredParameters: ReadonlySet<string> = new Set([
   // How the drivers shake hands: the ordinary way, which every server understands.
-  ...['channel_binding', 'sslnegotiation', 'sslsni', 'sslcompression', 'uselibpqcompat'],
+  ...['sslnegotiation', 'sslsni', 'sslcompression', 'uselibpqcompat', 'max_protocol_version'],
   ...['gssencmode', 'gsslib', 'gssdelegation', 'krbsrvname', 'client_encoding', 'charset', 'encoding'],
   // Keep-alives and time limits: our sessions set their own.
   ...['keepalives', 'keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout', 'keep_alive'],
@@ -21,6 +27,26 @@ const ignoredParameters: ReadonlySet<string> = new Set([
   ...['statement_cache_size', 'single_use_connections', 'binary_parameters', 'default_query_exec_mode', 'supa'],
   // Names of an ORM's own tables, and its notes: ours are in the schema that the option `schema` names.
   ...['schema', 'currentSchema', 'search_path', 'serverVersion', 'fallback_application_name'],
+])
+
+/** Left alone as well; but whoever asks for more than we do should know: a sentence for each. */
+const unheededParameters: ReadonlyMap<string, { readonly asksNothing: RegExp; readonly instead: string }> = new Map([
+  [
+    'channel_binding',
+    {
+      asksNothing: /^(disable|prefer)$/,
+      instead: 'log-ins are not bound to the TLS channel; sslmode=verify-full makes sure of the server',
+    },
+  ],
+  ['min_protocol_version', { asksNothing: /^3\.0$/, instead: 'connections speak version 3.0 of the protocol' }],
+  [
+    'ssl_min_protocol_version',
+    {
+      asksNothing: /^TLSv1(\.[012])?$/,
+      instead: "TLS is at least Node's own least version; give connection.ssl as tls options with minVersion",
+    },
+  ],
+  ['ssl_max_protocol_version', { asksNothing: /^TLSv1\.3$/, instead: 'give connection.ssl as tls options' }],
 ])
 
 // What people may want, and must know that they do not get.
@@ -39,10 +65,11 @@ const refusedParameters: ReadonlyMap<string, string> = new Map([
  * `postgres://user:password@host1:5432,host2:5433/database?parameter=value`, each part percent-encoded and optional.
  * A parameter overrides the part that says the same. Unlike libpq the last `@` before the path ends the password, and
  * an `@` after that is refused: it is the trace of a password with a `/` or `?` in it, of which a piece would become
- * the host, and be shown.
+ * the host, and be shown. A line end at its end is none of it: it comes from a file, as mounted secrets are.
  */
-export function settingsFromUrl(url: string, what: string): Settings {
-  if (typeof url !== 'string') throw refusal(what, `must be a URL as a string; got ${kindOf(url)}`)
+export function settingsFromUrl(given: string, what: string): GivenSettings {
+  if (typeof given !== 'string') throw refusal(what, `must be a URL as a string; got ${kindOf(given)}`)
+  const url = given.replace(/[\r\n]+$/, '')
   const scheme = /^(?:postgres|postgresql):\/\//.exec(url)?.[0]
   if (scheme === undefined) throw refusal(what, notOurs(url))
   const [, authority = '', path = '', query] =
@@ -64,8 +91,10 @@ export function settingsFromUrl(url: string, what: string): Settings {
   set('host', hosts.join(','), `${what}: host`, true)
   if (ports.some((port) => port !== '')) set('port', ports.join(','), `${what}: port`, true)
   set('dbname', path, `${what}: database`)
-  for (const [parameter, part] of parametersOf(query, what)) set(parameter, part, `${what}: ${parameter}`)
-  return found
+  const pairs = pairsOf(query, what)
+  for (const [parameter, part] of parametersOf(pairs, what)) set(parameter, part, `${what}: ${parameter}`)
+  const warnings = warningsAbout(pairs, what)
+  return warnings.length > 0 ? { ...found, warnings } : found
 }
 
 function notOurs(url: string): string {
@@ -90,29 +119,77 @@ function splitHosts(text: string, what: string): { hosts: string[]; ports: strin
   return { hosts, ports }
 }
 
-function parametersOf(query: string | undefined, what: string): Map<ConnectionParameter, string> {
-  const found = new Map<ConnectionParameter, string>()
+/** The parameters as they are given, each once. */
+function pairsOf(query: string | undefined, what: string): ReadonlyMap<string, string> {
+  const pairs = new Map<string, string>()
   for (const pair of query?.split('&') ?? []) {
     if (pair === '') continue
     const [left, right] = splitOnce(pair, '=')
     const name = decoded(left, `${what}: the name of a parameter`)
     if (right === undefined) throw refusal(`${what}: the parameter ${describe(name)}`, 'must have a value, after an =')
-    if (ignoredParameters.has(name)) continue
-    const parameter = name === 'ssl' ? 'sslmode' : parameters.find((known) => known === name)
-    if (parameter === undefined) {
+    if (pairs.has(name) && !ignoredParameters.has(name)) throw refusal(`${what}: ${name}`, 'must be given once')
+    pairs.set(name, right)
+  }
+  return pairs
+}
+
+function parametersOf(pairs: ReadonlyMap<string, string>, what: string): ReadonlyMap<ConnectionParameter, string> {
+  const found = new Map<ConnectionParameter, string>()
+  for (const [name, value] of pairs) {
+    const parameter = parameters.find((known) => known === name)
+    if (parameter !== undefined) found.set(parameter, value)
+    else if (!isLeftAlone(name, value)) {
       const hint = refusedParameters.get(name) ?? 'leave it out'
       throw refusal(what, `must have only parameters that Bugle knows; got ${describe(name)}: ${hint}`)
     }
-    if (found.has(parameter)) throw refusal(`${what}: ${parameter}`, 'must be given once')
-    found.set(parameter, name === 'ssl' ? modeOfSsl(right) : right)
   }
+  const mode = sslModeOf(pairs, what)
+  if (mode !== undefined) found.set('sslmode', mode)
   return found
 }
 
-/** JDBC's word, which libpq translates as well. */
-function modeOfSsl(value: string): string {
-  if (value === 'true') return 'require'
-  return value === 'false' ? 'disable' : value
+function isLeftAlone(name: string, value: string): boolean {
+  if (ignoredParameters.has(name) || unheededParameters.has(name)) return true
+  if (name === 'ssl' || name === 'sslaccept') return true
+  // For drivers that do not name the host as they begin TLS (SNI). Ours do, and the host's name says the same.
+  return name === 'options' && /^(endpoint|project)(=|%3D)[\w.-]+$/i.test(value)
+}
+
+/**
+ * `sslmode`; or in its place, or beside it, JDBC's `ssl`, which libpq translates as well, and Prisma's `sslaccept`, of
+ * which `strict` asks for a certificate of that host. What contradicts itself is refused: one of the two would be
+ * expected to hold, and not do so.
+ */
+function sslModeOf(pairs: ReadonlyMap<string, string>, what: string): string | undefined {
+  const ssl = pairs.get('ssl')
+  const accept = pairs.get('sslaccept')
+  const own = pairs.get('sslmode')
+  const fromSsl = ssl === undefined ? undefined : (modesOfSsl.get(ssl) ?? ssl)
+  if (own !== undefined && fromSsl !== undefined && (own === 'disable') !== (fromSsl === 'disable')) {
+    throw refusal(`${what}: ssl and sslmode`, `must not contradict each other; got ssl ${ssl} and sslmode ${own}`)
+  }
+  const mode = own ?? fromSsl
+  if (accept === undefined || accept === 'accept_invalid_certs') return mode
+  if (accept !== 'strict' || mode === 'disable') {
+    const rule = 'must be accept_invalid_certs, or strict where TLS is not disabled'
+    throw refusal(`${what}: sslaccept`, `${rule}; got ${describe(accept)}`)
+  }
+  return mode === undefined || mode === 'prefer' || mode === 'require' ? 'verify-full' : mode
+}
+
+const modesOfSsl: ReadonlyMap<string, string> = new Map([
+  ['true', 'require'],
+  ['1', 'require'],
+  ['false', 'disable'],
+  ['0', 'disable'],
+])
+
+function warningsAbout(pairs: ReadonlyMap<string, string>, what: string): string[] {
+  return [...unheededParameters].flatMap(([name, { asksNothing, instead }]) => {
+    const value = pairs.get(name)
+    if (value === undefined || asksNothing.test(value)) return []
+    return [`${what}: ${name} is left alone; ${instead}`]
+  })
 }
 
 function splitOnce(text: string, separator: string): [string, string?] {

@@ -102,7 +102,15 @@ export function resolveConnection(
     applicationName: settings.application_name?.value,
   })
   if (settings.host === undefined && Object.keys(given).length === 0) unnamed.add(connection)
+  if (given.warnings !== undefined) unheeded.set(connection, given.warnings)
   return connection
+}
+
+const unheeded = new WeakMap<Connection, readonly string[]>()
+
+/** What a URL asks for and does not get, though the connection may be had without it: sentences for its owner. */
+export function warningsAbout(connection: Connection): readonly string[] {
+  return unheeded.get(connection) ?? []
 }
 
 /** Those that nobody has named: the likeliest reason why there is no server. */

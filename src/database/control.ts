@@ -1,10 +1,11 @@
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
-import { databaseFault, sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
+import { databaseFault, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:control')
 

@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
-import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
+import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection, type Host } from './connection.js'
+import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
 import { openSession, type Session, sessionSettings } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
+import { databaseFault, isPermanentRefusal, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:database')
 
@@ -22,13 +24,16 @@ export interface Database {
   /**
    * Look at the server, unless that succeeded before.
    *
-   * @throws BugleError `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
   ready(): Promise<void>
   /**
-   * `ready`, and then `work`, tried again through an outage until both succeed, or `signal` aborts.
+   * `ready`, and then `work`, tried again through an outage until both succeed, or `signal` aborts. A first connection
+   * that is refused for good is no outage: nobody waits for a wrong password to become right. Once one has been made,
+   * whatever refuses the next ones is waited for: a password may be changed under us, a database moved.
    *
-   * @throws the signal's reason; what `ready` and `work` throw for any other cause than the connection
+   * @throws the signal's reason; BugleError `DATABASE_DOWN`: refused for good; what `ready` and `work` throw for any
+   *   other cause than the connection
    */
   whenUp(signal: AbortSignal, work?: () => Promise<unknown>): Promise<void>
   /**
@@ -39,7 +44,8 @@ export interface Database {
    * has rolled back a statement that still runs, some seconds before our deadline. With `prepare: false` sessions have
    * no settings of ours, so the server does it only if the role has a statement_timeout.
    *
-   * @throws the driver's error, or DeadlineError; `databaseFault` tells what it means. BugleError `CLOSED` after `end`
+   * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
+   *   `NO_PRIVILEGE`; `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
@@ -224,7 +230,9 @@ export function createDatabase(options: DatabaseOptions): Database {
       const asked = client.query<{ number: number }>(statements.migration_applied)
       return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
     } catch (error) {
-      throw sqlState(error) !== null && databaseFault(error) === 'other' ? error : unreachable(error)
+      const fault = databaseFault(error)
+      if (fault === 'privilege') throw privilegeError('reading the migrations', error)
+      throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
   }
 
@@ -265,7 +273,7 @@ export function createDatabase(options: DatabaseOptions): Database {
           await work?.()
           return
         } catch (error) {
-          if (signal.aborted || !isOutage(error)) throw error
+          if (signal.aborted || !isOutage(error) || (pools === null && isRefusedForGood(error))) throw error
           log('%s; again in about %d ms', toError(error).message, waitMs)
         }
         await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
@@ -283,7 +291,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       } catch (error) {
         if (!ending.signal.aborted) outage.failed(error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
-        throw error
+        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
       }
     },
     openSession(role, settings) {
@@ -309,6 +317,11 @@ export function createDatabase(options: DatabaseOptions): Database {
 function isOutage(error: unknown): boolean {
   if (error instanceof BugleError) return error.code === 'DATABASE_DOWN'
   return ['down', 'unknown', 'passing'].includes(databaseFault(error))
+}
+
+/** @param error - of `ready` */
+function isRefusedForGood(error: unknown): boolean {
+  return error instanceof BugleError && isPermanentRefusal(error.cause)
 }
 
 export function databaseDown(connection: Connection, error: unknown): BugleError {

@@ -1,32 +1,39 @@
-import { BugleError, databaseFault, sqlState, toError } from '../errors.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BugleError, toError } from '../errors.js'
+import { databaseFault, isKeyConflict, sqlState } from './verdict.js'
 
-/** Statements of several callers that lock many rows or keys may wait in a circle: the one that lost is sent again. */
-const deadlock = '40P01'
-/** Another transaction's job took the key first: sent again, the statement sees it. */
-const keyRace = '23505'
+/**
+ * Statements of several callers that lock many rows or keys may wait in a circle, or see each other under an isolation
+ * level that forbids it (a role may default to one, and behind a pooler our sessions set none): the one that lost is
+ * sent again.
+ */
+const lost = ['40P01', '40001']
 const mostConflicts = 10
 
 /**
- * A statement, sent again where it was the victim of a deadlock. Nothing of it was written then.
+ * A statement, sent again where it lost to another of these: a deadlock, a serialization failure. Nothing of it was
+ * written then.
  *
  * @throws what `send` throws otherwise
  */
 export function despiteDeadlocks<T>(send: () => Promise<T>): Promise<T> {
-  return despite([deadlock], send)
+  return despite((error) => lost.includes(sqlState(error) ?? ''), send)
 }
 
 /** The same, also where it lost a key's race: for a statement that looks at the keys, and does otherwise then. */
 export function despiteConflicts<T>(send: () => Promise<T>): Promise<T> {
-  return despite([deadlock, keyRace], send)
+  return despite((error) => lost.includes(sqlState(error) ?? '') || isKeyConflict(error), send)
 }
 
-async function despite<T>(states: readonly string[], send: () => Promise<T>): Promise<T> {
+async function despite<T>(isConflict: (error: unknown) => boolean, send: () => Promise<T>): Promise<T> {
   for (let conflicts = 0; ; conflicts += 1) {
     try {
       return await send()
     } catch (error) {
-      if (!states.includes(sqlState(error) ?? '') || conflicts === mostConflicts) throw error
+      if (!isConflict(error) || conflicts === mostConflicts) throw error
     }
+    // At once at first: most meet one other. Where many meet, at random, so that they do not meet again.
+    if (conflicts > 0) await sleep(Math.random() * 2 ** conflicts)
   }
 }
 
@@ -50,6 +57,7 @@ export function callError(what: string, error: unknown, effect: CallEffect): Err
   const { message } = toError(error)
   const cause = { cause: error }
   const fault = databaseFault(error)
+  if (fault === 'privilege') return privilegeError(what, error)
   if (fault === 'not-migrated') {
     return new BugleError('NOT_MIGRATED', `${what}: ${message}: run \`await bugle.migrate()\``, cause)
   }
@@ -60,4 +68,10 @@ export function callError(what: string, error: unknown, effect: CallEffect): Err
   }
   if (fault === 'down') return new BugleError('DATABASE_DOWN', `${what}: nothing was written: ${message}`, cause)
   return new BugleError('RESULT_UNKNOWN', `${what}: the answer was lost, it may have been written: ${message}`, cause)
+}
+
+/** @param error - of SQLSTATE 42501; the server's message names what the privilege is missing on */
+export function privilegeError(what: string, error: unknown): BugleError {
+  const remedy = 'the owner of the schema gives a role what it needs by the SQL that `bugle grants` prints'
+  return new BugleError('NO_PRIVILEGE', `${what}: ${toError(error).message}: ${remedy}`, { cause: error })
 }

@@ -1,5 +1,6 @@
-import { databaseFault, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import type { Events } from '../events.js'
+import { databaseFault, NotSentError } from './verdict.js'
 
 /**
  * Whether the database can be reached, as the last statement saw it: an outage is a state with two events,
@@ -9,8 +10,8 @@ export interface Outage {
   /** A statement was answered. */
   answered(): void
   /**
-   * A statement failed; only a refused connection counts, and only if nothing was answered since the statement was
-   * asked for: each connection finds out by itself that the server is back.
+   * A statement failed; only one that reached no server which could have run it counts, and only if nothing was
+   * answered since the statement was asked for: each connection finds out by itself that the server is back.
    *
    * @param askedAt - by the same clock as `now`
    */
@@ -38,7 +39,8 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
       events.emit('database:up', { queue: null, downMs })
     },
     failed(error, askedAt) {
-      if (askedAt >= answeredAt && databaseFault(error) === 'down') down(error)
+      if (askedAt < answeredAt || databaseFault(error) !== 'down') return
+      down(error instanceof NotSentError ? error.cause : error)
     },
     down,
   }

@@ -2,9 +2,10 @@ import type { Socket } from 'node:net'
 import createDebug from 'debug'
 import postgres from 'postgres'
 import { DeadlineError, deadline } from '../deadline.js'
-import { sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import { type Connection, type Host, postgresOptions } from './connection.js'
 import { ConnectTimeoutError, LostError } from './pool-errors.js'
+import { sqlState } from './verdict.js'
 import { openSocket } from './watched-socket.js'
 
 const log = createDebug('bugle:pool')

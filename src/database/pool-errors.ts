@@ -1,16 +1,4 @@
-/**
- * What a pool says of a statement that has no answer. There are two kinds, and `databaseFault` knows them by their
- * codes: it was never sent, so nothing is written, whatever the cause; or it was sent, and may have run.
- */
-
-/** No connection has taken it, and none will: the cause says why. */
-export class NotSentError extends Error {
-  override name = 'NotSentError'
-  readonly code = 'NOT_SENT'
-  constructor(what: string, cause: Error) {
-    super(`${what}: not sent: ${cause.message}`, { cause })
-  }
-}
+/** What beside PostgreSQL's own errors and NotSentError (verdict.ts) a pool says of a statement that has no answer. */
 
 /** The connection was lost with it: it may have run. */
 export class LostError extends Error {

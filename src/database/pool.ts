@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { DeadlineError, deadline } from '../deadline.js'
-import { sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import type { Host } from './connection.js'
 import { createFifo } from './fifo.js'
 import {
@@ -10,7 +10,8 @@ import {
   type PoolConnectionOptions,
   type SqlValue,
 } from './pool-connection.js'
-import { ConnectTimeoutError, NotSentError } from './pool-errors.js'
+import { ConnectTimeoutError } from './pool-errors.js'
+import { NotSentError, sqlState } from './verdict.js'
 
 export type { SqlValue }
 

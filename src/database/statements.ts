@@ -70,7 +70,6 @@ export type Statements = Readonly<Record<StatementName, string>>
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
-  put_reject: ['put_options', 'conflict'],
   requeue_archived: ['requeue_failed', 'source'],
 }
 

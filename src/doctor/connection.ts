@@ -1,5 +1,5 @@
 import { describeConnection } from '../database/connection.js'
-import { databaseFault } from '../errors.js'
+import { databaseFault } from '../database/verdict.js'
 import { type Check, ok } from './check.js'
 import { reason } from './patient.js'
 

@@ -1,4 +1,4 @@
-import { sqlState } from '../errors.js'
+import { sqlState } from '../database/verdict.js'
 import { autovacuum } from './autovacuum.js'
 import { bloat } from './bloat.js'
 import type { Check, CheckName, Diagnosis, Finding } from './check.js'

@@ -2,8 +2,8 @@ import { type Check, ok } from './check.js'
 
 /**
  * How full the server's queue of notifications is. It holds what some listener has not read yet, 8 GB; when it is full
- * every commit that notifies fails, in all databases. A healthy one is at 0: 5 % are 400 MB that somebody does not
- * read.
+ * every commit that notifies fails, in all databases. Our triggers notify nobody while it is half full. A healthy one
+ * is at 0: 5 % are 400 MB that somebody does not read.
  */
 export const notificationQueue: Check = {
   name: 'notification-queue',
@@ -18,7 +18,8 @@ export const notificationQueue: Check = {
         status: 'trouble',
         message:
           `the notification queue is at ${percent}: some session listens and does not read, as one does that listens ` +
-          'inside an open transaction or whose process hangs; at 100 % every commit that notifies fails',
+          'inside an open transaction or whose process hangs. From 50 % on Bugle notifies nobody, and sweeps find ' +
+          'its jobs; at 100 % every commit of others that notifies fails',
         remedy:
           '-- who it may be, the likeliest first; then pg_terminate_backend(pid)\n' +
           'select pid, application_name, state, xact_start, query from pg_stat_activity\n' +

@@ -2,8 +2,9 @@ import type { Connection } from '../database/connection.js'
 import { namedAsByPool, openSession, type ServerState, type Session } from '../database/session.js'
 import { quoteIdentifier } from '../database/sql-files.js'
 import { loadStatements, type Statements } from '../database/statements.js'
+import { sqlState } from '../database/verdict.js'
 import { deadline } from '../deadline.js'
-import { sqlState, toError } from '../errors.js'
+import { toError } from '../errors.js'
 import { type DoctorStatements, loadDoctorStatements } from './statements.js'
 
 /** From when on a number is trouble. Each is a default's reason in the check that reads it. */

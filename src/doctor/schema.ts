@@ -1,5 +1,5 @@
 import { newestMigration } from '../database/statements.js'
-import { sqlState } from '../errors.js'
+import { sqlState } from '../database/verdict.js'
 import { type Check, ok } from './check.js'
 import { reason } from './patient.js'
 

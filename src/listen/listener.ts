@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import type { SessionFields } from '../database/driver.js'
-import { sqlState, toError } from '../errors.js'
+import { sqlState } from '../database/verdict.js'
+import { toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
 import { openSubscriber, type Subscriber } from './subscriber.js'

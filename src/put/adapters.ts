@@ -5,7 +5,8 @@
  */
 import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
-import { BugleError, databaseFault, sqlState } from '../errors.js'
+import { databaseFault, isKeyConflict } from '../database/verdict.js'
+import { BugleError } from '../errors.js'
 import type { SendInTransaction } from './transaction.js'
 
 /** What Kysely's `db.transaction().execute` gives its callback, or `db.startTransaction().execute()` resolves with. */
@@ -204,8 +205,8 @@ function withQuestionMarks(text: string, values: readonly SqlValue[]): { sql: st
  *   say, a transaction to try again
  */
 function telling(error: unknown, beneath: unknown): unknown {
-  // A unique violation: KEY_TAKEN, though to a statement of a consumer's it is one that passes.
-  if (sqlState(beneath) === '23505') return beneath
+  // A unique violation of a key: KEY_TAKEN, though to a statement of a consumer's it is one that passes.
+  if (isKeyConflict(beneath)) return beneath
   const fault = databaseFault(beneath)
   return fault === 'other' || fault === 'passing' ? error : beneath
 }

@@ -86,6 +86,10 @@ export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutO
     timeoutMs,
     tx,
   } = options
+  if (tx === undefined && Object.hasOwn(options, 'tx')) {
+    // The name of something else, misspelt: the job would be written outside of the transaction.
+    throw new BugleError('INVALID_OPTION', 'put options: tx is undefined; give a transaction, or leave tx out')
+  }
   if (runAt !== undefined && delayMs !== undefined) {
     throw new BugleError('INVALID_OPTION', 'put options: give runAt or delayMs, not both')
   }

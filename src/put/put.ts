@@ -1,9 +1,10 @@
 import { kindOf, synchronous } from '../checks.js'
 import type { Database } from '../database/database.js'
-import { callError, despiteDeadlocks } from '../database/fault.js'
+import { callError, despiteConflicts, despiteDeadlocks } from '../database/fault.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
-import { BugleError, databaseFault, describe, sqlState, toError } from '../errors.js'
+import { databaseFault, isKeyConflict, violatedIndex } from '../database/verdict.js'
+import { BugleError, describe, toError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
 import type { PutOptionsOf } from '../queues.js'
 import { type KeyedJob, resolveKeys } from './keys.js'
@@ -26,7 +27,8 @@ interface IdRow {
  * @param queue - a checked name
  * @returns the new job's id; with a key that waits already, and the modes 'replace' and 'keep', that of the waiting job
  * @throws BugleError `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`: nothing was sent;
- *   `KEY_TAKEN`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written; `RESULT_UNKNOWN`
+ *   `KEY_TAKEN`, `ID_TAKEN`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written;
+ *   `RESULT_UNKNOWN`
  * @see sql/statements/put.sql
  */
 export async function put(
@@ -41,7 +43,7 @@ export async function put(
   const [row] = isPlain(own)
     ? await write<IdRow>(database, tx, 'put', [queue, text, priority, kind])
     : await write<IdRow>(database, tx, statementFor(own), [queue, `[${jobText(text, own)}]`])
-  if (row !== undefined) return row.id
+  if (row !== undefined) return idOf(row)
   if (keyMode === 'reject') throw keyTaken(`a job with the key ${describe(key)} waits in the queue ${describe(queue)}`)
   throw withoutRows(1, 0)
 }
@@ -88,7 +90,15 @@ export async function putMany(
   const statement = allPlain ? 'put_many' : statementForMany(keyMode)
   const rows = await write<IdRow>(database, first.tx, statement, [queue, joined(kept.map(({ text }) => text))])
   if (rows.length !== kept.length) throw withoutRows(kept.length, rows.length)
+  for (const row of rows) idOf(row)
   return idsFor(rows)
+}
+
+/** @throws BugleError `INVALID_OPTION`: `tx` has answered with rows that are none of ours */
+function idOf({ id }: Partial<IdRow>): string {
+  if (typeof id === 'string') return id
+  const got = id === undefined ? 'a row without id' : `a row whose id is ${kindOf(id)}`
+  throw new BugleError('INVALID_OPTION', `tx must answer with the rows of the statement as they are; got ${got}`)
 }
 
 function withoutRows(sent: number, answered: number): BugleError {
@@ -167,24 +177,38 @@ async function write<Row>(
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()
+  const gives = givesWay.has(statement)
   try {
-    // In the caller's transaction everything before a deadlock is lost with it, so it is the caller's to begin again.
+    // In the caller's transaction everything before a conflict is lost with it, so it is the caller's to begin again.
     if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
-    return await despiteDeadlocks(() => database.query<Row>(statement, parameters))
+    return await (gives ? despiteConflicts : despiteDeadlocks)(() => database.query<Row>(statement, parameters))
   } catch (error) {
-    throw writeError(error)
+    throw writeError(error, gives)
   }
 }
+
+/**
+ * To these a key that is taken is no refusal: they do otherwise then. While an index is made anew (REINDEX
+ * CONCURRENTLY) they may meet it all the same, and do otherwise when they are sent again.
+ */
+const givesWay: ReadonlySet<StatementName> = new Set(['put_keep', 'put_replace'])
 
 function keyTaken(what: string, cause?: unknown): BugleError {
   return new BugleError('KEY_TAKEN', `put: ${what}, and nothing was written`, cause === undefined ? {} : { cause })
 }
 
 /** A failed write as its caller should see it. */
-function writeError(error: unknown): Error {
-  if (sqlState(error) === '23505')
-    return keyTaken(`a job with one of the keys waits (${toError(error).message})`, error)
+function writeError(error: unknown, givesWay: boolean): Error {
+  const { message } = toError(error)
+  if (isKeyConflict(error) && !givesWay) return keyTaken(`a job with one of the keys waits (${message})`, error)
+  if (violatedIndex(error) === 'job_pkey') return idTaken(error)
   if (databaseFault(error) !== 'data') return callError('put', error, 'writes')
-  const message = `put: the database refused the data: ${toError(error).message}`
-  return new BugleError('INVALID_PAYLOAD', message, { cause: error })
+  return new BugleError('INVALID_PAYLOAD', `put: the database refused the data: ${message}`, { cause: error })
+}
+
+function idTaken(error: unknown): BugleError {
+  const message =
+    `put: the sequence of job.id has given an id that a job has already (${toError(error).message}), and nothing was ` +
+    'written: set it past the ids that are there, by setval, with the greatest id of the tables job and archive'
+  return new BugleError('ID_TAKEN', message, { cause: error })
 }

@@ -1,3 +1,4 @@
+import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
 import { BugleError } from '../errors.js'
 
@@ -37,13 +38,28 @@ export interface PgClient {
 export function inTransaction(tx: unknown): <Row>(text: string, values: readonly SqlValue[]) => Promise<Row[]> {
   const send = sender(tx)
   return async <Row>(text: string, values: readonly SqlValue[]) => {
-    const answer: unknown = await send(text, [...values])
-    const rows = Array.isArray(answer) ? answer : (answer as { rows?: unknown } | null)?.rows
-    if (!Array.isArray(rows)) {
-      throw new BugleError('INVALID_OPTION', 'tx must resolve to the rows as an array, or to an object with rows')
-    }
-    return rows as Row[]
+    return rowsOf(await send(text, [...values])) as Row[]
   }
+}
+
+function rowsOf(answer: unknown): readonly object[] {
+  const rows = Array.isArray(answer) ? answer : (answer as { rows?: unknown } | null | undefined)?.rows
+  if (!Array.isArray(rows)) throw notRows(isObject(answer) ? `an object with ${kindOf(rows)} as rows` : kindOf(answer))
+  for (const row of rows) {
+    // Some libraries resolve with the rows and something about them: [rows, metadata].
+    if (Array.isArray(row)) throw notRows('an array in an array: of rows and metadata return the rows alone')
+    if (!isObject(row)) throw notRows(`an array with ${kindOf(row)} in it`)
+  }
+  return rows
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
+}
+
+function notRows(got: string): BugleError {
+  const rule = 'tx must resolve to the rows as an array of objects, or to an object with such rows'
+  return new BugleError('INVALID_OPTION', `${rule}; got ${got}. Roll the transaction back: the statement has run`)
 }
 
 function sender(tx: unknown): (text: string, values: SqlValue[]) => PromiseLike<unknown> {
@@ -57,9 +73,22 @@ function sender(tx: unknown): (text: string, values: SqlValue[]) => PromiseLike<
   }
   if (typeof tx === 'object' && tx !== null && 'query' in tx && typeof tx.query === 'function') {
     if ('totalCount' in tx) throw notTransaction('a pg pool: pass the client that pool.connect() gave you')
-    return (text, values) => (tx as unknown as PgClient).query(text, values)
+    return async (text, values) => {
+      if (isIdle(tx)) throw notTransaction('a pg client outside of a transaction: put between its BEGIN and COMMIT')
+      return (tx as unknown as PgClient).query(text, values)
+    }
   }
   throw notTransaction(tx === null ? 'null' : typeof tx)
+}
+
+/**
+ * Whether the server has said that no transaction is open, and nothing was sent since: a BEGIN that is on its way
+ * counts. A client of another kind, or of before pg 8.19, does not tell.
+ */
+function isIdle(client: object): boolean {
+  const { readyForQuery, getTransactionStatus } = client as { readyForQuery?: unknown; getTransactionStatus?: unknown }
+  if (readyForQuery !== true || typeof getTransactionStatus !== 'function') return false
+  return getTransactionStatus.call(client) === 'I'
 }
 
 function notTransaction(got: string): BugleError {

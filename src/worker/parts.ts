@@ -257,7 +257,11 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           return channels
         },
         pingChannel: `bugle_ping_${given.id}`,
-        sendPing: async (channel, mark) => void (await database.query('ping', [channel, mark])),
+        sendPing: async (channel, mark) => {
+          const sent = await database.query('ping', [channel, mark])
+          // The triggers go by the same rule: a listener that is `live` would wait for notifications that nobody sends.
+          if (sent.length === 0) throw new Error('the queue of notifications is half full: nobody is notified')
+        },
         onNotification: (queue) => {
           for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
         },

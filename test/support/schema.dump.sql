@@ -224,6 +224,43 @@ begin
   set key = waiting.key
   returning waiting.id, waiting.key::text;
 end
+function put_reject(queue text, jobs json) returns TABLE(id bigint, key text)
+language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
+#variable_conflict use_column
+begin
+  return query
+  with given as (
+    select *
+    from rows from (
+      json_to_recordset(put_reject.jobs) as (
+        payload jsonb,
+        priority smallint,
+        kind text,
+        run_at float8,
+        delay_ms float8,
+        key text,
+        flags text[],
+        max_attempts int,
+        timeout_ms int
+      )
+    ) with ordinality
+  )
+  insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  select
+    put_reject.queue,
+    coalesce(payload, 'null'),
+    coalesce(priority, 0),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms
+  from given
+  order by ordinality
+  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
+  returning added.id, added.key::text;
+end
 function put_replace(queue text, jobs json) returns TABLE(id bigint, key text)
 language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
 #variable_conflict use_column
@@ -354,7 +391,8 @@ function tell_cancel() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
 begin
   if new.state = 'running' and old.cancel_requested_at is null then
-    perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id);
+    perform pg_notify('bugle_' || tg_relid || '_cancel', new.worker_id || ' ' || new.id)
+    where pg_notification_queue_usage() < 0.5;
   end if;
   return null;
 end
@@ -371,7 +409,8 @@ begin
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else true
   end) then
-    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue);
+    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue)
+    where pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5;
   end if;
   return null;
 end
@@ -390,14 +429,16 @@ begin
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
     else true
   end) then
-    perform pg_notify('bugle_' || tg_relid, new.queue);
+    perform pg_notify('bugle_' || tg_relid, new.queue)
+    where pg_notification_queue_usage() < 0.5;
   end if;
   return null;
 end
 function wake_queue() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 begin
-  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name);
+  perform pg_notify('bugle_' || 'job'::regclass::oid, old.name)
+  where pg_notification_queue_usage() < 0.5;
   return null;
 end
 
@@ -406,6 +447,7 @@ cancel(): {owner=X/owner}
 pause(): {owner=X/owner}
 put(): {owner=X/owner}
 put_keep(): {owner=X/owner}
+put_reject(): {owner=X/owner}
 put_replace(): {owner=X/owner}
 requeue(): {owner=X/owner}
 requeue_many(): {owner=X/owner}

@@ -1,10 +1,11 @@
 // A process of its own that consumes and is told to end by signals. Started by fork(); needs a build (dist/).
-// node stop-process.mjs <JSON: { connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays }>
+// node stop-process.mjs <JSON: { connectionString, schema, queue, bugle, consume, handler, ms, former, close, stays,
+//   also }>
 //
 // bugle, consume: options. handler: 'timer' and 'promise' wait for `ms` and end with the abort, 'busy' computes for
 // `ms`, 'stubborn' waits for `ms` whatever happens, 'swallow' returns when it is aborted, 'never' does not end, 'quick'
 // returns. former: the program has handlers for SIGINT and SIGTERM of its own, from before. stays: a timer keeps the
-// process alive. close: { graceMs, abortMs } with which the program closes by itself, once a handler has begun.
+// process alive. also: a further queue, consumed once the first is. close: { graceMs, abortMs } with which the program closes by itself, once a handler has begun.
 //
 // It sends its parent { did: 'consume', listeners }, { did: 'begin', id, attempt }, { did: 'abort', code },
 // { did: 'event', name, data }, { did: 'closed' } after a close of its own and { did: 'end', … } when nothing is left
@@ -36,6 +37,7 @@ const told = /** @type {const} */ ([
   'job:stale',
   'consumer:stopping',
   'consumer:stopped',
+  'database:down',
 ])
 for (const name of told) bugle.on(name, (data) => void tell({ did: 'event', name, data }))
 
@@ -75,6 +77,7 @@ const consumer = await bugle.consume(
   },
   asked.consume,
 )
+if (asked.also) await (await bugle.consume(asked.also, () => {})).stopped
 
 async function close() {
   await bugle.close(asked.close)

@@ -13,6 +13,8 @@ export interface StopProcessOptions {
   readonly consume?: ConsumeOptions
   readonly former?: boolean
   readonly stays?: boolean
+  /** A further queue, consumed once the first is. */
+  readonly also?: string
   readonly close?: { readonly graceMs: number; readonly abortMs: number }
 }
 

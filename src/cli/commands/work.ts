@@ -15,7 +15,8 @@ interface WorkCommandOptions {
 
 /**
  * `bugle work MODULE`: consume the module's queues until SIGINT or SIGTERM, and print each one's report. What a module
- * exports is said at `loadModule`. While the database is down it waits, and says so.
+ * exports is said at `loadModule`. While the database is down it waits, and says so; where the first connection is
+ * refused for good (a wrong password, role, database or host name) it ends with that error.
  *
  * The first signal lets running jobs end (`graceMs`), the second aborts them, the third gives up on them. Exit code 0;
  * 1 where jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended
@@ -44,12 +45,7 @@ export async function work(cli: Cli, path: string, options: WorkCommandOptions):
   const isDrain = options.drain === true
   const reports = await Promise.all(
     [...queues].map(async ([queue, { handlers, options: own }]) => {
-      const report = await (isDrain ? bugle.drain(queue, handlers, own) : consumed(bugle, queue, handlers, own)).catch(
-        (error) => {
-          if (signals.first !== null && error.code === 'CLOSED') return nothingDone
-          throw error
-        },
-      )
+      const report = await (isDrain ? bugle.drain(queue, handlers, own) : consumed(bugle, queue, handlers, own))
       tellReport(cli, queue, report)
       return report
     }),
@@ -60,9 +56,6 @@ export async function work(cli: Cli, path: string, options: WorkCommandOptions):
   if (signals.first !== null) throw new Interrupted(signals.first)
   return reports.some(({ failed }) => failed > 0) ? exitCodes.trouble : exitCodes.ok
 }
-
-/** Of a consumer that was stopped before it began. */
-const nothingDone: StopReport = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
 async function consumed(
   bugle: Bugle,

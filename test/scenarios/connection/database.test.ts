@@ -5,6 +5,7 @@ import { resolveConnection } from '../../../src/database/connection.js'
 import { createDatabase, type Database } from '../../../src/database/database.js'
 import { createOutage } from '../../../src/database/outage.js'
 import { loadStatements } from '../../../src/database/statements.js'
+import { NotSentError } from '../../../src/database/verdict.js'
 import { type TestDatabase, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
@@ -78,7 +79,7 @@ test('a failure that is older than the last answer tells of no outage', () => {
   const events: string[] = []
   let time = 10
   const outage = createOutage({ emit: (name) => events.push(name) }, () => time)
-  const refused = Object.assign(new Error('no'), { code: 'ECONNREFUSED' })
+  const refused = new NotSentError('put', Object.assign(new Error('no'), { code: 'ECONNREFUSED' }))
   outage.answered()
   outage.failed(refused, 9)
   expect(events).toEqual([])

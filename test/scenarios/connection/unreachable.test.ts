@@ -8,15 +8,28 @@ import { expectNothing } from '../../support/nothing-written.js'
 import { refusal } from '../../support/refusal.js'
 import { until } from '../../support/until.js'
 
-/** Makers of connection strings, each refused for its own reason. */
-const unreachable: Record<string, (db: TestDatabase) => Promise<string>> = {
-  'a closed port': async (db) => {
-    const server = createServer().listen(0, '127.0.0.1')
-    await new Promise((resolve) => server.once('listening', resolve))
-    const address = server.address()
-    await new Promise((resolve) => server.close(resolve))
-    return changed(db, { port: String(typeof address === 'object' ? address?.port : 0) })
-  },
+test('input: a closed port is DATABASE_DOWN, told once, and consume waits until its signal', async ({ db }) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  const bugle = db.bugle({ connectionString: changed(db, { port: String(Object(address).port) }) })
+  const down = db.collect(bugle, 'database:down')
+  await expectDown(bugle, /^cannot reach database "/)
+  expect(down.all).toMatchObject([{ queue: null, error: expect.any(Error) }])
+
+  const enough = new AbortController()
+  const consuming = bugle.consume('emails', () => {}, { signal: enough.signal })
+  const reason = new Error('enough')
+  enough.abort(reason)
+  await expect(consuming).rejects.toBe(reason)
+  await bugle.close()
+  await expectNothing(db)
+})
+
+/** Makers of connection strings, each refused for its own reason until somebody mends it. */
+const refusedForGood: Record<string, (db: TestDatabase) => Promise<string>> = {
+  'an unknown host': async (db) => changed(db, { hostname: 'nowhere.invalid' }),
   'an unknown role': async (db) => changed(db, { username: 'nobody-knows' }),
   'an unknown database': async (db) => changed(db, { pathname: '/nothing-here' }),
   'a role that may not log in': async (db) => {
@@ -25,13 +38,97 @@ const unreachable: Record<string, (db: TestDatabase) => Promise<string>> = {
   },
 }
 
-for (const [what, address] of Object.entries(unreachable)) {
-  test(`input: ${what} is DATABASE_DOWN, told once, and consume waits until its signal`, async ({ db }) => {
+for (const [what, address] of Object.entries(refusedForGood)) {
+  test(`input: ${what} is DATABASE_DOWN, told once, and consume does not wait for it`, async ({ db }) => {
     const connectionString = await address(db)
-    await expectDown(db, db.bugle({ connectionString }), /^cannot reach database "/)
+    await expectRefusedForGood(db, db.bugle({ connectionString }), /^cannot reach database "/)
     await db.sql.unsafe(`drop role if exists ${db.s}`)
   })
 }
+
+test('input: a server that refuses the start-up packet, as poolers do, is not waited for', async ({ db }) => {
+  const server = createServer((socket) => {
+    socket.on('data', (packet) => {
+      const asksForTls = packet.length === 8
+      if (asksForTls) socket.write('N')
+      else socket.end(errorResponse('08P01', 'no such thing'))
+    })
+    socket.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const port = String(Object(server.address()).port)
+  await expectRefusedForGood(db, db.bugle({ connectionString: changed(db, { port }) }), /no such thing/)
+  await new Promise((resolve) => server.close(resolve))
+})
+
+/** With its severity, code and message, as the protocol has it. */
+function errorResponse(code: string, message: string): Buffer {
+  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
+  const head = Buffer.alloc(5, 'E')
+  head.writeInt32BE(fields.length + 4, 1)
+  return Buffer.concat([head, fields])
+}
+
+test('input: log-ins that are refused later are told and waited for, whatever the code', async ({ db }) => {
+  // Of roles that are no superusers only, in a database of its own.
+  const connectionString = changed(db, { username: db.schema, pathname: `/${db.schema}` })
+  await db.sql.unsafe(`create role ${db.s} login`)
+  await db.sql.unsafe(`create database ${db.s} owner ${db.s}`)
+  const name = `later ${db.schema}`
+  const bugle = db.bugle({ connectionString, name, poolSize: 2 })
+  const down = db.collect(bugle, 'database:down')
+  const up = db.collect(bugle, 'database:up')
+  const ran = db.collect(bugle, 'job:acked')
+  await bugle.migrate()
+  await bugle.consume('q', () => {})
+  const endSessions = () => db.sql`
+    select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like ${`${name}%`}`
+  const refusals = [
+    ['42501', `revoke connect on database ${db.s} from public, ${db.s}`, `grant connect on database ${db.s} to public`],
+    ['55000', `alter database ${db.s} allow_connections false`, `alter database ${db.s} allow_connections true`],
+  ] as const
+  try {
+    for (const [code, refuse, allow] of refusals) {
+      await db.sql.unsafe(refuse)
+      await endSessions()
+      // Whatever was open is gone: a put meets the refusal itself, though it may first meet the end of its session.
+      await until(async () => {
+        const error = await refusal(() => bugle.put('q', 1))
+        expect(error.code).toMatch(/DATABASE_DOWN|RESULT_UNKNOWN/)
+        return error.code === 'DATABASE_DOWN' && Object(error.cause).cause?.code === code
+      })
+      expect((await down.next()).error).toBeInstanceOf(Error)
+      expect(await bugle.health()).toMatchObject({ isHealthy: false, database: { isUp: false } })
+      // An instance that was never there before is told at once.
+      const late = db.bugle({ connectionString })
+      expect(await refusal(() => late.consume('q', () => {}))).toMatchObject({ code: 'DATABASE_DOWN', cause: { code } })
+      await late.close()
+      await db.sql.unsafe(allow)
+      await up.next()
+      await until(() => bugle.put('q', 2).catch(() => null))
+      await ran.next()
+    }
+  } finally {
+    await bugle.close()
+    await db.sql.unsafe(`drop database ${db.s} with (force)`)
+    await db.sql.unsafe(`drop role ${db.s}`)
+  }
+})
+
+test('input: a server that is a standby is DATABASE_DOWN for a put, and told', async ({ db }) => {
+  await db.sql.unsafe(`create role ${db.s} login superuser; alter role ${db.s} set default_transaction_read_only = on`)
+  // As behind a pooler: our sessions set nothing. What a standby answers to a write, such a session answers too.
+  const bugle = db.bugle({ connectionString: changed(db, { username: db.schema }), prepare: false })
+  const down = db.collect(bugle, 'database:down')
+  expect(await refusal(() => bugle.put('emails', 1))).toMatchObject({
+    code: 'DATABASE_DOWN',
+    message: expect.stringMatching(/^put: nothing was written: .*read-only/),
+    cause: { code: '25006' },
+  })
+  expect(down.all).toMatchObject([{ error: { code: '25006' } }])
+  await bugle.close()
+  await db.sql.unsafe(`drop role ${db.s}`)
+})
 
 test('input: a wrong password is DATABASE_DOWN, and the message does not show it', async ({ db }) => {
   // Before PostgreSQL 14 the default is md5, which the rule for this role would not take.
@@ -41,7 +138,7 @@ test('input: a wrong password is DATABASE_DOWN, and the message does not show it
   const restore = await demandPassword(db)
   try {
     const wrong = changed(db, { username: db.schema, password: 'secret-but-wrong' })
-    const error = await expectDown(db, db.bugle({ connectionString: wrong }), /password authentication failed/)
+    const error = await expectRefusedForGood(db, db.bugle({ connectionString: wrong }), /authentication failed/)
     expect(`${error.message} ${String(error.cause)}`).not.toContain('secret')
     const right = db.bugle({ connectionString: changed(db, { username: db.schema, password: 'right' }) })
     await right.put('emails', 1)
@@ -54,30 +151,36 @@ test('input: a wrong password is DATABASE_DOWN, and the message does not show it
 })
 
 /**
- * Asserts that the instance reports its database as down, and closes it.
+ * Asserts that the instance reports its database as down, also to `consume` and `drain`, and closes it.
  *
  * @returns the error with which it refused `put`
  */
-async function expectDown(db: TestDatabase, bugle: Bugle, message: RegExp): Promise<Error> {
+async function expectRefusedForGood(db: TestDatabase, bugle: Bugle, message: RegExp): Promise<Error> {
   const down = db.collect(bugle, 'database:down')
-  const refused = { code: 'DATABASE_DOWN', message: expect.stringMatching(message), cause: expect.any(Error) }
-  const error = await refusal(() => bugle.put('emails', 1))
-  expect(error).toMatchObject(refused)
-  expect(await refusal(() => bugle.putMany('emails', [1]))).toMatchObject(refused)
-  expect(await refusal(() => bugle.migrate())).toMatchObject(refused)
+  const error = await expectDown(bugle, message)
+  const refused = { code: 'DATABASE_DOWN', message: error.message }
+  expect(await refusal(() => bugle.consume('emails', () => {}))).toMatchObject(refused)
+  expect(await refusal(() => bugle.drain('emails', () => {}))).toMatchObject(refused)
   expect(down.all).toMatchObject([{ queue: null, error: expect.any(Error) }])
-
-  const enough = new AbortController()
-  const consuming = bugle.consume('emails', () => {}, { signal: enough.signal })
-  const reason = new Error('enough')
-  enough.abort(reason)
-  await expect(consuming).rejects.toBe(reason)
   await bugle.close()
   await expectNothing(db)
   return error
 }
 
-function changed(db: TestDatabase, parts: Partial<Pick<URL, 'port' | 'username' | 'password' | 'pathname'>>): string {
+/** @returns the error with which it refused `put` */
+async function expectDown(bugle: Bugle, message: RegExp): Promise<Error> {
+  const refused = { code: 'DATABASE_DOWN', message: expect.stringMatching(message), cause: expect.any(Error) }
+  const error = await refusal(() => bugle.put('emails', 1))
+  expect(error).toMatchObject(refused)
+  expect(await refusal(() => bugle.putMany('emails', [1]))).toMatchObject(refused)
+  expect(await refusal(() => bugle.migrate())).toMatchObject(refused)
+  return error
+}
+
+function changed(
+  db: TestDatabase,
+  parts: Partial<Pick<URL, 'hostname' | 'port' | 'username' | 'password' | 'pathname'>>,
+): string {
   return Object.assign(new URL(db.connectionString), parts).href
 }
 

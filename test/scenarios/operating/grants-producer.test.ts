@@ -159,6 +159,7 @@ test('K grants: the functions with their owner’s rights do no more than a put'
   const settings = `search_path=pg_catalog, ${roles.s}, pg_temp`
   expect(own).toEqual([
     { proname: 'put_keep', settings, open: false },
+    { proname: 'put_reject', settings, open: false },
     { proname: 'put_replace', settings, open: false },
   ])
 
@@ -189,6 +190,7 @@ test('K grants: the functions with their owner’s rights do no more than a put'
       (await sql.unsafe(`select * from ${roles.s}.${name}('q', $1::text::json)`, [jobs]))[0]
     const replaced = await put('put_replace')
     expect(await put('put_keep')).toEqual(replaced)
+    expect(await put('put_reject')).toBeUndefined()
     expect(await db.sql.unsafe(`select by from ${evil}.called`)).toEqual([])
     const after = await rows(db, roles)
     expect(after.slice(0, 2)).toEqual(before)
@@ -218,8 +220,9 @@ test('K grants: plain and keyed puts run under one search_path, for triggers to 
   await bugle.put('q', 3, { key: 'k', keyMode: 'replace' })
   await bugle.put('q', 3, { key: 'k', keyMode: 'replace' })
   await bugle.put('q', 3, { key: 'k', keyMode: 'keep' })
+  await bugle.put('q', 3, { key: 'another', keyMode: 'reject' })
   const seen = await db.sql.unsafe(`select path, count(*)::int as puts from ${roles.s}.seen group by path`)
-  expect(seen).toEqual([{ path: expect.any(String), puts: 5 }])
+  expect(seen).toEqual([{ path: expect.any(String), puts: 6 }])
 })
 
 test('K grants: a notification that anybody can send cancels no job', async ({ roles }) => {

@@ -68,10 +68,10 @@ test(
       const starting = bugle.consume('q', async (_job, ctx) => {
         throw await aborted(ctx)
       })
-      starting.catch(() => {})
       if (round > 0) await until(async () => (await workerRows(db)).length > 0)
-      if (round > 2) await Promise.race([untilState(db, id, 'running'), starting.catch(() => {})])
+      if (round > 2) await Promise.race([untilState(db, id, 'running'), starting])
       await bugle.close({ graceMs: 0, abortMs: 10_000 })
+      expect((await starting).isRunning).toBe(false)
       expect(await db.jobs()).toMatchObject([{ id, state: 'ready', attempt: 0, worker_id: null }])
       expect(await workerRows(db)).toEqual([])
       await db.sql.unsafe(`delete from ${db.s}.job`)

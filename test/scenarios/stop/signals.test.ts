@@ -107,3 +107,22 @@ test('E8 without handleSignals there is no listener, and SIGTERM ends the proces
   process.kill('SIGTERM')
   expect(await process.exited).toEqual({ code: null, signal: 'SIGTERM' })
 })
+
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  test(`E8 ${name} while consume waits for the database: it resolves with a stopped consumer, and so does the next`, async ({
+    db,
+  }) => {
+    const connectionString = Object.assign(new URL(db.connectionString), { port: '1' }).href
+    const process = startStopProcess(db, {
+      queue: 'q',
+      also: 'another',
+      handler: 'quick',
+      bugle: { connectionString, handleSignals: true, graceMs: 60_000 },
+    })
+    await process.next('database:down')
+    process.kill(name)
+    await process.next('consume')
+    await process.next('stopped')
+    expect(await process.exited).toEqual({ code: 0, signal: null })
+  })
+}

@@ -73,7 +73,7 @@ test('an outcome that is refused as CLOSED is given up; every other failure is t
   let tries = 0
   const { settler } = settlerUnderTest(async () => {
     tries += 1
-    throw tries < 3 ? databaseError('ECONNREFUSED') : new BugleError('CLOSED', 'closed')
+    throw tries < 3 ? databaseError('NOT_SENT') : new BugleError('CLOSED', 'closed')
   })
   expect(await Promise.all([settler.settle(settlement('1')), settler.settle(settlement('2'))])).toEqual([
     { is: 'given-up' },
@@ -192,7 +192,7 @@ test('an answer that was not lost leaves a missing row stale, also after a refus
   let tries = 0
   const { settler } = settlerUnderTest(async () => {
     tries += 1
-    if (tries === 1) throw databaseError('ECONNREFUSED')
+    if (tries === 1) throw databaseError('NOT_SENT')
     return [{ id: '1', lease: null, state: null }]
   })
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'stale', lease: null })
@@ -378,7 +378,7 @@ test('an ack that did not match and does when it goes once more is durable', asy
 for (const [why, code, is] of [
   ['whose answer was lost', 'CONNECTION_CLOSED', 'durable'],
   ['that the server has refused', '42501', 'stale'],
-  ['that never reached the server', 'ECONNREFUSED', 'stale'],
+  ['that never reached the server', 'NOT_SENT', 'stale'],
 ] as const) {
   test(`acks that went with a claim ${why} go alone, not with the next; a row missing then is ${is}`, async () => {
     const { settler, batches, settled, ack } = heldSettlerUnderTest((batch) => [

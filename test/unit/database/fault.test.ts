@@ -7,14 +7,19 @@ const effects: readonly CallEffect[] = ['reads', 'writes', 'has written']
 
 const codes = {
   // Nobody was reached; whatever a call has written before that is written.
-  ECONNREFUSED: ['DATABASE_DOWN', 'DATABASE_DOWN', 'RESULT_UNKNOWN'],
   NOT_SENT: ['DATABASE_DOWN', 'DATABASE_DOWN', 'RESULT_UNKNOWN'],
   // The answer was lost.
   CONNECTION_CLOSED: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
   DEADLINE: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
+  // Also of a code that seems to say that nobody was reached: it was sent, and no server has answered.
+  ECONNREFUSED: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
+  EHOSTUNREACH: ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
   '57P01': ['DATABASE_DOWN', 'RESULT_UNKNOWN', 'RESULT_UNKNOWN'],
   '42P01': ['NOT_MIGRATED', 'NOT_MIGRATED', 'NOT_MIGRATED'],
   '42883': ['NOT_MIGRATED', 'NOT_MIGRATED', 'NOT_MIGRATED'],
+  '42501': ['NO_PRIVILEGE', 'NO_PRIVILEGE', 'NO_PRIVILEGE'],
+  // A standby.
+  '25006': ['DATABASE_DOWN', 'DATABASE_DOWN', 'RESULT_UNKNOWN'],
 } as const
 
 for (const [code, expected] of Object.entries(codes)) {
@@ -30,7 +35,7 @@ for (const [code, expected] of Object.entries(codes)) {
 }
 
 test('what no code of ours says better comes through, and so does what has a code already', () => {
-  for (const code of ['42501', '55P03', '40P01', '23514', '22003']) {
+  for (const code of ['55P03', '40P01', '23514', '22003', '54000']) {
     const error = failure(code)
     expect(callError('cancel', error, 'writes')).toBe(error)
   }

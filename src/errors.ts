@@ -22,6 +22,10 @@ export type BugleErrorCode =
   | 'NOT_MIGRATED'
   /** The schema was migrated by a newer version of Bugle. */
   | 'SCHEMA_TOO_NEW'
+  /** What is in the schema is not ours, or hidden from this role; the message says what, and what to do. */
+  | 'SCHEMA_UNUSABLE'
+  /** Another session kept a lock that a migration needs; the message names it. What was not applied, left nothing. */
+  | 'MIGRATION_BLOCKED'
   /** The database could not be reached, or refused us. Nothing was written. */
   | 'DATABASE_DOWN'
   /** The answer was lost: the write may have happened, or not. */

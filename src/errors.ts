@@ -31,6 +31,10 @@ export type BugleErrorCode =
   | 'NOT_MIGRATED'
   /** The schema was migrated by a newer version of Bugle: install that one here as well. */
   | 'SCHEMA_TOO_NEW'
+  /** What is in the schema is not ours, or hidden from this role; the message says what, and what to do. */
+  | 'SCHEMA_UNUSABLE'
+  /** Another session kept a lock that a migration needs; the message names it. What was not applied, left nothing. */
+  | 'MIGRATION_BLOCKED'
   /**
    * The role lacks a privilege, which the message names. Nothing was written: the owner of the schema runs the SQL that
    * `bugle grants` prints.

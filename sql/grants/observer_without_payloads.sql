@@ -11,3 +11,5 @@ grant select (
   key, flags, max_attempts, timeout_ms
 ) on :"schema".archive to :"role";
 grant select on :"schema".queue, :"schema".worker, :"schema".migration to :"role";
+-- For the doctor, which compares the sequence with the ids that are there.
+grant select on sequence :"schema".job_id_seq to :"role";

@@ -36,11 +36,23 @@ stored as (
     key, flags, max_attempts, timeout_ms, progress, result
   )
   select
-    id, queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at,
+    -- Another job's record has this id: ids have begun anew, as after a restore without the sequence. Then this one gets
+    -- an id of the upper half, which no sequence comes to. That record was there before this statement: two jobs of one
+    -- id are never in the table of jobs together.
+    case
+      when exists (
+        select
+        from :"schema".archive as other
+        where other.id = archived.id
+          and (other.queue, other.created_at) is distinct from (archived.queue, archived.created_at)
+      ) then 4611686018427387904 + floor(random() * 4611686018427387904)::bigint
+      else id
+    end,
+    queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at,
     clock_timestamp(), key, flags, max_attempts, timeout_ms, progress,
     (select result from given where given.id = archived.id limit 1)
   from archived
-  -- Somebody has put the row back by hand: the later run counts.
+  -- Somebody has put the row of this very job back by hand: the later run counts.
   on conflict (id) do update
   set lease = excluded.lease,
     attempt = excluded.attempt,

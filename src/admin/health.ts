@@ -86,21 +86,26 @@ async function ask(database: Database): Promise<Health['database'] & { readonly 
   const askedAt = performance.now()
   try {
     const [row] = await deadline(
-      database.ready().then(() => database.query<{ standby: boolean }>('health', [])),
+      database.ready().then(() => database.query<{ standby: boolean; readOnly: boolean }>('health', [])),
       probeMs,
       'the database',
     )
     return {
       isUp: true,
       roundTripMs: performance.now() - askedAt,
-      problem: row?.standby ? 'the database server is a standby, and cannot be written to' : null,
+      problem: row?.standby
+        ? 'the database server is a standby, and cannot be written to'
+        : row?.readOnly
+          ? 'transactions are read only here (default_transaction_read_only is on), so nothing can be written'
+          : null,
     }
   } catch (thrown) {
     const error = toError(thrown)
     const code = error instanceof BugleError ? error.code : null
     if (code === 'CLOSED') throw error
     // It is there, and not for us.
-    const isUp = code === 'NOT_MIGRATED' || code === 'SCHEMA_TOO_NEW' || code === 'NO_PRIVILEGE'
+    const isUp =
+      code === 'NOT_MIGRATED' || code === 'SCHEMA_TOO_NEW' || code === 'SCHEMA_UNUSABLE' || code === 'NO_PRIVILEGE'
     return { isUp, roundTripMs: null, problem: error.message }
   }
 }

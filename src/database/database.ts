@@ -6,9 +6,10 @@ import { type Connection, describeConnection, type Host } from './connection.js'
 import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
-import { openSession, type Session, sessionSettings } from './session.js'
+import { isRefusalOfSettings, openSession, ReadOnlyError, type Session, sessionSettings } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
+import { demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:database')
@@ -24,7 +25,8 @@ export interface Database {
   /**
    * Look at the server, unless that succeeded before.
    *
-   * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`, `CLOSED`;
+   *   `INVALID_OPTION`: it is PGlite
    */
   ready(): Promise<void>
   /**
@@ -41,15 +43,20 @@ export interface Database {
    *
    * Puts have connections and a deadline of their own: 65 s, since a bulk insert takes its time. So do an operator's
    * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. By then the server
-   * has rolled back a statement that still runs, some seconds before our deadline. With `prepare: false` sessions have
-   * no settings of ours, so the server does it only if the role has a statement_timeout.
+   * has rolled back a statement that still runs, some seconds before our deadline. Plain sessions (see `createDatabase`)
+   * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
    *   `NO_PRIVILEGE`; `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
-  /** A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it. */
-  openSession(role: string, settings?: Readonly<Record<string, string>>): Promise<Session>
+  /**
+   * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
+   *
+   * @param own - settings beside those of all sessions. Who gives some knows that the session will be its own until it
+   *   ends: then settings that its start could not have are made after it
+   */
+  openSession(role: string, own?: Readonly<Record<string, string>>): Promise<Session>
   /**
    * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
@@ -154,32 +161,70 @@ function putPath(schema: string): Readonly<Record<string, string>> {
   return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
 }
 
+/**
+ * **Plain sessions.** What a session's start sets, and what it has prepared, is there for its next statement only where
+ * sessions are ours. A pooler may refuse such a start, drop the settings, or hand the statement to a connection that
+ * knows nothing of what was prepared. In each case all pools are made anew, once, with sessions that have neither
+ * (`prepare: false` asks for that from the start), and what was refused is sent again: nothing of it was run. Nothing
+ * leads back: a way that has shown to be a pooler's is one.
+ *
+ * A pooler is met at the look, whose session asks for the settings, or by the first statement that meets it later.
+ */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage } = options
   let pools: Pools | null = null
+  /** Those of the prepared sessions, once plain ones have taken their place. */
+  let former: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
+  let host: Host | null = null
+  let isPlain = !options.prepare
   const ending = new AbortController()
 
   async function look(): Promise<void> {
     const session = await reach()
     ending.signal.addEventListener('abort', session.destroy, { once: true })
     try {
+      demandServer(session)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
+      host = session.host
+      isPlain ||= !session.hasSettings
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
       await session.end()
     }
     if (ending.signal.aborted) throw closedError()
+    pools = openPools(session.host)
+  }
+
+  function openPools(firstHost: Host): Pools {
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    pools = {
-      puts: openPool(session.host, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.host, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.host, patience.looks, looksPoolSize),
-      rest: openPool(session.host, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+    return {
+      puts: openPool(firstHost, patience.puts, forPuts, putPath(options.schema)),
+      admin: openPool(firstHost, patience.admin, adminPoolSize, freePlans),
+      looks: openPool(firstHost, patience.looks, looksPoolSize),
+      rest: openPool(firstHost, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
+  }
+
+  /** Whether a statement that these pools refused can be sent again, by plain sessions. */
+  function becomePlain(refusedBy: Pools, error: unknown): boolean {
+    if (ending.signal.aborted || host === null || !isRefusalOfPooler(error)) return false
+    if (pools !== refusedBy) return true
+    if (isPlain) return false
+    log('a pooler is in the way: %s; from now on without settings and prepared statements', toError(error).message)
+    isPlain = true
+    former = pools
+    pools = openPools(host)
+    // What has been sent by them is answered, or refused and sent again.
+    void endAll(former)
+    return true
+  }
+
+  async function endAll(ended: Pools | null, deadlineAt?: number): Promise<void> {
+    await Promise.all(Object.values(ended ?? {}).map((pool) => pool.end(deadlineAt)))
   }
 
   function openPool(
@@ -192,7 +237,8 @@ export function createDatabase(options: DatabaseOptions): Database {
       ...options,
       firstHost,
       poolSize,
-      settings: options.prepare ? { ...sessionSettings(serverVersion, statementMs), ...own } : {},
+      prepare: !isPlain,
+      settings: isPlain ? {} : { ...sessionSettings(serverVersion, statementMs), ...own },
       stateStatement: statements.state,
       // What one has met, the way to the database, they have in common.
       onDoubt: () => {
@@ -210,6 +256,8 @@ export function createDatabase(options: DatabaseOptions): Database {
         connection,
         stateStatement: statements.state,
         name: options.name,
+        // The least that every server knows: to see whether the way takes settings.
+        ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
         signal: ending.signal,
       })
       outage.answered()
@@ -236,7 +284,19 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  function demandServer({ state }: Session): void {
+    if (state.isPglite) {
+      throw new BugleError(
+        'INVALID_OPTION',
+        'the connection must lead to a PostgreSQL server; got PGlite, whose one session serves all connections: they ' +
+          'would get each other’s statements and notifications. `bugle/embedded` starts a real server',
+      )
+    }
+    if (state.readOnly && !state.standby) throw unreachable(new ReadOnlyError())
+  }
+
   async function demandSchema(session: Session): Promise<void> {
+    demandUsable(options.schema, session.state, connection.user)
     if (!session.state.migrated) {
       throw new BugleError(
         'NOT_MIGRATED',
@@ -281,25 +341,28 @@ export function createDatabase(options: DatabaseOptions): Database {
     },
     async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
       if (ending.signal.aborted) throw closedError()
-      if (pools === null) throw new Error(`${name} was sent before ready()`)
+      const by = pools
+      if (by === null) throw new Error(`${name} was sent before ready()`)
       const kind = poolOf[name] ?? 'rest'
       const askedAt = performance.now()
       try {
-        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
+        const rows = await by[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
         outage.answered()
         return rows
       } catch (error) {
+        if (becomePlain(by, error)) return database.query<Row>(name, parameters)
         if (!ending.signal.aborted) outage.failed(error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
         throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
       }
     },
-    openSession(role, settings) {
+    openSession(role, own) {
       return openSession({
         connection: listenConnection,
         stateStatement: statements.state,
         name: `${options.name} ${role}`,
-        settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...settings },
+        settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
+        ...(own && { settingsStatement: statements.session_settings }),
         // One that is being opened at the end, nobody may be there any more to close.
         ...(!ending.signal.aborted && { signal: ending.signal }),
       })
@@ -307,10 +370,19 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
+      await Promise.all([endAll(pools, deadlineAt), endAll(former, deadlineAt)])
     },
   }
   return database
+}
+
+/**
+ * What a pooler answers to sessions that are not their own: their start is refused; a statement is not prepared where it
+ * is sent (26000), or is prepared there already (42P05).
+ */
+function isRefusalOfPooler(error: unknown): boolean {
+  const causes = error instanceof Error && error.cause !== undefined ? [error, error.cause] : [error]
+  return causes.some((one) => isRefusalOfSettings(one) || ['26000', '42P05'].includes(sqlState(one) ?? ''))
 }
 
 /** Whether trying again later may help: the connection's fault, or one that passes. */
@@ -326,7 +398,8 @@ function isRefusedForGood(error: unknown): boolean {
 
 export function databaseDown(connection: Connection, error: unknown): BugleError {
   const where = describeConnection(connection)
-  return new BugleError('DATABASE_DOWN', `cannot reach ${where}: ${toError(error).message}`, { cause: error })
+  const cannot = error instanceof ReadOnlyError ? 'cannot write to' : 'cannot reach'
+  return new BugleError('DATABASE_DOWN', `${cannot} ${where}: ${toError(error).message}`, { cause: error })
 }
 
 export function schemaTooNew(schema: string, applied: number): BugleError {

@@ -1,9 +1,13 @@
 import createDebug from 'debug'
-import { toError } from '../errors.js'
+import { deadline } from '../deadline.js'
+import { BugleError, toError } from '../errors.js'
 import type { Connection } from './connection.js'
 import { databaseDown, schemaTooNew } from './database.js'
-import { openSession, readState, type Session } from './session.js'
+import { callError } from './fault.js'
+import { openSession, ReadOnlyError, readState, type ServerState, type Session } from './session.js'
 import { loadMigrations, loadStatements, type Migration, newestMigration, type Statements } from './statements.js'
+import { demandUsable } from './unusable.js'
+import { databaseFault, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:migrate')
 
@@ -13,41 +17,60 @@ export interface MigrationReport {
   /** The step before; 0 for a database without our tables. */
   readonly from: number
   readonly to: number
-  /** Names of the steps that were run now, such as '0001_jobs'. */
+  /** Names of the steps that this call has run, such as '0001_jobs'. */
   readonly applied: readonly string[]
 }
+
+/** How long a step waits for a lock of another session's: that of another migration, or of a table. */
+const lockPatienceMs = 60_000
+/** Above the server's own time-out, so that its answer is heard. */
+const answerMs = 10_000
 
 /**
  * Bring the schema to this version's newest step.
  *
- * Several processes may call it at once: an advisory lock lets one in, and the others find the work done. Each step is
- * a transaction of its own together with its entry in `migration`, so a failed one leaves nothing and can be repeated.
+ * Several processes may call it at once. Each step is a transaction of its own: it takes the schema's advisory lock,
+ * looks which step is due now, runs it and remembers it. So each step runs once, whoever is first; a failed one leaves
+ * nothing and can be repeated; and the lock ends with the transaction, also where that of a process which was killed is
+ * ended by the server. A session would be no place for the lock: behind a pooler others have the session next.
  *
- * @throws BugleError `DATABASE_DOWN`, or `SCHEMA_TOO_NEW` where a newer version was here; PostgreSQL's error if a step
- *   fails, such as a missing privilege
+ * What can interleave: another process runs the step for which this one waits. The look after the wait finds that step
+ * done, and the next one due. Nobody waits where nothing is due.
+ *
+ * @param patienceMs - how long to wait for a lock
+ * @throws BugleError `DATABASE_DOWN`; `SCHEMA_TOO_NEW` where a newer version was here; `SCHEMA_UNUSABLE` where something
+ *   of others is in the way; `MIGRATION_BLOCKED` where a lock was waited for in vain; `RESULT_UNKNOWN` where the connection
+ *   was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
  */
-export async function migrate(connection: Connection, schema: string, name: string): Promise<MigrationReport> {
+export async function migrate(
+  connection: Connection,
+  schema: string,
+  name: string,
+  patienceMs = lockPatienceMs,
+): Promise<MigrationReport> {
   const statements = loadStatements(schema)
-  const session = await reach(connection, statements.state, name)
+  const session = await reach(connection, statements, name)
+  const migration: Running = { session, statements, schema, user: connection.user, patienceMs }
+  const applied: string[] = []
   try {
-    await session.client.query(statements.migration_lock)
-    // Only now: another process may have migrated while we waited for the lock.
-    const { rows } = await session.client.query<Record<string, unknown>>(statements.state)
-    const state = readState(rows[0])
-    const first = state.schemaExists ? [] : [statements.schema_create]
-    const from = state.migrated ? await lastStep(session, statements.migration_applied) : 0
-    if (from > newestMigration) throw schemaTooNew(schema, from)
-
-    const due = loadMigrations(schema).filter((step) => step.number > from)
-    for (const step of due) {
-      log('%s: %s', schema, step.name)
-      await runStep(session, step, step === due[0] ? first : [], statements.migration_insert)
+    demandWritable(connection, session.state)
+    const { step: from } = await look(migration)
+    for (let step = from; step < newestMigration; { step } = await look(migration)) {
+      const ran = await runNext(migration)
+      if (ran !== null) applied.push(ran)
     }
-    return { schema, from, to: newestMigration, applied: due.map((step) => step.name) }
+    return { schema, from, to: newestMigration, applied }
   } finally {
-    // Ends the lock as well.
     await session.end()
   }
+}
+
+interface Running {
+  readonly session: Session
+  readonly statements: Statements
+  readonly schema: string
+  readonly user: string
+  readonly patienceMs: number
 }
 
 /** What `migrate` would do now. */
@@ -60,8 +83,8 @@ interface MigrationPlan {
   /** Names of the steps that are due. */
   readonly due: readonly string[]
   /**
-   * Those steps as a script for psql: each a transaction with its entry in `migration`, which fails unless the step
-   * before it is the last one by then; under the lock of `migrate`.
+   * Those steps as a script for psql: each the transaction that `migrate` would make of it, which fails unless the step
+   * before it is the last one by then.
    */
   readonly script: string
 }
@@ -69,14 +92,15 @@ interface MigrationPlan {
 /**
  * Nothing is changed, and nobody waited for.
  *
- * @throws BugleError `DATABASE_DOWN`
+ * @throws BugleError `DATABASE_DOWN`, `SCHEMA_UNUSABLE`
  */
 export async function planMigration(connection: Connection, schema: string, name: string): Promise<MigrationPlan> {
   const statements = loadStatements(schema)
-  const session = await reach(connection, statements.state, name)
+  const session = await reach(connection, statements, name)
   try {
     const { state } = session
-    const version = state.migrated ? await lastStep(session, statements.migration_applied) : 0
+    demandUsable(schema, state, connection.user)
+    const version = state.migrated ? await lastApplied(session, statements) : 0
     const due = loadMigrations(schema).filter((step) => step.number > version)
     const first = state.schemaExists ? [] : [statements.schema_create]
     return {
@@ -92,53 +116,140 @@ export async function planMigration(connection: Connection, schema: string, name
 }
 
 function scriptOf(due: readonly Migration[], first: readonly string[], statements: Statements): string {
+  const { migration_begin, migration_settings, migration_lock, migration_follows, migration_insert } = statements
+  const settings = migration_settings.replace('$1::text', `'${lockPatienceMs}'`)
   const steps = due.map((step, index) => {
     const number = String(step.number)
     // What step 1 creates is the guard against its coming twice.
-    const guard = step.number === 1 ? [] : [statements.migration_follows.replace('$1::int', number)]
+    const guard = step.number === 1 ? [] : [migration_follows.replace('$1::int', number)]
     const before = index === 0 ? first : []
-    const entry = statements.migration_insert.replace('$1::int', number).replace('$2::text', `'${step.name}'`)
-    return [`-- ${step.name}`, ...['begin', ...guard, ...before, step.text, entry, 'commit'].map(ended)].join('\n\n')
+    const entry = migration_insert.replace('$1::int', number).replace('$2::text', `'${step.name}'`)
+    const parts = [migration_begin, settings, migration_lock, ...guard, ...before, step.text, entry, 'commit']
+    return [`-- ${step.name}`, ...parts.map(ended)].join('\n\n')
   })
-  return `${[ended(statements.migration_lock), ...steps, ended(statements.migration_unlock)].join('\n\n')}\n`
+  return `${steps.join('\n\n')}\n`
 }
 
 function ended(statement: string): string {
   return statement.endsWith(';') ? statement : `${statement};`
 }
 
-async function reach(connection: Connection, stateStatement: string, name: string): Promise<Session> {
+/** No settings: they are those of each transaction. So the session may be any pooler's. */
+async function reach(connection: Connection, statements: Statements, name: string): Promise<Session> {
   try {
-    return await openSession({
-      connection,
-      stateStatement,
-      name: `${name} migrate`,
-      settings: { statement_timeout: '0', lock_timeout: '0', default_transaction_read_only: 'off' },
-    })
+    return await openSession({ connection, stateStatement: statements.state, name: `${name} migrate` })
   } catch (error) {
     throw databaseDown(connection, error)
   }
 }
 
-async function lastStep({ client }: Session, statement: string): Promise<number> {
-  const { rows } = await client.query<{ number: number }>(statement)
+function demandWritable(connection: Connection, { standby, readOnly }: ServerState): void {
+  if (readOnly && !standby) throw databaseDown(connection, new ReadOnlyError())
+}
+
+/**
+ * The schema's last step; 0: none.
+ *
+ * @throws BugleError `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`
+ */
+async function look({ session, statements, schema, user }: Running): Promise<{ step: number; schemaExists: boolean }> {
+  const asked = session.client.query(statements.state)
+  const state = readState((await deadline(asked, answerMs, 'looking at the schema')).rows[0])
+  demandUsable(schema, state, user)
+  const step = state.migrated ? await lastApplied(session, statements) : 0
+  if (step > newestMigration) throw schemaTooNew(schema, step)
+  return { step, schemaExists: state.schemaExists }
+}
+
+async function lastApplied({ client }: Session, statements: Statements): Promise<number> {
+  const asked = client.query<{ number: number }>(statements.migration_applied)
+  const { rows } = await deadline(asked, answerMs, 'reading the migrations')
   return rows.at(-1)?.number ?? 0
 }
 
-async function runStep(
-  { client }: Session,
-  step: Migration,
-  before: readonly string[],
-  remember: string,
-): Promise<void> {
-  await client.query('begin')
+/** @returns the name of the step that was run; null: none was due any more */
+async function runNext(migration: Running): Promise<string | null> {
+  const { session, statements, patienceMs } = migration
+  const { client } = session
   try {
-    for (const text of [...before, step.text]) await client.query(text)
-    await client.query(remember, [step.number, step.name])
+    await deadline(client.query(statements.migration_begin), answerMs, 'beginning a step')
+    await deadline(
+      client.query(statements.migration_settings, [String(patienceMs)]),
+      answerMs,
+      'the settings of a step',
+    )
+    await deadline(client.query(statements.migration_lock), patienceMs + answerMs, 'the lock of migrations')
+    const step = await runDue(migration)
     await client.query('commit')
+    return step
   } catch (error) {
     // A rollback that fails as well must not hide why.
-    await client.query('rollback').catch((failed) => log('rollback: %s', toError(failed).message))
-    throw error
+    await deadline(client.query('rollback'), answerMs, 'rollback').catch((failed) =>
+      log('rollback: %s', toError(failed).message),
+    )
+    throw await stepError(migration, error)
   }
+}
+
+/** Once the lock is held. */
+async function runDue(migration: Running): Promise<string | null> {
+  const { session, statements, schema } = migration
+  const { client } = session
+  const { step: last, schemaExists } = await look(migration)
+  const step = loadMigrations(schema).find(({ number }) => number > last)
+  if (step === undefined) return null
+  log('%s: %s', schema, step.name)
+  if (!schemaExists) await client.query(statements.schema_create)
+  await client.query(step.text)
+  await client.query(statements.migration_insert, [step.number, step.name])
+  return step.name
+}
+
+/** duplicate_table, duplicate_object, duplicate_function: something has the name already that a step gives. */
+const taken = ['42P07', '42710', '42723']
+
+/** A failed step as its caller should see it. */
+async function stepError(migration: Running, error: unknown): Promise<unknown> {
+  const { schema } = migration
+  const state = sqlState(error) ?? ''
+  if (taken.includes(state)) {
+    const message =
+      `schema ${JSON.stringify(schema)} cannot be migrated: ${toError(error).message}, and that is not Bugle's: ` +
+      'rename it, or give Bugle a schema of its own (the option `schema`, or --schema)'
+    return new BugleError('SCHEMA_UNUSABLE', message, { cause: error })
+  }
+  if (state !== '55P03') return isLost(error) ? callError('migrate', error, 'writes') : error
+  const who = await blockers(migration).catch((failed) => {
+    log('the blockers: %s', toError(failed).message)
+    return 'another session'
+  })
+  const message =
+    `schema ${JSON.stringify(schema)} cannot be migrated: for ${migration.patienceMs / 1_000} s a lock was held by ` +
+    `${who}: wait for that, or end it (select pg_terminate_backend(PID)), and migrate again`
+  return new BugleError('MIGRATION_BLOCKED', message, { cause: error })
+}
+
+/** The connection was: whether the step's commit was heard is not known. */
+function isLost(error: unknown): boolean {
+  return ['down', 'unknown'].includes(databaseFault(error))
+}
+
+interface Blocker {
+  readonly pid: number
+  /** null: the session was gone when its name was looked up. */
+  readonly name: string | null
+  readonly is_migrator: boolean
+}
+
+async function blockers({ session, statements }: Running): Promise<string> {
+  const asked = session.client.query<Blocker>(statements.migration_blockers)
+  const { rows } = await deadline(asked, answerMs, 'the blockers')
+  // Of a table that is only being made, nobody else sees that it is of this schema.
+  if (rows.length === 0) return 'another session (pg_locks shows which)'
+  return rows
+    .map(({ pid, name, is_migrator: isMigrator }) => {
+      const who = name ? ` (${JSON.stringify(name)})` : ''
+      return `pid ${pid}${who}, ${isMigrator ? 'which migrates' : 'which uses the tables'}`
+    })
+    .join('; ')
 }

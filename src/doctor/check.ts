@@ -12,6 +12,7 @@ export type CheckName =
   | 'schema'
   | 'drift'
   | 'triggers'
+  | 'ids'
   | 'autovacuum'
   | 'bloat'
   | 'workers'

@@ -6,6 +6,7 @@ import { clock } from './clock.js'
 import { connection } from './connection.js'
 import { connections } from './connections.js'
 import { drift } from './drift.js'
+import { ids } from './ids.js'
 import { listen } from './listen.js'
 import { listeners } from './listeners.js'
 import { longRunning } from './long-running.js'
@@ -33,6 +34,7 @@ export const checks: readonly Check[] = [
   schema,
   drift,
   triggers,
+  ids,
   autovacuum,
   bloat,
   workers,

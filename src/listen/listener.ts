@@ -1,6 +1,6 @@
 import createDebug from 'debug'
+import { SharedSessionsError } from '../database/apart.js'
 import type { SessionFields } from '../database/driver.js'
-import { sqlState } from '../database/verdict.js'
 import { toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
@@ -16,8 +16,8 @@ const log = createDebug('bugle:listener')
  * a half-open socket) is therefore `polling`, and replaced.
  *
  * Deaf is said of a way, not of a moment: LISTEN was answered, a ping was committed after that, and no echo of it came
- * on a connection that had none before; or the server takes no start-up options, as poolers do. One that was live
- * before and falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
+ * on a connection that had none before; or its sessions were seen to be shared with others. One that was live before and
+ * falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
  * often, since each LISTEN through a pooler stays on one of its connections.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
@@ -32,7 +32,7 @@ export interface Listener {
 }
 
 interface ListenerOptions {
-  /** The fields of a session with the server that takes our jobs. */
+  /** The fields of a session with the server that takes our jobs. Rejects with SharedSessionsError for no such way. */
   readonly connect: () => Promise<SessionFields>
   readonly channel: () => Promise<Channels>
   /** A channel that nobody else uses. */
@@ -56,8 +56,6 @@ export interface Channels {
 }
 
 const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
-/** protocol_violation: what a pooler answers to a start-up packet with `options`. */
-const refusesOptions = '08P01'
 const unlessDirect =
   'give a direct connection as listenConnectionString. Until then jobs are found by sweeps, every second'
 
@@ -122,9 +120,7 @@ export function createListener(options: ListenerOptions): Listener {
       subscriber = opened
       await ping.start()
     } catch (error) {
-      if (sqlState(error) === refusesOptions) {
-        deaf(`the server refuses our start-up options (${toError(error).message}): it seems to be a pooler`)
-      }
+      if (error instanceof SharedSessionsError) deaf(error.message)
       lost(toError(error))
     }
   }

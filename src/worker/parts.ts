@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import createDebug from 'debug'
 import type { Collector } from '../admin/collector.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
+import { demandApart } from '../database/apart.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
 import type { SqlValue } from '../database/pool.js'
@@ -244,11 +245,18 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     })
   }
 
+  const openBeside = () => database.openSession('listener')
+
   const listener = options.listen
     ? createListener({
         connect: async () => {
           const session = await database.openSession('listener')
-          await session.end()
+          try {
+            // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
+            if (!session.hasSettings) await demandApart(session, openBeside, database.statements.own_process)
+          } finally {
+            await session.end()
+          }
           return session.config
         },
         channel: async () => {

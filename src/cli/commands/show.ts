@@ -35,17 +35,22 @@ function fieldsOf(out: Output, job: JobRecord): Field[] {
     ['flags', job.flags.length === 0 ? null : job.flags.map(shown).join(', ')],
     ['timeout', job.timeoutMs === null ? null : `${job.timeoutMs} ms`],
     ['crashes', job.crashes === 0 ? null : String(job.crashes)],
-    ['created', job.createdAt.toISOString()],
-    ['run at', job.runAt.toISOString()],
-    ['claimed', job.claimedAt?.toISOString() ?? null],
-    ['finished', job.finishedAt?.toISOString() ?? null],
+    ['created', momentText(job.createdAt)],
+    ['run at', momentText(job.runAt)],
+    ['claimed', job.claimedAt && momentText(job.claimedAt)],
+    ['finished', job.finishedAt && momentText(job.finishedAt)],
     ['waited', job.waitMs === null ? null : `${Math.round(job.waitMs)} ms`],
     ['ran', job.runMs === null ? null : `${Math.round(job.runMs)} ms`],
     ['worker', job.workerId],
-    ['cancel requested', job.cancelRequestedAt?.toISOString() ?? null],
+    ['cancel requested', job.cancelRequestedAt && momentText(job.cancelRequestedAt)],
     ['error', job.error && errorText(job.error)],
   ]
   return fields.filter((field): field is Field => field[1] !== null)
+}
+
+/** A column that somebody has written by hand may be later than a Date can be. */
+function momentText(moment: Date): string {
+  return Number.isNaN(moment.getTime()) ? 'after the year 275760' : moment.toISOString()
 }
 
 function contentsOf({ payload, progress, result }: JobRecord): Field[] {

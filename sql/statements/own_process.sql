@@ -1,0 +1,3 @@
+-- own_process: which process of the server's answers
+-- rows: one: pid int
+select pg_backend_pid() as pid

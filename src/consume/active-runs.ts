@@ -96,6 +96,11 @@ export class Run {
     return this.claimed.job.crashes
   }
 
+  /** What the job weighs, see claim-size.ts. */
+  get bytes(): number {
+    return this.claimed.bytes
+  }
+
   get signal(): AbortSignal {
     if (this.#controller === null) {
       this.#controller = new AbortController()

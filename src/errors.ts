@@ -1,4 +1,4 @@
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 
 /** What an error of Bugle's is about: `error.code`. */
 export type BugleErrorCode =
@@ -30,6 +30,8 @@ export type BugleErrorCode =
   | 'CLOSED'
   /** A handler rejected its job. */
   | 'REJECTED'
+  /** A handler did not give the outcome that it seems to have meant. Its job is acked. */
+  | 'OUTCOME_LOST'
   /** No handler for the job's kind. */
   | 'NO_HANDLER'
   /** The job's lease was taken over by another claim. */
@@ -67,7 +69,8 @@ export function toError(thrown: unknown): Error {
 function isError(value: unknown): value is Error {
   try {
     // Reading is part of the test: a revoked proxy throws at instanceof, a getter perhaps at `message`.
-    return value instanceof Error && typeof value.message === 'string'
+    // Errors of another realm (jest, vm) are no instances of our class.
+    return (value instanceof Error || types.isNativeError(value)) && typeof value.message === 'string'
   } catch {
     return false
   }
@@ -175,7 +178,8 @@ export function sqlState(error: unknown): string | null {
 function errorCode(error: unknown): string {
   if (typeof error !== 'object' || error === null) return ''
   // Node reports a host with several addresses as one error without a code of its own.
-  if (error instanceof AggregateError && error.errors.length > 0) return errorCode(error.errors[0])
+  const inner = isError(error) && 'errors' in error && Array.isArray(error.errors) ? error.errors : []
+  if (inner.length > 0) return errorCode(inner[0])
   const code = 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : ''
 }

@@ -18,6 +18,7 @@ import type { Handlers } from './handlers.js'
 import { createLookAhead, roundTripMs } from './look-ahead.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRunJobs } from './run.js'
+import { createRunScopes } from './run-scope.js'
 import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import type { StepLimit } from './step.js'
@@ -121,8 +122,11 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const claimSize = createClaimSize()
   const floor = createFloor(now)
 
+  const newScope = createRunScopes()
+
   const runs = createRuns({
     now,
+    newScope,
     onTimeout: ({ claimed }, timeoutMs) => {
       tally.count('timeouts')
       events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs })

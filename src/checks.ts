@@ -2,6 +2,7 @@
  * Checks of what a caller hands in. Each returns the value with its type known, or throws a `BugleError` whose
  * message names the thing, the rule and the value: `concurrency must be a whole number from 1 up; got 0`.
  */
+import { types } from 'node:util'
 import { BugleError, describe } from './errors.js'
 
 /** Node fires a timer of more than 2^31 - 1 ms at once. */
@@ -83,7 +84,8 @@ export function delay(name: string, value: unknown): number {
  * @throws BugleError `INVALID_OPTION`
  */
 export function moment(name: string, value: unknown, now = Date.now()): Date {
-  if (value instanceof Date && value.getTime() <= now + longestDelayMs) return value
+  // A date of another realm (jest, vm) is no instance of our class.
+  if (types.isDate(value) && value.getTime() <= now + longestDelayMs) return value
   throw invalidOption(name, 'must be a valid Date, at most a hundred years ahead', value)
 }
 
@@ -115,7 +117,7 @@ export function flagNames(name: string, value: unknown): readonly string[] {
  * @throws BugleError `INVALID_OPTION` for a promise
  */
 export function synchronous<T>(name: string, answer: T): T {
-  if (!(answer instanceof Promise)) return answer
+  if (!types.isPromise(answer)) return answer
   // Else its rejection would end the process.
   answer.catch(() => {})
   throw new BugleError('INVALID_OPTION', `${name} must be synchronous; it answered with a promise`)

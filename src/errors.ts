@@ -1,4 +1,4 @@
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 
 /** What an error of Bugle's is about: `error.code`. Each says what its reader should do. */
 export type BugleErrorCode =
@@ -54,6 +54,8 @@ export type BugleErrorCode =
   | 'CLOSED'
   /** A handler rejected its job. */
   | 'REJECTED'
+  /** A handler did not give the outcome that it seems to have meant, and its job is acked: return the outcome. */
+  | 'OUTCOME_LOST'
   /** No handler for the job's kind: add one, or leave such jobs to others by `unknownKinds`. */
   | 'NO_HANDLER'
   /** The job's lease was taken over by another claim: end the run, and write nothing more of it. */
@@ -91,7 +93,8 @@ export function toError(thrown: unknown): Error {
 function isError(value: unknown): value is Error {
   try {
     // Reading is part of the test: a revoked proxy throws at instanceof, a getter perhaps at `message`.
-    return value instanceof Error && typeof value.message === 'string'
+    // Errors of another realm (jest, vm) are no instances of our class.
+    return (value instanceof Error || types.isNativeError(value)) && typeof value.message === 'string'
   } catch {
     return false
   }

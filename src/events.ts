@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+import { types } from 'node:util'
 import createDebug from 'debug'
 import { functionOf, knownKeys } from './checks.js'
 import type { StopReport } from './consume/report.js'
@@ -65,8 +67,14 @@ export type UnprotectedReason =
   /** The control session is lost, and not back yet. */
   | 'down'
 
-/** Where a callback of the user's threw. */
-export type CallbackPlace = 'listener' | 'onFailed' | 'retryStrategy'
+/** Where a callback of the user's went wrong. */
+export type CallbackPlace =
+  /** It threw. */
+  | 'listener'
+  | 'onFailed'
+  | 'retryStrategy'
+  /** It made an outcome and did not return it, or returned what only looks like one: its job was acked. */
+  | 'handler'
 
 /** `Queue`: the names of the instance's queues. */
 export interface BugleEvents<Queue extends string = string> {
@@ -125,7 +133,7 @@ export interface BugleEvents<Queue extends string = string> {
   'worker:lost': EventData<Queue> & { readonly workerId: string; readonly newWorkerId: string }
   /** The event loop was blocked for so long; nothing is claimed until it runs freely again. */
   'worker:lag': EventData<Queue> & { readonly ms: number }
-  /** Something of the user's threw where nothing may throw. */
+  /** Something of the user's threw where nothing may throw; or a handler did not give the outcome that it made. */
   'callback:error': EventData<Queue> & { readonly where: CallbackPlace; readonly error: Error }
 }
 
@@ -190,7 +198,8 @@ export interface Events extends EventSource {
 
 /**
  * An emitter whose listeners cannot hurt: one that throws, or whose promise rejects, becomes `callback:error`,
- * and the others are called all the same. Node's own emitter would let the exception out into our machinery.
+ * and the others are called all the same. Node's own emitter would let the exception out into our machinery. Each is
+ * called in an async resource of its own, so a store that it enters (`AsyncLocalStorage.enterWith`) ends with it.
  */
 export function createEvents(): Events {
   type AnyListener = (data: never) => unknown
@@ -227,8 +236,9 @@ export function createEvents(): Events {
         const { listener, once } = entry
         if (once) remove(name, (other) => other === entry)
         try {
-          const returned = (listener as (data: unknown) => unknown)(data)
-          if (returned instanceof Promise) returned.catch((thrown) => broken(name, thrown))
+          const call = listener as (data: unknown) => unknown
+          const returned = new AsyncResource('BugleListener').runInAsyncScope(call, undefined, data)
+          if (types.isPromise(returned)) returned.catch((thrown) => broken(name, thrown))
         } catch (thrown) {
           broken(name, thrown)
         }

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import createDebug from 'debug'
 import { BugleError, describe, toError } from './errors.js'
 import type { EventSource } from './events.js'
@@ -14,7 +15,8 @@ export interface Logger {
   /** Something that goes on by itself, and that an operator should look at. */
   warn(message: string): unknown
   /**
-   * What somebody should mend: a callback that threw, handlers that were aborted since this process was taken for dead.
+   * What somebody should mend: a callback that threw, a handler that did not give the outcome that it made, handlers
+   * that were aborted since this process was taken for dead.
    */
   error(message: string): unknown
 }
@@ -77,7 +79,9 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
         `though aborted (${reason})`,
     ),
   )
-  events.on('callback:error', ({ where, error }) => to.error(`a callback threw (${where}): ${inOneLine(error)}`))
+  events.on('callback:error', ({ where, error }) =>
+    to.error(where === 'handler' ? inOneLine(error) : `a callback threw (${where}): ${inOneLine(error)}`),
+  )
   return (_code, message) => to.warn(message)
 }
 
@@ -91,7 +95,7 @@ function safely(logger: Logger): Logger {
     return (message: string): void => {
       try {
         const returned = logger[level](`bugle: ${message}`)
-        if (returned instanceof Promise) returned.catch(broken)
+        if (types.isPromise(returned)) returned.catch(broken)
       } catch (thrown) {
         broken(thrown)
       }

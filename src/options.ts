@@ -222,8 +222,8 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** Handlers at once in this process. @defaultValue 10 */
   readonly concurrency?: number
   /**
-   * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only
-   * while handlers are shorter than a round trip to the database, and no more than a few milliseconds of work.
+   * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only in
+   * a backlog, and no more than a few milliseconds of work. At most 16 MB of payloads, as JSON, either way.
    * @defaultValue 'earned'
    */
   readonly prefetch?: number | 'earned'

@@ -1,7 +1,7 @@
 import { delay, knownKeys } from './checks.js'
 
 /**
- * What a run ended with. A handler returns one, or returns anything else and means an ack.
+ * What a run ended with. A handler returns one, or throws one, or returns anything else and means an ack.
  *
  * The union is inspectable: read `type`, or ask `isOutcome`.
  */
@@ -62,6 +62,18 @@ export interface ErrorOutcome {
 // and enumerable, so that a copy (`{ ...outcome }`), and an outcome of a second copy of this package, is one too.
 const mark = Symbol.for('bugle.outcome')
 
+let made = 0
+
+/** @internal How many outcomes a caller has made so far, of this copy of the package. */
+export function outcomesMade(): number {
+  return made
+}
+
+function make<T extends Outcome>(outcome: T): T {
+  made += 1
+  return own(outcome)
+}
+
 function own<T extends Outcome>(outcome: T): T {
   return Object.freeze({ ...outcome, [mark]: true })
 }
@@ -75,12 +87,12 @@ const plainAck: AckOutcome = own({ type: 'ack', result: undefined })
  * @param result - for middleware; and consumers with `keep: 'all'` store it, so for them JSON must be able to hold it
  */
 export function ack(result?: unknown): AckOutcome {
-  return result === undefined ? plainAck : own({ type: 'ack', result })
+  return result === undefined ? plainAck : make({ type: 'ack', result })
 }
 
 /** The job can never succeed: failed at once, kept with its reason, not run again. */
 export function reject(reason: unknown): RejectOutcome {
-  return own({ type: 'reject', reason })
+  return make({ type: 'reject', reason })
 }
 
 /**
@@ -94,7 +106,7 @@ export function reject(reason: unknown): RejectOutcome {
 export function retry(options: { readonly delayMs?: number; readonly reason?: unknown } = {}): RetryOutcome {
   knownKeys('retry options', options, ['delayMs', 'reason'])
   const { delayMs, reason } = options
-  return own({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
+  return make({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
 }
 
 const outcomeDefaults = { delayMs: 1_000 } as const
@@ -108,7 +120,7 @@ const outcomeDefaults = { delayMs: 1_000 } as const
 export function release(options: { readonly delayMs?: number } = {}): ReleaseOutcome {
   knownKeys('release options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
-  return own({ type: 'release', delayMs: delay('delayMs', delayMs) })
+  return make({ type: 'release', delayMs: delay('delayMs', delayMs) })
 }
 
 /**
@@ -122,10 +134,15 @@ export function release(options: { readonly delayMs?: number } = {}): ReleaseOut
 export function partial(progress: unknown, options: { readonly delayMs?: number } = {}): PartialOutcome {
   knownKeys('partial options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
-  return own({ type: 'partial', progress, delayMs: delay('delayMs', delayMs) })
+  return make({ type: 'partial', progress, delayMs: delay('delayMs', delayMs) })
 }
 
-/** @internal What a throw becomes. */
+/** @internal What a throw becomes: an outcome that is thrown counts as if it were returned. */
+export function thrownOutcome(thrown: unknown): Outcome {
+  return isOutcome(thrown) ? thrown : failure(thrown)
+}
+
+/** @internal The run failed with that error. */
 export function failure(error: unknown): ErrorOutcome {
   return own({ type: 'error', error })
 }

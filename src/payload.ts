@@ -4,6 +4,8 @@
  * A payload that JSON or jsonb cannot hold is refused with the path to the place, never silently changed: what a
  * handler reads is what was put. An error is the other way round: always storable, whatever was thrown.
  */
+// `types`, not instanceof: what is handed in may be of another realm (jest, vm).
+import { types } from 'node:util'
 import { isPlainObject, isStorable } from './checks.js'
 import { BugleError, describe, textOf } from './errors.js'
 import { isReadable, pathStep, read } from './reading.js'
@@ -178,8 +180,9 @@ function createPass(what: string, maxBytes: number) {
 
 /** What `JSON.stringify` writes for a boxed primitive; anything else as it is. */
 function unboxed(value: object): unknown {
-  if (value instanceof Number || value instanceof String || value instanceof Boolean) return value.valueOf()
-  return value
+  return types.isNumberObject(value) || types.isStringObject(value) || types.isBooleanObject(value)
+    ? value.valueOf()
+    : value
 }
 
 /** Why an object cannot be written as it is, if it cannot. Its `toJSON`, if any, has been called before. */
@@ -187,7 +190,8 @@ function unwritable(value: object): string | undefined {
   if (Array.isArray(value) || isPlainObject(value)) return undefined
   const kind = className(value)
   if (ArrayBuffer.isView(value)) return `is a ${kind}, which JSON would store as an object of numbered keys`
-  if (value instanceof Error) return 'is an Error, whose message and stack JSON would leave out'
+  if (value instanceof Error || types.isNativeError(value))
+    return 'is an Error, whose message and stack JSON would leave out'
   if (isContainer(value) || Object.keys(value).length === 0) {
     return `is a ${kind} without toJSON or enumerable properties, and would be stored as {}`
   }
@@ -197,17 +201,17 @@ function unwritable(value: object): string | undefined {
 // Own properties on one of these are an accident: what it holds is elsewhere.
 function isContainer(value: object): boolean {
   return (
-    value instanceof Map ||
-    value instanceof Set ||
-    value instanceof WeakMap ||
-    value instanceof WeakSet ||
-    value instanceof Promise ||
-    value instanceof RegExp
+    types.isMap(value) ||
+    types.isSet(value) ||
+    types.isWeakMap(value) ||
+    types.isWeakSet(value) ||
+    types.isPromise(value) ||
+    types.isRegExp(value)
   )
 }
 
 function isInvalidDate(value: unknown): boolean {
-  return value instanceof Date && Number.isNaN(value.getTime())
+  return types.isDate(value) && Number.isNaN(value.getTime())
 }
 
 function className(value: object): string {

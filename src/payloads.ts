@@ -24,6 +24,8 @@ export interface Payloads {
    * @throws BugleError `VALIDATION_FAILED`, or `INVALID_PAYLOAD` where the codec refuses what is stored
    */
   prepare(job: Job): Job | Promise<Job>
+  /** No job is anything else than what is stored of it: `prepare` calls nothing of the user's. */
+  readonly isAsStored: boolean
   /** What the codec makes of a stored value. @throws what the codec throws */
   decode(stored: unknown): unknown
 }
@@ -68,6 +70,7 @@ export function createPayloads({ schemas, codec, maxPayloadBytes }: PayloadsOpti
       const schema = schemaFor(schemas, job.queue, job.kind)
       return schema === undefined && codec === null ? job : prepareWith(schema, job)
     },
+    isAsStored: codec === null && Object.keys(schemas).length === 0,
     decode: (stored) => (codec === null || stored === null ? stored : codec.decode(stored)),
   }
 }

@@ -5,6 +5,13 @@ const log = createDebug('bugle:signals')
 
 const stopSignals = ['SIGINT', 'SIGTERM'] as const
 
+/** What each instance does at a signal. The process has one listener for all of them, as long as there is one. */
+const called = new Set<(signal: NodeJS.Signals) => void>()
+
+function onStopSignal(signal: NodeJS.Signals): void {
+  for (const call of [...called]) call(signal)
+}
+
 /**
  * SIGINT and SIGTERM close the instance: the first with its usual times, the second without the grace, the third at
  * once.
@@ -13,7 +20,7 @@ const stopSignals = ['SIGINT', 'SIGTERM'] as const
  * nothing is left to do; and once the instance is closed a signal does again what it did before.
  *
  * @param close - may be called again, to make it shorter; never rejects for times like these
- * @returns what takes the listeners away again
+ * @returns what ends that for this instance
  */
 export function listenToSignals(close: (times: Partial<StopTimes>) => Promise<void>): () => void {
   const timesOf: readonly Partial<StopTimes>[] = [{}, { graceMs: 0 }, { graceMs: 0, abortMs: 0 }]
@@ -26,8 +33,10 @@ export function listenToSignals(close: (times: Partial<StopTimes>) => Promise<vo
     void close(times)
   }
 
-  for (const signal of stopSignals) process.on(signal, onSignal)
+  if (called.size === 0) for (const signal of stopSignals) process.on(signal, onStopSignal)
+  called.add(onSignal)
   return () => {
-    for (const signal of stopSignals) process.off(signal, onSignal)
+    called.delete(onSignal)
+    if (called.size === 0) for (const signal of stopSignals) process.off(signal, onStopSignal)
   }
 }

@@ -6,7 +6,8 @@
 -- $7 bigint: jobs with a higher id only; the lowest bigint: all
 -- $8 'true' or 'false': whether `left_behind` is asked for; otherwise it is false. It reads again what
 --   the claim has read
--- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at;
+-- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at, payload and
+--   progress as JSON text, whose length tells what a job weighs (src/consume/claim-size.ts);
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
 --   acked: null: all acked jobs have matched; otherwise the ids of those that have
@@ -88,7 +89,7 @@ acked as (
 select
   id,
   kind,
-  payload,
+  payload::text as payload,
   attempt,
   lease,
   crashes,
@@ -97,7 +98,7 @@ select
   array_to_json(flags) as flags,
   max_attempts,
   timeout_ms,
-  progress,
+  progress::text as progress,
   date_part('epoch', created_at) as created_at,
   case when run_at <> created_at then date_part('epoch', run_at) end as run_at,
   null::json as signs

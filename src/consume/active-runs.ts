@@ -1,6 +1,7 @@
 import type { AbortCode } from '../events.js'
 import { AbortReason } from './abort-reason.js'
 import type { ClaimedJob } from './claimed-job.js'
+import type { RunScope } from './run-scope.js'
 
 /**
  * The jobs that this consumer has claimed and whose outcomes are not durable yet: who may be aborted, what a stop
@@ -60,6 +61,7 @@ function keyOf(id: string, lease: string): string {
 
 interface RunHooks {
   readonly now: () => number
+  readonly newScope: () => RunScope
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void
 }
@@ -72,6 +74,10 @@ const stuckAfterMs = 5_000
  * SHUTDOWN after it.
  *
  * The signal is made when it is first read: most handlers never do. A class, since there is one per job.
+ *
+ * A handler that has run for longer than its `timeoutMs` has timed out, whatever the timer says: one that blocks the
+ * event loop keeps the timer from firing, and so may another run beside it. So the clock is looked at when the handler
+ * ends. What a run's result says of when it was ready does not count: until it can be looked at, the run goes on.
  */
 export class Run {
   readonly claimed: ClaimedJob
@@ -79,9 +85,13 @@ export class Run {
   /** The handler has acked it in a transaction of its own, which may have been committed. */
   wasAckedInTransaction = false
   readonly #parts: RunHooks
+  #scope: RunScope | null = null
   #reason: AbortReason | null = null
   #controller: AbortController | null = null
   #isRunning = false
+  /** null: the run has no limit. */
+  #timeoutMs: number | null = null
+  #begunAt = 0
   #timeout: NodeJS.Timeout | undefined
   #stuck: NodeJS.Timeout | undefined
 
@@ -94,6 +104,17 @@ export class Run {
   /** Crashes of the job before this run. */
   get crashes(): number {
     return this.claimed.job.crashes
+  }
+
+  /** What the job weighs, see claim-size.ts. */
+  get bytes(): number {
+    return this.claimed.bytes
+  }
+
+  /** In which whatever is the user's is called. */
+  get scope(): RunScope {
+    this.#scope ??= this.#parts.newScope()
+    return this.#scope
   }
 
   get signal(): AbortSignal {
@@ -114,18 +135,25 @@ export class Run {
     this.#isRunning = true
     if (this.#reason !== null) this.#watch()
     else if (timeoutMs !== null) {
-      this.#timeout = setTimeout(() => {
-        this.#parts.onTimeout(this, timeoutMs)
-        this.abort('TIMEOUT', `it ran for longer than ${timeoutMs} ms`)
-      }, timeoutMs)
+      this.#timeoutMs = timeoutMs
+      this.#begunAt = this.#parts.now()
+      this.#timeout = setTimeout(() => this.#timeOut(timeoutMs), timeoutMs)
     }
   }
 
-  /** The handler has ended: it can neither time out nor be stuck any more. */
+  /** The handler has ended: from here on it can neither time out nor be stuck. */
   end(): void {
     this.#isRunning = false
+    const timeoutMs = this.#timeoutMs
+    if (timeoutMs !== null && this.#parts.now() - this.#begunAt > timeoutMs) this.#timeOut(timeoutMs)
     clearTimeout(this.#timeout)
     clearTimeout(this.#stuck)
+  }
+
+  #timeOut(timeoutMs: number): void {
+    if (this.#reason !== null) return
+    this.#parts.onTimeout(this, timeoutMs)
+    this.abort('TIMEOUT', `it ran for longer than ${timeoutMs} ms`)
   }
 
   /** @param why - a part of a sentence about the job */
@@ -134,7 +162,8 @@ export class Run {
     this.#reason = new AbortReason(code, `job ${this.claimed.job.id} was aborted: ${why}`)
     clearTimeout(this.#timeout)
     if (this.#isRunning) this.#watch()
-    this.#controller?.abort(this.#reason)
+    const controller = this.#controller
+    if (controller !== null) this.scope.runInAsyncScope(() => controller.abort(this.#reason), undefined)
   }
 
   #watch(): void {

@@ -10,7 +10,8 @@ import type { Answer, Answers } from './settler.js'
 interface ClaimRow {
   readonly id: string | null
   readonly kind: string | null
-  readonly payload: unknown
+  /** JSON text, as progress is. null: of the row that holds the signs. */
+  readonly payload: string | null
   readonly attempt: number
   readonly lease: string
   readonly crashes: number
@@ -19,7 +20,7 @@ interface ClaimRow {
   readonly flags: string[] | null
   readonly maxAttempts: number | null
   readonly timeoutMs: number | null
-  readonly progress: unknown
+  readonly progress: string | null
   /** Seconds since 1970. */
   readonly createdAt: number
   /** null: as createdAt. */
@@ -144,28 +145,33 @@ function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
 const noFlags: readonly string[] = Object.freeze([])
 
 function toClaimedJob(queue: string, row: ClaimRow, workerId: string, claimedAt: number): ClaimedJob {
-  const { createdAt, runAt } = row
+  const { createdAt, runAt, payload, progress } = row
   return {
     job: Object.freeze({
       id: row.id ?? '',
       queue,
       kind: row.kind,
-      payload: row.payload,
+      payload: fromJson(payload),
       attempt: row.attempt,
       maxAttempts: row.maxAttempts,
       crashes: row.crashes,
       priority: row.priority,
       key: row.key,
       flags: row.flags === null ? noFlags : Object.freeze(row.flags),
-      progress: row.progress,
+      progress: fromJson(progress),
       createdAt: toDate(createdAt),
       runAt: toDate(runAt ?? createdAt),
     }),
     lease: row.lease,
     workerId,
+    bytes: (payload?.length ?? 0) + (progress?.length ?? 0),
     timeoutMs: row.timeoutMs,
     waitMs: Math.max(0, claimedAt - Math.max(createdAt, runAt ?? createdAt)) * 1e3,
   }
+}
+
+function fromJson(text: string | null): unknown {
+  return text === null ? null : JSON.parse(text)
 }
 
 /** To whole microseconds first, which is what was stored: a sum of binary fractions may lie just below. */

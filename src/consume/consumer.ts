@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
-import { databaseFault } from '../database/verdict.js'
+import { databaseFault, isTimeOut } from '../database/verdict.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
@@ -9,6 +9,7 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
+import { createClaimSize, mostBytes } from './claim-size.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
 import { createDueTimer } from './due.js'
@@ -17,6 +18,7 @@ import type { Handlers } from './handlers.js'
 import { createLookAhead, roundTripMs } from './look-ahead.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRunJobs } from './run.js'
+import { createRunScopes } from './run-scope.js'
 import { type Carried, createSettler, mostAtOnce } from './settler.js'
 import { createSlots } from './slots.js'
 import type { StepLimit } from './step.js'
@@ -116,11 +118,15 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     events.emit('claim:error', { queue, error })
   }
 
-  const lookAhead = createLookAhead(options.prefetch, now)
+  const lookAhead = createLookAhead(options, now)
+  const claimSize = createClaimSize()
   const floor = createFloor(now)
+
+  const newScope = createRunScopes()
 
   const runs = createRuns({
     now,
+    newScope,
     onTimeout: ({ claimed }, timeoutMs) => {
       tally.count('timeouts')
       events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs })
@@ -175,6 +181,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     gate: worker,
     patienceMs: lookAhead.patienceMs,
+    mostHeldBytes: mostBytes,
     onFree() {
       dispatcher.slotFreed()
       // Flush, unless a claim is about to carry the acks. When held jobs were given back, no claim may be coming.
@@ -190,23 +197,29 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   /**
    * How many jobs to ask for: free slots and look-ahead, less the jobs that are claimed and not settled, and less those
-   * that claims in flight ask for. An ack that waits, or travels with a claim, counts as settled: a slot must not stay
-   * empty for a round trip longer than it has to.
+   * that claims in flight ask for; and no more than a claim may bring by what jobs weigh. An ack that waits, or travels
+   * with a claim, counts as settled: a slot must not stay empty for a round trip longer than it has to.
    */
   function wanted(): number {
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
-    const ahead = lookAhead.jobs
-    const jobs = Math.min(Math.max(free, Math.min(free + ahead, mostAtOnce)), draining.claimable - asking)
+    const ahead = mayHold()
+    const bySlots = Math.max(free, Math.min(free + ahead, mostAtOnce))
+    const jobs = Math.min(bySlots, claimSize.most, draining.claimable - asking)
     // While jobs are at hand, more of them can end first: a few large claims cost less than many small ones.
     return slots.held > 0 && overlaps() && jobs < ahead / 4 ? 0 : jobs
+  }
+
+  /** How many jobs may be held beyond the slots. */
+  function mayHold(): number {
+    return Math.min(lookAhead.jobs, claimSize.mostHeld)
   }
 
   /**
    * Not when `prefetch` is a number: held jobs then stay held, whatever handlers do, and acks must not wait for that.
    */
   function overlaps(): boolean {
-    return options.prefetch === 'earned' && lookAhead.jobs >= leastToOverlap
+    return options.prefetch === 'earned' && mayHold() >= leastToOverlap
   }
 
   async function claim(limit: number, proves: boolean): Promise<ClaimAnswer<Run>> {
@@ -245,12 +258,16 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       const isFull = claimed.found === claimed.asked
       floor.answered({ from, tripMs, jobs, isFull })
       const crashed = jobs.some(({ job }) => job.crashes > 0)
+      claimSize.answered({ asked: limit, jobs, tookMs: measuredMs })
       lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)
       draining.claimed(jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
+    } catch (error) {
+      if (isTimeOut(error)) claimSize.timedOut(limit)
+      throw error
     } finally {
       asking -= limit
       claimsSentAt.splice(claimsSentAt.indexOf(sentAt), 1)

@@ -6,6 +6,7 @@ import { describeError } from '../payload.js'
 import { nextRun, type RetryStrategy } from '../retry.js'
 import type { AbortReason } from './abort-reason.js'
 import { type Ending, givenBack, type StoredFailure } from './ending.js'
+import type { RunScope } from './run-scope.js'
 
 /** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
 export type Decision =
@@ -31,18 +32,21 @@ export interface DecisionParts {
   readonly onBrokenStrategy: (error: Error) => void
 }
 
+/** A run whose handler has ended. */
+interface EndedRun {
+  /** Why the handler's signal was aborted before it ended, if it was. */
+  readonly reason: AbortReason | null
+  /** In which the callbacks are called. */
+  readonly scope: RunScope
+}
+
 /**
  * Never throws or rejects, whatever the callbacks do.
  *
  * @returns a promise only where a retry strategy is asked
- * @param aborted - why the handler's signal was aborted before it ended, if it was
  */
-export function decide(
-  parts: DecisionParts,
-  job: Job,
-  outcome: Outcome,
-  aborted: AbortReason | null = null,
-): Decision | Promise<Decision> {
+export function decide(parts: DecisionParts, job: Job, outcome: Outcome, run: EndedRun): Decision | Promise<Decision> {
+  const aborted = run.reason
   if (aborted !== null) {
     const { code } = aborted
     const threw = outcome.type === 'error'
@@ -51,26 +55,30 @@ export function decide(
     if (threw && code === 'CANCELLED')
       return { is: 'failed', error: because(aborted, outcome.error), cause: 'cancelled' }
     // Its time was over, whatever it says now; but what it asks for instead of success or failure is heard.
-    if (threw && code === 'TIMEOUT') return again(parts, job, because(aborted, outcome.error))
-    if (outcome.type === 'ack' && code === 'TIMEOUT') return again(parts, job, aborted)
+    if (threw && code === 'TIMEOUT') return again(parts, job, run.scope, because(aborted, outcome.error))
+    if (outcome.type === 'ack' && code === 'TIMEOUT') return again(parts, job, run.scope, aborted)
   }
   switch (outcome.type) {
     case 'ack':
       // What is not kept need not be storable: a handler may return its library's whole answer.
       if (parts.keep === 'failed') return plainlyAcked
-      return stored(() => ({ is: 'acked', keptResult: parts.encode('result', outcome.result ?? null) }))
+      return stored(() => ({ is: 'acked', keptResult: encoded('result', outcome.result) }))
     case 'partial': {
       const { progress, delayMs } = outcome
-      return stored(() => ({ is: 'partial', progress: parts.encode('progress', progress ?? null), delayMs }))
+      return stored(() => ({ is: 'partial', progress: encoded('progress', progress), delayMs }))
     }
     case 'reject':
       return { is: 'failed', error: rejection(outcome.reason), cause: 'rejected' }
     case 'release':
       return { is: 'released', delayMs: outcome.delayMs }
     case 'retry':
-      return again(parts, job, retryReason(outcome.reason), outcome.delayMs)
+      return again(parts, job, run.scope, retryReason(outcome.reason), outcome.delayMs)
     case 'error':
-      return again(parts, job, toError(outcome.error))
+      return again(parts, job, run.scope, toError(outcome.error))
+  }
+
+  function encoded(what: 'result' | 'progress', value: unknown): string {
+    return run.scope.runInAsyncScope(parts.encode, undefined, what, value ?? null)
   }
 }
 
@@ -84,15 +92,22 @@ function because(aborted: AbortReason, thrown: unknown): BugleError {
   return new BugleError(aborted.code, aborted.message, { cause: thrown })
 }
 
-async function again(parts: DecisionParts, job: Job, error: Error, delayMs?: number): Promise<Decision> {
-  const verdict = await nextRun(parts.retryStrategy, job, error, delayMs === undefined ? {} : { delayMs })
+async function again(
+  { retryStrategy, onBrokenStrategy }: DecisionParts,
+  job: Job,
+  scope: RunScope,
+  error: Error,
+  delayMs?: number,
+): Promise<Decision> {
+  const asked = delayMs === undefined ? {} : { delayMs }
+  const verdict = await scope.runInAsyncScope(nextRun, undefined, retryStrategy, job, error, asked)
   switch (verdict.is) {
     case 'retry':
       return { is: 'retrying', error, delayMs: verdict.delayMs, retriesLeft: verdict.retriesLeft }
     case 'exhausted':
       return { is: 'failed', error, cause: 'exhausted' }
     case 'broken': {
-      parts.onBrokenStrategy(verdict.error)
+      onBrokenStrategy(verdict.error)
       const both = new AggregateError(
         [error, verdict.error],
         `${error.message} (and the retry strategy failed: ${verdict.error.message})`,

@@ -4,17 +4,18 @@ import { mostAtOnce } from './settler.js'
 /**
  * How many jobs a consumer may hold beyond its slots: claimed, and not begun.
  *
- * Where handlers are shorter than a database round trip, slots stand empty while the next claim is on its way. So more
- * jobs are claimed than there are slots, as many as will have begun when that claim's answer comes. What is held here
- * nobody else can run, so look-ahead is earned, anew with each claim's answer:
+ * A slot whose handler has ended stands empty while the next claim is on its way. So more jobs are claimed than there
+ * are slots, as many as will have begun when that claim's answer comes. What is held here nobody else can run, so
+ * look-ahead is earned, anew with each claim's answer:
  *
- * - **Only by short handlers.** Those that ended since the last answer took, on average, less than the claim's round
- *   trip. None has ended: none is earned.
  * - **Only by a backlog.** A claim that was not full earns none: there is nothing to look ahead to, and others may be
  *   idle.
  * - **Only by what was done.** As many jobs as handlers end in the time of two round trips while slots are taken: one
  *   for the claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended
- *   since the last answer: a few jobs tell little of the next ones.
+ *   since the last answer: a few jobs tell little of the next ones. None has ended: none is earned.
+ * - **Only as slots can keep up.** Taken without a gap, they end as many per ms as there are slots, divided by the mean
+ *   length of a run. Handlers that began together end together: that many in one moment are not the pace. So long
+ *   handlers earn none: ten slots end no job of a second within two round trips.
  *
  * Handlers that turn slow keep what is held from beginning: after `patienceMs` it is given back (slots.ts), and has to
  * be earned again.
@@ -63,7 +64,10 @@ const patienceMs = 50
 const mostGrowth = 4
 const calmAfterCrashMs = 5_000
 
-export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () => number): LookAhead {
+export function createLookAhead(
+  { prefetch, concurrency }: Pick<ConsumerOptions, 'prefetch' | 'concurrency'>,
+  now: () => number,
+): LookAhead {
   const isEarned = prefetch === 'earned'
   let jobs = 0
   let ended = 0
@@ -74,9 +78,8 @@ export function createLookAhead(prefetch: ConsumerOptions['prefetch'], now: () =
   let calmUntil: number | null = null
 
   function earned(tripMs: number, sinceMs: number): number {
-    const areShort = endedMs < ended * tripMs
-    if (!areShort) return 0
-    const perMs = ended / Math.max(sinceMs, 0.001)
+    if (ended === 0) return 0
+    const perMs = Math.min(ended / Math.max(sinceMs, 0.001), (concurrency * ended) / Math.max(endedMs, 0.001))
     return Math.floor(Math.min(perMs * 2 * tripMs, mostGrowth * ended, 2 * mostAtOnce))
   }
 

@@ -1,11 +1,12 @@
 import type { Job, JobContext, Middleware } from '../job.js'
-import { failure, isOutcome, type Outcome } from '../outcome.js'
+import { failure, isOutcome, type Outcome, thrownOutcome } from '../outcome.js'
 
 /**
  * Run a chain of middleware around `run`, the first outermost. Never rejects, if `run` does not.
  *
  * Each one's end is an outcome: the one that it returns, or else that of its `next()`. So one that only looks on cannot
- * turn a failure into an ack by forgetting to return it. Throwing is a failure, also after `next()`.
+ * turn a failure into an ack by forgetting to return it. Throwing is a failure, also after `next()`, unless an outcome
+ * is thrown.
  */
 export function throughMiddleware(
   chain: readonly Middleware[],
@@ -30,7 +31,7 @@ export function throughMiddleware(
     try {
       end = await middleware(job, context, next)
     } catch (thrown) {
-      end = failure(thrown)
+      end = thrownOutcome(thrown)
     }
     hasEnded = true
     // Whatever this one says: the handler may still run, and its slot is not free before it has ended.

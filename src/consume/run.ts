@@ -11,6 +11,7 @@ import type { ClaimedJob } from './claimed-job.js'
 import { RunContext, type Surroundings } from './context.js'
 import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
 import { type Ending, givenBack, type Settled, type Settlement } from './ending.js'
+import { runBegins, runEnds } from './lost-outcome.js'
 import { createAttempt } from './runner.js'
 import type { Settler } from './settler.js'
 import type { RunEnd } from './tally.js'
@@ -85,7 +86,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
     let decision: Decision
     try {
       // No await where there is nothing to wait for: it would cost more than most of what is done here.
-      const prepared = payloads.prepare(job)
+      const prepared = payloads.isAsStored ? job : run.scope.runInAsyncScope(payloads.prepare, undefined, job)
       job = prepared instanceof Promise ? await prepared : prepared
       const handler = parts.handlerFor(job.kind)
       // Aborted while it was prepared, or waited to begin: then it does not begin.
@@ -93,11 +94,14 @@ export function createRunJobs(parts: RunParts): RunJobs {
       else if (handler === undefined) decision = noHandler(job)
       else {
         run.begin(claimed.timeoutMs ?? options.timeoutMs)
-        const attempted = attempt(handler, job, new RunContext(run, surroundings))
+        runBegins()
+        const attempted = run.scope.runInAsyncScope(attempt, undefined, handler, job, new RunContext(run, surroundings))
         const outcome = attempted instanceof Promise ? await attempted : attempted
         run.end()
+        const lost = runEnds(outcome)
+        if (lost !== null) tellLost(job, lost)
         const ended = run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome
-        const decided = decide(decisionParts, job, ended, run.reason)
+        const decided = decide(decisionParts, job, ended, run)
         decision = decided instanceof Promise ? await decided : decided
       }
     } catch (error) {
@@ -140,9 +144,9 @@ export function createRunJobs(parts: RunParts): RunJobs {
         log('%s: its outcome %s could not be written any more', about.id, decision.is)
         return
       case 'refused':
-        return tellFailed(about, job, settled.error, 'invalid')
+        return tellFailed(run, job, settled.error, 'invalid')
       case 'cancelled':
-        return tellFailed(about, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
+        return tellFailed(run, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
       case 'acked-before':
         events.emit('job:acked', { ...about, runMs })
         return
@@ -152,7 +156,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
         events.emit('job:acked', { ...about, runMs })
         return
       case 'failed':
-        return tellFailed(about, job, decision.error, decision.cause)
+        return tellFailed(run, job, decision.error, decision.cause)
       case 'retrying': {
         const { error, retriesLeft } = decision
         events.emit('job:retrying', { ...about, error, retryAt: waitsUntil(settled, decision), retriesLeft })
@@ -170,13 +174,18 @@ export function createRunJobs(parts: RunParts): RunJobs {
     }
   }
 
-  async function tellFailed(about: JobEvent, job: Job, error: Error, cause: FailureCause): Promise<void> {
-    events.emit('job:failed', { ...about, error, cause })
+  async function tellFailed(run: Run, job: Job, error: Error, cause: FailureCause): Promise<void> {
+    events.emit('job:failed', { ...aboutJob(run.claimed), error, cause })
+    if (onFailed === undefined) return
     try {
-      await onFailed?.(job, error)
+      await run.scope.runInAsyncScope(onFailed, undefined, job, error)
     } catch (thrown) {
       callbackError('onFailed', thrown)
     }
+  }
+
+  function tellLost({ id }: Job, lost: string): void {
+    callbackError('handler', new BugleError('OUTCOME_LOST', `job ${id} is acked, but its handler ${lost}`))
   }
 
   function callbackError(where: CallbackPlace, thrown: unknown): void {

@@ -1,6 +1,7 @@
 import { BugleError, describe } from '../errors.js'
 import type { Job, JobContext, JobHandler, Middleware } from '../job.js'
-import { ack, failure, isOutcome, type Outcome, reject } from '../outcome.js'
+import { failure, isOutcome, type Outcome, reject, thrownOutcome } from '../outcome.js'
+import { impliedAck } from './lost-outcome.js'
 import { throughMiddleware } from './middleware.js'
 
 /**
@@ -22,7 +23,7 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
       const returned = handler(job, context)
       return isThenable(returned) ? awaited(returned) : outcomeOf(returned)
     } catch (thrown) {
-      return failure(thrown)
+      return thrownOutcome(thrown)
     }
   }
 
@@ -31,13 +32,13 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
    * objects.
    */
   function awaited(returned: PromiseLike<unknown>): Promise<Outcome> {
-    return Promise.prototype.then.call(Promise.resolve(returned), outcomeOf, failure) as Promise<Outcome>
+    return Promise.prototype.then.call(Promise.resolve(returned), outcomeOf, thrownOutcome) as Promise<Outcome>
   }
 
   function outcomeOf(returned: unknown): Outcome {
     try {
       if (isOutcome(returned)) return returned
-      if (mode === 'implicit') return ack(returned)
+      if (mode === 'implicit') return impliedAck(returned)
       return reject(
         new BugleError(
           'REJECTED',

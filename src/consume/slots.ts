@@ -18,6 +18,8 @@ const log = createDebug('bugle:slots')
  * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
  * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be
  *   counted against a job that has not begun.
+ * - So is, at once, what would make the held jobs weigh more than `mostHeldBytes`: a claim of light jobs may have met
+ *   heavy ones (claim-size.ts).
  */
 interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
@@ -38,6 +40,8 @@ interface Held {
   /** performance.now() */
   readonly claimedAt: number
   readonly crashes: number
+  /** What it weighs. */
+  readonly bytes: number
 }
 
 export interface SlotsParts<Job> {
@@ -52,6 +56,8 @@ export interface SlotsParts<Job> {
   readonly gate: Gate
   /** ms */
   readonly patienceMs: number
+  /** Of all that is held beyond the slots. */
+  readonly mostHeldBytes: number
   /** A slot is free, and nothing is held. */
   readonly onFree: () => void
   readonly now: () => number
@@ -62,11 +68,13 @@ const sliceMs = 5
 const mostBegun = 1_000
 
 export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
-  const { concurrency, gate, giveBack, patienceMs, now } = parts
+  const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
   const queue = new PQueue({ concurrency })
   let held: Job[] = []
   /** In `held`: those before it have begun. */
   let next = 0
+  /** What the others weigh. */
+  let heldBytes = 0
   let sliceEndsAt = 0
   /** null: no slot is taken. */
   let busySince: number | null = null
@@ -92,6 +100,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       return undefined
     }
     next += 1
+    heldBytes -= job.bytes
     // What has begun is let go of, though there may always be others.
     if (next === held.length || next === mostBegun) forgetBegun()
     return job
@@ -150,6 +159,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
 
   function takeBack(): Job[] {
     forgetBegun()
+    heldBytes = 0
     return held.splice(0)
   }
 
@@ -171,23 +181,44 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     }, inMs).unref()
   }
 
-  function withoutCrashed(jobs: readonly Job[]): readonly Job[] {
+  /** Those that begin or may be held; the others are given back. */
+  function keep(jobs: readonly Job[]): readonly Job[] {
     let free = freeSlots() - heldNow()
-    if (jobs.length <= free || !jobs.some(({ crashes }) => crashes > 0)) return jobs
+    if (jobs.length <= free || mayAllBeHeld(jobs)) return jobs
     const kept: Job[] = []
     const given: Job[] = []
+    let bytes = heldBytes
+    let isOver = false
     for (const job of jobs) {
-      if (job.crashes === 0 || free > 0) kept.push(job)
-      else given.push(job)
+      if (free > 0) kept.push(job)
+      else if (job.crashes > 0) given.push(job)
+      else {
+        bytes += job.bytes
+        // With all that come after it: they are younger, and must not overtake it.
+        isOver ||= bytes > mostHeldBytes
+        ;(isOver ? given : kept).push(job)
+      }
       free -= 1
     }
-    giveBack(given)
+    if (given.length > 0) giveBack(given)
     return kept
+  }
+
+  function mayAllBeHeld(jobs: readonly Job[]): boolean {
+    let bytes = heldBytes
+    for (const job of jobs) {
+      if (job.crashes > 0) return false
+      bytes += job.bytes
+    }
+    return bytes <= mostHeldBytes
   }
 
   return {
     start(jobs) {
-      for (const job of withoutCrashed(jobs)) held.push(job)
+      for (const job of keep(jobs)) {
+        held.push(job)
+        heldBytes += job.bytes
+      }
       // After what was asked for in this turn: the next claim goes out before handlers take the event loop.
       process.nextTick(() => {
         begin()

@@ -1,21 +1,21 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { sqlPaths, sqlText } from './sql-texts.js'
 
 /**
- * The files of `sql/`, and how names are filled into their text. The path is the same from `src/` and `dist/`.
+ * The files of `sql/` by their names, and how names are filled into their text.
  */
-export const sqlDirectory = new URL('../../sql/', import.meta.url)
 
 /** What is in one of the folders: names without `.sql`, in order. */
 export function sqlNames(folder: string): string[] {
-  return readdirSync(new URL(`${folder}/`, sqlDirectory))
-    .filter((file) => file.endsWith('.sql'))
-    .map((file) => file.slice(0, -4))
+  return sqlPaths()
+    .filter((path) => path.startsWith(`${folder}/`) && path.endsWith('.sql'))
+    .map((path) => path.slice(folder.length + 1, -4))
+    .filter((name) => !name.includes('/'))
     .sort()
 }
 
 /** @param name - with its folder, and without `.sql`: `statements/claim` */
 export function readSql(name: string): string {
-  return readFileSync(new URL(`${name}.sql`, sqlDirectory), 'utf8')
+  return sqlText(`${name}.sql`)
 }
 
 // A comment may hold a token, and a schema's name a line end.

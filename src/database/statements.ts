@@ -1,8 +1,7 @@
 import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
 /**
- * The library's statements and migrations, with the schema's name filled in: the only module that reads files at
- * import.
+ * The library's statements and migrations, with the schema's name filled in. Their texts are put together at import.
  */
 
 const statementNames = [

@@ -111,7 +111,8 @@ export function sqlState(error: unknown): string | null {
 function errorCode(error: unknown): string {
   if (typeof error !== 'object' || error === null) return ''
   // Node reports a host with several addresses as one error without a code of its own.
-  if (error instanceof AggregateError && error.errors.length > 0) return errorCode(error.errors[0])
+  const inner = 'errors' in error && Array.isArray(error.errors) ? error.errors : []
+  if (inner.length > 0) return errorCode(inner[0])
   const code = 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : ''
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { fillIn, readSql, sqlDirectory, sqlNames, withoutComments } from '../database/sql-files.js'
+import { fillIn, readSql, sqlNames, withoutComments } from '../database/sql-files.js'
+import { sqlText } from '../database/sql-texts.js'
 import type { Migration } from '../database/statements.js'
 
 /** The SQL of `sql/doctor/`, one statement per file. Read when the doctor is asked: nothing else needs it. */
@@ -21,11 +21,9 @@ export interface SchemaObject {
   readonly definition: string
 }
 
-/** Where what the migrations make is written down, by a test that has just run them (test/support/schema-dump.ts). */
-export const schemaObjectsFile = new URL('schema.json', sqlDirectory)
-
+/** What the migrations make, as a test that has just run them has written it down (test/support/schema-dump.ts). */
 export function expectedObjects(): readonly SchemaObject[] {
-  return JSON.parse(readFileSync(schemaObjectsFile, 'utf8')) as SchemaObject[]
+  return JSON.parse(sqlText('schema.json')) as SchemaObject[]
 }
 
 /**

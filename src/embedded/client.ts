@@ -31,11 +31,8 @@ export interface Supervisor {
 
 type Message = Ready | Failed | Answer
 
-// The compiled file: the same path from src/ and from dist/.
-const program = fileURLToPath(new URL('../../dist/embedded/supervisor.js', import.meta.url))
-
 export function startSupervisor(task: Task): Supervisor {
-  if (!existsSync(program)) throw new BugleError('DATABASE_DOWN', `${program} is missing: npm run build makes it`)
+  const program = supervisorProgram(import.meta.url)
   const child = spawn(process.execPath, [program], {
     detached: true,
     // Not to hold the caller's directory.
@@ -133,6 +130,30 @@ export function startSupervisor(task: Task): Supervisor {
       child.kill('SIGKILL')
     },
   }
+}
+
+/**
+ * The compiled file: the same path from src/ and from dist/.
+ *
+ * @param here - a module's URL in one of the two; undefined: a bundle in CommonJS has none
+ * @throws BugleError `DATABASE_DOWN` where it is not there; `INVALID_OPTION` where Node cannot run it
+ */
+export function supervisorProgram(here: string | undefined): string {
+  // The child process knows nothing of the hooks by which Yarn's own processes read its archives.
+  if (here !== undefined && /\.zip\//.test(here)) {
+    throw new BugleError(
+      'INVALID_OPTION',
+      "bugle/embedded starts a program of this package, which Node cannot run out of an archive of Yarn's Plug'n'Play: " +
+        'set nodeLinker: node-modules in .yarnrc.yml',
+    )
+  }
+  const program = here && fileURLToPath(new URL('../../dist/embedded/supervisor.js', here))
+  if (program && existsSync(program)) return program
+  throw new BugleError(
+    'DATABASE_DOWN',
+    `the program that supervises the server is missing (${program ?? 'this is a bundle'}): in a checkout ` +
+      'npm run build makes it; in a bundle, leave bugle/embedded and bugle/testing out of it (external)',
+  )
 }
 
 function hold(child: ChildProcessWithoutNullStreams, how: 'ref' | 'unref'): void {

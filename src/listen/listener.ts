@@ -4,7 +4,7 @@ import type { SessionFields } from '../database/driver.js'
 import { toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
-import { openSubscriber, type Subscriber } from './subscriber.js'
+import { NotLoadedError, openSubscriber, type Subscriber } from './subscriber.js'
 
 const log = createDebug('bugle:listener')
 
@@ -56,8 +56,7 @@ export interface Channels {
 }
 
 const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
-const unlessDirect =
-  'give a direct connection as listenConnectionString. Until then jobs are found by sweeps, every second'
+const unlessDirect = 'give a direct connection as listenConnectionString'
 
 export function createListener(options: ListenerOptions): Listener {
   const { pingChannel, onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
@@ -90,7 +89,8 @@ export function createListener(options: ListenerOptions): Listener {
 
   function silent(error: Error, silence: Silence): void {
     if (silence === 'unheard' && health !== 'live') {
-      deaf(`LISTEN was answered, but notifications do not arrive (${error.message}): it seems to go through a pooler`)
+      const what = `LISTEN was answered, but notifications do not arrive (${error.message})`
+      deaf(`${what}: it seems to go through a pooler; ${unlessDirect}`)
     }
     lost(error)
   }
@@ -98,7 +98,7 @@ export function createListener(options: ListenerOptions): Listener {
   function deaf(what: string): void {
     if (isDeaf || stopped) return
     isDeaf = true
-    onDeaf(`${what}; ${unlessDirect}`)
+    onDeaf(`${what}. Until then jobs are found by sweeps, every second`)
   }
 
   async function connect(): Promise<void> {
@@ -120,7 +120,8 @@ export function createListener(options: ListenerOptions): Listener {
       subscriber = opened
       await ping.start()
     } catch (error) {
-      if (error instanceof SharedSessionsError) deaf(error.message)
+      if (error instanceof SharedSessionsError) deaf(`${error.message}; ${unlessDirect}`)
+      if (error instanceof NotLoadedError) deaf(error.message)
       lost(toError(error))
     }
   }

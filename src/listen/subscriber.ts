@@ -1,5 +1,4 @@
 import { Socket } from 'node:net'
-import createPgListen from 'pg-listen'
 import type { SessionFields } from '../database/driver.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
@@ -26,14 +25,36 @@ interface SubscriberOptions {
 
 const answerMs = 5_000
 
+/** Nobody can listen in this process, however often it is tried. The message says what to do. */
+export class NotLoadedError extends Error {
+  override name = 'NotLoadedError'
+  constructor(cause: unknown) {
+    const message = `pg-listen cannot be loaded (${toError(cause).message.split('\n', 1)})`
+    super(`${message}: leave it out of the bundle (external), and install it beside it`, { cause })
+  }
+}
+
+/**
+ * Not loaded at import: one of its dependencies reads a file beside itself, which a bundle does not have. The rest of
+ * the library works there.
+ */
+async function loadPgListen() {
+  try {
+    return (await import('pg-listen')).default
+  } catch (error) {
+    throw new NotLoadedError(error)
+  }
+}
+
 /**
  * Connect and listen.
  *
  * @returns when LISTEN is committed for all channels: whoever looks now misses nothing
- * @throws the driver's error; nothing stays open then
+ * @throws the driver's error, or NotLoadedError; nothing stays open then
  */
 export async function openSubscriber(options: SubscriberOptions): Promise<Subscriber> {
   const { config, channels, onNotification, onLost } = options
+  const createPgListen = await loadPgListen()
   const socket = new Socket()
   let over = false
 

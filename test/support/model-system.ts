@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { hostname } from 'node:os'
 import { type Bugle, createBugle } from '../../src/bugle.js'
 import { type Choice, type ClaimRequest, claimJobs, promoteJobs, writeOutcomes } from '../../src/consume/claim.js'
@@ -52,6 +53,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
     await database.query('worker_insert', [id, 'model', hostname(), process.pid, version, 60_000, 300_000])
   }
 
+  const scope = new AsyncResource('ModelRun')
   const payloads = createPayloads(options)
   const decisionParts: DecisionParts = {
     retryStrategy: ({ attempt }) => ({ retries: mostRuns - 1, delaysMs: attempt * hourMs }),
@@ -88,7 +90,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   async function settle(workerId: string, { claim, outcome, value }: Run): Promise<Settled> {
     const { job, lease } = claim
     const keep = outcome.is === 'archive' ? 'all' : 'failed'
-    const decision = await decide({ ...decisionParts, keep }, job, toOutcome(outcome, value))
+    const decision = await decide({ ...decisionParts, keep }, job, toOutcome(outcome, value), { reason: null, scope })
     const ending = endingOf(decision, job.attempt)
     const { id, attempt } = job
     return settlerOf(workerId).settle({ id, lease, workerId, attempt, ending, ackedInTransaction: false })

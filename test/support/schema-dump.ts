@@ -2,15 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { quoteIdentifier } from '../../src/database/sql-files.js'
 import { newestMigration } from '../../src/database/statements.js'
-import {
-  expectedObjects,
-  loadDoctorStatements,
-  type SchemaObject,
-  schemaObjectsFile,
-} from '../../src/doctor/statements.js'
+import { expectedObjects, loadDoctorStatements, type SchemaObject } from '../../src/doctor/statements.js'
 import type { TestDatabase } from './database.js'
 
 const file = new URL('./schema.dump.sql', import.meta.url)
+const schemaObjectsFile = new URL('../../sql/schema.json', import.meta.url)
 
 /** Holds a schema against the checked-in text of the newest one. */
 export async function expectCheckedInSchema(db: TestDatabase, schema = db.schema): Promise<void> {

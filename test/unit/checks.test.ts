@@ -1,6 +1,16 @@
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
-import { isPlainObject, knownKeys, milliseconds, oneOf, queueName, schemaName, wholeNumber } from '../../src/checks.js'
+import {
+  isPlainObject,
+  knownKeys,
+  milliseconds,
+  moment,
+  oneOf,
+  queueName,
+  schemaName,
+  synchronous,
+  wholeNumber,
+} from '../../src/checks.js'
 
 function refused(act: () => unknown): { code: unknown; message: string } {
   try {
@@ -178,4 +188,13 @@ describe('schemaName', () => {
       expect(message).toMatch(/^schema must be a string of 1 to 63 bytes .*; got /)
     },
   )
+})
+
+test('a date and a promise of another realm (jest, vm) are a date and a promise', () => {
+  const date = runInNewContext('new Date(0)') as unknown
+  expect(moment('runAt', date)).toBe(date)
+  expect(refused(() => moment('runAt', runInNewContext('new Date(NaN)')))).toMatchObject({ code: 'INVALID_OPTION' })
+  expect(refused(() => synchronous('codec.encode', runInNewContext('Promise.reject(1)')))).toMatchObject({
+    code: 'INVALID_OPTION',
+  })
 })

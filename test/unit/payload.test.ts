@@ -101,6 +101,10 @@ describe('encodePayload', () => {
     [{ p: Promise.resolve(1) }, 'payload.p is a Promise'],
     [new WeakMap(), 'payload is a WeakMap'],
     [Object.assign(new Map(), { own: 1 }), 'payload is a Map'],
+    // Of another realm, as jest and vm make them.
+    [runInNewContext('Object.assign(new Map(), { own: 1 })'), 'payload is a Map'],
+    [runInNewContext('Object.assign(new Error("no"), { own: 1 })'), 'payload is an Error'],
+    [runInNewContext('[new Date(NaN)]'), 'payload[0] is an invalid Date'],
     [new URLSearchParams('a=1'), 'payload is a URLSearchParams'],
     [new Hidden(), 'payload is a Hidden'],
     [Object.create({ inherited: 1 }), 'payload is a Object'],

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { type BugleError, partial, reject, release, retry } from '../../../src/index.js'
 import { signal } from '../../support/database.js'
@@ -105,6 +106,43 @@ test('G4 a job has its own timeoutMs where the consumer has none', async ({ db }
   await bugle.put('q', 1, { timeoutMs: 50 })
   expect((await failed.next()).error).toMatchObject({ code: 'TIMEOUT' })
 })
+
+/** Computes for so long, and lets nothing else happen meanwhile. */
+function block(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until; );
+}
+
+const blocking: Record<string, (job: unknown, context: { readonly signal: AbortSignal }) => unknown> = {
+  'does not wait for anything': () => block(80),
+  'waits for something at its end': async () => {
+    await nextTurn()
+    block(80)
+  },
+  'holds its signal, and returns a result': (_job, { signal }) => {
+    block(80)
+    return signal.aborted
+  },
+  throws: () => {
+    block(80)
+    throw new Error('its own words')
+  },
+}
+for (const [how, handler] of Object.entries(blocking)) {
+  test(`G4 a handler that blocks the event loop past its timeoutMs has failed with TIMEOUT, also if it ${how}`, async ({
+    db,
+  }) => {
+    const bugle = db.bugle()
+    const timeouts = db.collect(bugle, 'job:timeout')
+    const retrying = db.collect(bugle, 'job:retrying')
+    const consumer = await bugle.consume('q', handler, { timeoutMs: 30, retryStrategy: later })
+    const id = await bugle.put('q', 1)
+    expect((await retrying.next()).error).toMatchObject({ code: 'TIMEOUT' })
+    expect(timeouts.all).toMatchObject([{ id, timeoutMs: 30 }])
+    expect(await db.jobs()).toMatchObject([{ state: 'scheduled', attempt: 1, last_error: { code: 'TIMEOUT' } }])
+    expect(await consumer.stop()).toMatchObject({ completed: 0, failed: 0 })
+    expect(consumer.stats()).toMatchObject({ timeouts: 1, retried: 1 })
+  })
+}
 
 test('G4 a run that has timed out holds its slot until its handler returns, and is told as stuck', async ({
   db,

@@ -116,6 +116,7 @@ const atOnce: Readonly<Record<string, () => unknown>> = {
   retry: () => retry(),
   release: () => release({ delayMs: hour }),
   partial: () => partial('half', { delayMs: hour }),
+  'a likeness of an outcome': () => ({ type: 'reject', reason: 'no' }),
 }
 
 const atLength: Readonly<Record<string, (ctx: JobContext) => unknown>> = {

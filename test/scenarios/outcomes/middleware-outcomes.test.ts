@@ -24,9 +24,9 @@ const handlerEnds: Record<string, [end: () => unknown, outcome: Outcome | { type
   'a rejection with a text': [() => Promise.reject('text'), { type: 'error', error: 'text' }],
   'the throw of an ack': [
     () => {
-      throw ack()
+      throw ack('done')
     },
-    { type: 'error', error: ack() },
+    { type: 'ack', result: 'done' },
   ],
 }
 

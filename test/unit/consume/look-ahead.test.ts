@@ -2,10 +2,10 @@ import { expect, test } from 'vitest'
 import { createLookAhead, type LookAhead, roundTripMs } from '../../../src/consume/look-ahead.js'
 import type { ConsumerOptions } from '../../../src/options.js'
 
-function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned') {
+function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', concurrency = 10) {
   let at = 1_000
   let totalBusyMs = 0
-  const lookAhead = createLookAhead(prefetch, () => at)
+  const lookAhead = createLookAhead({ prefetch, concurrency }, () => at)
   return {
     lookAhead,
     /**
@@ -42,7 +42,7 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned') {
   }
 }
 
-/** It is earned as long as short handlers end. */
+/** It is earned as long as handlers end. */
 function hasSome({ jobs }: LookAhead): boolean {
   return jobs > 0
 }
@@ -73,7 +73,7 @@ test('what slots stood empty for is no part of the pace', () => {
 test('it grows by four times what has ended at the most', () => {
   const { answered } = lookAheadUnderTest()
   expect(answered(24, { busyMs: 0.01 })).toBe(96)
-  expect(answered(120, { busyMs: 0.01 })).toBe(480)
+  expect(answered(120, { busyMs: 0.01, runMs: 0.01 })).toBe(480)
   expect(answered(1, { busyMs: 0 })).toBe(4)
 })
 
@@ -103,13 +103,28 @@ test('an answer that comes just after another tells nothing of the pace: what ha
   expect(answered(24, { inMs: 9.1 })).toBe(10)
 })
 
-test('handlers that take on average as long as a round trip, or longer, earn none', () => {
+test('handlers that take longer than a round trip earn it too, as many jobs as slots end in two', () => {
+  // Four slots, and 1.6 ms for each job: 2.5 end in a ms, if slots never stand empty.
+  const { answered } = lookAheadUnderTest('earned', 4)
+  expect(answered(4, { inMs: 3.5, busyMs: 1.6, runMs: 1.6, tripMs: 1.5 })).toBe(7)
+  expect(answered(11, { inMs: 5, runMs: 1.6, tripMs: 1.5 })).toBe(6)
+})
+
+test('handlers of which slots end less than one in the time of two round trips earn none', () => {
+  const { answered } = lookAheadUnderTest()
+  // Ten in 41 ms are 0.98 in 4 ms; ten in 40 ms are one.
+  expect(answered(10, { inMs: 41, runMs: 41 })).toBe(0)
+  expect(answered(10, { inMs: 40, runMs: 40 })).toBe(1)
+  expect(answered(10, { inMs: 1_000, runMs: 1_000 })).toBe(0)
+})
+
+test('handlers that began together and end together earn no more than slots end on average', () => {
   const { lookAhead, answered } = lookAheadUnderTest()
-  expect(answered(50, { runMs: 1.9 })).toBe(20)
-  expect(answered(50, { runMs: 2 })).toBe(0)
-  expect(answered(50, { runMs: 500 })).toBe(0)
+  // Ten of them in the last millisecond, each after 500 ms.
+  expect(answered(10, { inMs: 1, runMs: 500 })).toBe(0)
+  expect(answered(10, { inMs: 1, runMs: 5 })).toBe(8)
   // One long handler among short ones makes the average.
-  lookAhead.ended(200)
+  lookAhead.ended(5_000)
   expect(answered(50)).toBe(0)
   expect(answered(50)).toBe(20)
 })
@@ -122,8 +137,8 @@ test('handlers that keep a claim’s answer waiting do not count as a long round
 
 test('it is never more than two statements may settle', () => {
   const { answered } = lookAheadUnderTest()
-  expect(answered(10_000, { inMs: 1 })).toBe(1_000)
-  expect(answered(10_000, { inMs: 0 })).toBe(1_000)
+  expect(answered(10_000, { inMs: 1, runMs: 0.001 })).toBe(1_000)
+  expect(answered(10_000, { inMs: 0, runMs: 0.001 })).toBe(1_000)
 })
 
 test('after what was held has waited for too long it has to be earned again', () => {

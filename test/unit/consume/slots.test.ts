@@ -8,10 +8,11 @@ interface TestJob {
   readonly id: number
   readonly claimedAt: number
   readonly crashes: number
+  readonly bytes: number
 }
 
-function job(id: number, crashes = 0): TestJob {
-  return { id, claimedAt: performance.now(), crashes }
+function job(id: number, { crashes = 0, bytes = 1 } = {}): TestJob {
+  return { id, claimedAt: performance.now(), crashes, bytes }
 }
 
 function jobs(...ids: number[]): TestJob[] {
@@ -50,6 +51,7 @@ function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
     },
     gate: { isOpen: true, opened: async () => {} },
     patienceMs: Number.POSITIVE_INFINITY,
+    mostHeldBytes: Number.POSITIVE_INFINITY,
     onRan: () => {
       counts.ran += 1
     },
@@ -315,18 +317,18 @@ test(
     'once',
   async () => {
     const { slots, begun, givenBack, end, until } = slotsUnderTest()
-    slots.start([job(1, 1), job(2), job(3, 1), job(4)])
+    slots.start([job(1, { crashes: 1 }), job(2), job(3, { crashes: 1 }), job(4)])
     expect(givenBack).toEqual([3])
     await until(() => begun.length === 2)
     expect(begun).toEqual([1, 2])
-    slots.start([job(5, 2)])
+    slots.start([job(5, { crashes: 2 })])
     expect(givenBack).toEqual([3, 5])
     for (const id of [1, 2]) end(id)
     await until(() => begun.length === 3)
     end(4)
     await slots.onIdle()
     // Free again, and nothing held: it begins.
-    slots.start([job(6, 1)])
+    slots.start([job(6, { crashes: 1 })])
     await until(() => begun.length === 4)
     end(6)
     await slots.onIdle()
@@ -338,10 +340,33 @@ test('a job that a process has died under is not counted on a slot that a held o
   const { slots, givenBack, begun, end, until } = slotsUnderTest()
   // Neither has begun in this turn.
   slots.start(jobs(1, 2))
-  slots.start([job(3, 1)])
+  slots.start([job(3, { crashes: 1 })])
   expect(givenBack).toEqual([3])
   await until(() => begun.length === 2)
   for (const id of [1, 2]) end(id)
+  await slots.onIdle()
+})
+
+test('what would make the held jobs too heavy is given back at once, and all that came after it', async () => {
+  const { slots, begun, givenBack, end, until } = slotsUnderTest({ mostHeldBytes: 10 })
+  const weighing = (bytes: number, ...ids: number[]) => ids.map((id) => job(id, { bytes }))
+  // What has a slot begins, however heavy it is.
+  slots.start([...weighing(100, 1, 2), ...weighing(4, 3, 4, 5), ...weighing(1, 6)])
+  expect(givenBack).toEqual([5, 6])
+  await until(() => begun.length === 2)
+  // Two are held, which weigh eight.
+  slots.start(weighing(2, 7, 8))
+  expect(givenBack).toEqual([5, 6, 8])
+  end(1)
+  await until(() => begun.length === 3)
+  // Of those that are held two weigh six.
+  slots.start(weighing(4, 9))
+  expect(slots.takeBack().map(({ id }) => id)).toEqual([4, 7, 9])
+  slots.start(weighing(11, 10))
+  slots.start(weighing(10, 11))
+  expect(givenBack).toEqual([5, 6, 8, 10])
+  expect(slots.takeBack().map(({ id }) => id)).toEqual([11])
+  for (const id of [2, 3]) end(id)
   await slots.onIdle()
 })
 

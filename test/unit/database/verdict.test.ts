@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import {
   databaseFault,
@@ -107,4 +108,10 @@ describe('a first connection that is refused', () => {
     ...['57P03', '53300', '57P01', '08006', '58030', 'XX000', '40001', '25006'],
     ...['ECONNREFUSED', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOENT', 'DEADLINE', ''],
   ])('may be accepted later with %s', (code) => expect(isPermanentRefusal(coded(code))).toBe(false))
+})
+
+test('an aggregate of another realm means what its first error means', () => {
+  const refused = runInNewContext(`new AggregateError([Object.assign(new Error('no'), { code: '57P03' })])`) as unknown
+  expect(databaseFault(refused)).toBe('down')
+  expect(isPermanentRefusal(refused)).toBe(false)
 })

@@ -382,7 +382,12 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     ),
     consume,
     drain,
-    pause: whileOpen((queue) => pauseQueue(adminParts, queueName(queue))),
+    pause: whileOpen(async (queueGiven) => {
+      const queue = queueName(queueGiven)
+      const isChanged = await pauseQueue(adminParts, queue)
+      worker.queuePaused(queue)
+      return isChanged
+    }),
     resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
     job: whileOpen((id) => findJob(adminParts, id)),
     jobs: whileOpen((filter) => findJobs(adminParts, filter)),

@@ -16,17 +16,22 @@
  *    SHARE), and nobody will tell when that ends: claim again after 1 ms, doubling to 100 ms, then every second;
  * 4. the debt: until a claim was made whose `xmin` is at least the first claim's `target`, claim again after 1 ms,
  *    doubling. An old transaction that never touches our table, even in another database, holds xmin back as well; so
- *    after 100 ms ask pg_locks instead, slowing to a second, whether a transaction with an id holds ROW EXCLUSIVE on
- *    the job table. When two looks in a row find none, one more claim pays the debt;
+ *    after 100 ms ask pg_locks instead, slowing to a second, whether a transaction with an id below `target` holds ROW
+ *    EXCLUSIVE on the job table. When two looks in a row find none, one more claim pays the debt;
  * 5. sleep. K stays held.
  *
  * **Why nothing is lost.** The trigger runs after its transaction has an id p. If it tested K after step 1, it
  * notifies. If before, p was assigned before step 2 began, so p < target; the claim that pays step 4 was made after p
  * had ended, and its snapshot shows p's rows if they were committed; what it saw and did not take is `leftBehind`. The
  * looks of step 4 are as good: p holds ROW EXCLUSIVE from its insert to its end, so once they find no such holder, p
- * has ended, and the claim after them sees its rows. Advisory locks are not MVCC, so all of this holds for writers in
- * REPEATABLE READ too. `pg_snapshot_xmax` will not do as the target: it is one past the last *completed* id, and a
- * running p can lie at or above it. The debt is owed once for each taking of K, also if the consumer works in between.
+ * has ended, and the claim after them sees its rows. (PREPARE TRANSACTION moves its locks one by one: between two looks
+ * it has moved them.) Advisory locks are not MVCC, so all of this holds for writers in REPEATABLE READ too.
+ * `pg_snapshot_xmax` will not do as the target: it is one past the last *completed* id, and a running p can lie at or
+ * above it. The debt is owed once for each taking of K, also if the consumer works in between.
+ *
+ * **Why the debt is paid at last.** xmin and looks wait for transactions that ran when the debt began, and for nobody
+ * else: those that begin to write later have higher ids, however many they are and whatever queue they write to. So
+ * the debt is paid two looks after the last of those has ended.
  *
  * **A short claim alone proves nothing**: only one that is short and left nothing behind proves the queue empty.
  *
@@ -37,7 +42,16 @@
  * until some time after its last found job, claiming on a short jittered timer. Otherwise somebody of a fleet would
  * always hold K, and every insert would notify. The timer widens while claims find nothing and narrows while they find
  * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and
- * no process needs to know their number. Where the server answers slowly, claims come more seldom still.
+ * no process needs to know their number. Where the server answers slowly, claims come more seldom still, but never
+ * further apart than `deafMs`.
+ *
+ * Whether the wake-ups were for this consumer does not matter: one of a rare kind, or one whose queue gets mostly jobs
+ * that are due later, makes every insert notify as much as any other. But it has no find that would keep it awake, and
+ * each time it falls asleep some tens of inserts notify before it lingers again. So it lingers for a second.
+ *
+ * **No wait is deaf for long.** While a consumer waits in any of these steps, a sweep that finds ready jobs, and
+ * whatever else raises it, makes it claim at once. Only notifications do not end a linger or a nap, since others are
+ * awake for them; and neither lasts longer than `deafMs` from claim to claim.
  *
  * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
  * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
@@ -48,13 +62,13 @@
 export type Step =
   /** Claim after `inMs`; a wake-up comes first if `wakeable`. */
   | { readonly do: 'claim'; readonly inMs: number; readonly wakeable: boolean }
-  /** Give K up, then claim after `inMs`, whatever notifications say meanwhile. */
+  /** Give K up, then claim after `inMs`, whatever notifications say meanwhile; `deafMs` at most. */
   | { readonly do: 'linger'; readonly inMs: number }
   /** Take K, then claim. */
   | { readonly do: 'take' }
-  /** After `inMs` ask pg_locks for writers; a wake-up comes first, with a claim. */
-  | { readonly do: 'look'; readonly inMs: number }
-  /** If another holds K, give it up and claim after `inMs`; if none does, sleep. */
+  /** After `inMs` ask pg_locks for writers with ids below `target`; a wake-up comes first, with a claim. */
+  | { readonly do: 'look'; readonly inMs: number; readonly target: bigint }
+  /** If another holds K, give it up and claim after `inMs`, `deafMs` at most; if none does, sleep. */
   | { readonly do: 'nap'; readonly inMs: number }
   /** Wait for a wake-up. */
   | { readonly do: 'sleep' }
@@ -81,7 +95,7 @@ interface SleepProtocol {
   taken(): void
   /** @param held - whether K is held now, the control session's word */
   claimed(signs: ClaimSigns, held: boolean): Step
-  /** @param writing - whether a transaction with an id holds ROW EXCLUSIVE on the job table */
+  /** @param writing - whether a transaction with an id below the step's target holds ROW EXCLUSIVE on the job table */
   looked(writing: boolean): Step
 }
 
@@ -90,6 +104,13 @@ const fastPerSecond = 200
 const paceWindowMs = 100
 /** How long after its last found job a lingering consumer goes to sleep, at least. */
 const lingerMs = 30
+/**
+ * And one that has found none. (64 inserts of other kinds notified before each such linger, so at 3,000 a second this
+ * keeps their share at 2 %, and the consumer at 33 claims a second.)
+ */
+const lingerForNothingMs = 1_000
+/** The longest wait that a notification does not end. */
+export const deafMs = 300
 /**
  * And after how many empty claims. In a fleet nearly half of all claims are empty, and a few in a row prove nothing;
  * but a consumer that falls asleep makes every insert notify until it is awake again (16 processes at 1,000 inserts a
@@ -107,7 +128,7 @@ const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
 const quickTripMs = 3
 const waitForSlowTrip = 3
 const emptyWakesBeforeNap = 4
-const napMs = { least: 50, most: 500 } as const
+const napMs = { least: 50, most: deafMs } as const
 
 const asleep: Step = { do: 'sleep' }
 const take: Step = { do: 'take' }
@@ -121,16 +142,16 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
   let leftBehindMs = 1
   let lingering: { timerMs: number; endsAt: number; inVain: number } | null = null
-  /** Since the last linger ended. */
+  /** Since the last linger ended, as is what the pace counts. */
   let hasFound = false
   let wokenBy: 'notification' | 'other' = 'other'
   let emptyWakes = 0
 
   function linger(found: number, tripMs: number): Step | null {
-    if (found > 0) hasFound = true
     if (lingering === null) {
-      if (!hasFound || pace() < fastPerSecond) return null
-      lingering = { timerMs: lingerTimerMs.least, endsAt: now() + lingerMs, inVain: 0 }
+      if (pace.perSecond() < fastPerSecond) return null
+      const forMs = hasFound ? lingerMs : lingerForNothingMs
+      lingering = { timerMs: lingerTimerMs.least, endsAt: now() + forMs, inVain: 0 }
     }
     if (found > 0) {
       stayAwake(lingering)
@@ -139,18 +160,20 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       lingering.inVain += 1
       if (now() > lingering.endsAt && lingering.inVain >= lingerInVain) {
         lingering = null
-        // The pace decays more slowly than this: without a further job there is nothing to stay awake for.
         hasFound = false
+        // It decays more slowly than this: without further wake-ups there is nothing to stay awake for.
+        pace.restart()
         return null
       }
       lingering.timerMs = Math.min(lingerTimerMs.most, lingering.timerMs * lingerFactor.widen)
     }
     const inMs = Math.max(lingering.timerMs, (tripMs - quickTripMs) * waitForSlowTrip)
-    return { do: 'linger', inMs: inMs * (0.5 + random()) }
+    const jitter = 0.5 + random()
+    return { do: 'linger', inMs: Math.min(inMs, deafMs / 1.5) * jitter }
   }
 
   function stayAwake(awake: NonNullable<typeof lingering>): void {
-    awake.endsAt = now() + lingerMs
+    awake.endsAt = Math.max(awake.endsAt, now() + lingerMs)
     awake.inVain = 0
   }
 
@@ -162,18 +185,19 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   }
 
   function nextOfDebt(owed: NonNullable<typeof debt>): Step {
-    const inMs = owed.waitMs
-    if (now() - owed.since < 100) {
+    const { waitMs: inMs, target } = owed
+    // Without a target there is nothing yet that a look could ask for: only a claim can tell it.
+    if (target === null || now() - owed.since < 100) {
       owed.waitMs = Math.min(inMs * 2, 100)
       return { do: 'claim', inMs, wakeable: true }
     }
     owed.waitMs = Math.min(inMs * 2, 1_000)
-    return { do: 'look', inMs }
+    return { do: 'look', inMs, target }
   }
 
   return {
     notified() {
-      pace(1)
+      pace.count(1)
       wokenBy = 'notification'
     },
     taken() {
@@ -186,7 +210,8 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       wokenBy = 'other'
       if (found > 0) {
         // A notification was counted when it came; the job it told of is not counted again.
-        pace(wasNotified ? found - 1 : found)
+        pace.count(wasNotified ? found - 1 : found)
+        hasFound = true
         emptyWakes = 0
       } else if (wasNotified) {
         emptyWakes += 1
@@ -224,14 +249,32 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   }
 }
 
+interface Pace {
+  count(events: number): void
+  perSecond(): number
+  /** As if there had been none. */
+  restart(): void
+}
+
 /** Events a second, over about the last tenth of one: an exponentially decaying count. */
-function createPace(now: () => number): (more?: number) => number {
-  let count = 0
+function createPace(now: () => number): Pace {
+  let counted = 0
   let at = now()
-  return (more = 0) => {
+
+  function count(events: number): void {
     const time = now()
-    count = count * Math.exp((at - time) / paceWindowMs) + more
+    counted = counted * Math.exp((at - time) / paceWindowMs) + events
     at = time
-    return (count * 1_000) / paceWindowMs
+  }
+
+  return {
+    count,
+    perSecond() {
+      count(0)
+      return (counted * 1_000) / paceWindowMs
+    },
+    restart() {
+      counted = 0
+    },
   }
 }

@@ -7,8 +7,10 @@ import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
 const statementNames = [
   'asleep_others',
+  'asleep_own',
   'asleep_release',
   'asleep_take',
+  'blockers',
   'cancel',
   'cancelled',
   'channel',

@@ -10,6 +10,7 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createBlocked } from './blocked.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
 import { createLag } from './lag.js'
@@ -36,6 +37,8 @@ export interface WorkerConsumer extends Sweepable {
   lost(workerId: string): void
   /** Its last claim found the queue paused: it is raised when that is seen to be over. */
   readonly isQueuePaused: boolean
+  /** The queue was seen paused: what it holds and has not begun, it gives back. */
+  queuePaused(): void
 }
 
 /** A running row that this worker owns. */
@@ -135,13 +138,21 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
   }
 
+  const blocked = createBlocked({
+    ownPid: () => control?.pid ?? null,
+    blockers: async (pid) => (await database.query<{ pid: number }>('blockers', [pid])).map((row) => row.pid),
+    onBlocked: (pid) => events.emit('worker:blocked', { queue: null, workerId: presence.id, pid }),
+  })
+
   const send = (workerId: string, word: Word) =>
-    sendHeartbeat(
-      ask,
-      workerId,
-      word,
-      [...consumers].map(({ queue }) => queue),
-      [...consumers].flatMap(({ serves }) => serves ?? []),
+    blocked.watch(
+      sendHeartbeat(
+        ask,
+        workerId,
+        word,
+        [...consumers].map(({ queue }) => queue),
+        [...consumers].flatMap(({ serves }) => serves ?? []),
+      ),
     )
 
   const presence = createPresence({
@@ -158,8 +169,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     onBeat: (beat) => {
       reconcile(beat)
       for (const job of beat.running) if (job.cancelled) cancel(job.id)
-      for (const one of consumers) if (one.isQueuePaused && !beat.paused.includes(one.queue)) one.raise()
+      for (const one of consumers) {
+        if (beat.paused.includes(one.queue)) one.queuePaused()
+        else if (one.isQueuePaused) one.raise()
+      }
       rescue.look(beat, beat.isBack)
+      tablesAre(beat.channel)
     },
     onConfirmed: () => {
       void bePresent()
@@ -167,12 +182,23 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     },
     onLost: (workerId, newWorkerId) => {
       reconciler.restart()
+      // Its ping channel is named after the worker, and operators look for that name.
+      listener?.renew('the worker has another id')
       for (const consumer of consumers) consumer.lost(workerId)
       events.emit('worker:lost', { queue: null, workerId, newWorkerId })
     },
     now,
     random,
   })
+
+  /**
+   * Channel and locks are named after the tables' oids. Where the tables were made anew, both sessions are too; K is
+   * taken again when the listener is live under the new name.
+   */
+  function tablesAre(channel: string | null): void {
+    control?.tablesAre(channel)
+    listener?.tablesAre(channel)
+  }
 
   /** Others judge us by the shorter word as soon as they can see the lock: with the heartbeat after it. */
   async function bePresent(): Promise<void> {
@@ -227,6 +253,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
+      isHeard: () => listener?.health === 'live',
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -256,8 +283,9 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           if (channels === undefined) throw new Error('the channels have no names')
           return channels
         },
-        pingChannel: `bugle_ping_${given.id}`,
-        sendPing: async (channel, mark) => void (await database.query('ping', [channel, mark])),
+        pingChannel: () => `bugle_ping_${presence.id}`,
+        sendPing: async (channel, mark) =>
+          (await database.query<{ channel: string | null }>('ping', [channel, mark]))[0]?.channel ?? null,
         onNotification: (queue) => {
           for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
         },
@@ -273,6 +301,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         },
         onDeaf: (reason) => options.onDeaf?.(reason),
         onHealth: (from, to) => {
+          if (to !== 'live') control?.releaseAll()
           events.emit('listener:health', { queue: null, from, to })
           sweeper.hurry()
         },

@@ -299,6 +299,21 @@ test('a lock that was lost is taken again at the next wake-up', async () => {
   await dispatcher.stop()
 })
 
+test('a lingering consumer waits as a sweep sees it; the sweep makes it claim, a notification does not', async () => {
+  // A clock that stands still: whatever was found just now was found fast, and no wait ends by itself.
+  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ now: () => 0, random: () => 1_000_000 })
+  ;(await claim()).answer(answer([], { asked: 100, found: 99 }))
+  await settled()
+  expect([dispatcher.isWaiting, dispatcher.isAsleep, dispatcher.isUnprotected]).toEqual([true, false, false])
+  expect(isHeld()).toBe(false)
+  expect(dispatcher.notified()).toBe(false)
+  await settled()
+  expect(asked).toHaveLength(1)
+  dispatcher.raise()
+  ;(await claim()).answer(answer([]))
+  await dispatcher.stop()
+})
+
 test('a failed claim is told and tried again', async () => {
   const errors: string[] = []
   const { dispatcher, claim } = dispatcherUnderTest({ onError: (error) => errors.push(error.message) })

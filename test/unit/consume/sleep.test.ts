@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { type ClaimSigns, createSleepProtocol } from '../../../src/consume/sleep.js'
+import { type ClaimSigns, createSleepProtocol, deafMs } from '../../../src/consume/sleep.js'
 
 /** The protocol on a clock of the test's own, with every jitter in the middle. */
-function protocolAt(naps = true) {
+function protocolAt(naps = true, random = 0.5) {
   let time = 0
   const protocol = createSleepProtocol(
     () => time,
-    () => 0.5,
+    () => random,
     naps,
   )
   return {
@@ -50,14 +50,15 @@ describe('falling asleep', () => {
     const held = { ...empty, xmin: 90n, target: 100n }
     protocol.claimed(held, true)
     pass(101)
-    expect(protocol.claimed(held, true)).toMatchObject({ do: 'look' })
+    // Later claims have later targets; a look asks for what is owed.
+    expect(protocol.claimed({ ...held, target: 200n }, true)).toMatchObject({ do: 'look', target: 100n })
     const waits: number[] = []
     for (let i = 0; i < 10; i += 1) {
       const step = protocol.looked(true)
       if (step.do === 'look') waits.push(step.inMs)
     }
     expect(waits.at(-1)).toBe(1_000)
-    expect(protocol.looked(false)).toMatchObject({ do: 'look' })
+    expect(protocol.looked(false)).toMatchObject({ do: 'look', target: 100n })
     // A writer between two clear looks starts the count again.
     expect(protocol.looked(true)).toMatchObject({ do: 'look' })
     expect(protocol.looked(false)).toMatchObject({ do: 'look' })
@@ -180,6 +181,56 @@ describe('waking', () => {
       })
       expect(steps).toEqual(['sleep', 'sleep', 'sleep', end])
     })
+  }
+})
+
+test('wake-ups that come fast and bring nothing end in lingering too; for a second, and no longer', () => {
+  for (const naps of [true, false]) {
+    const { protocol, pass } = protocolAt(naps)
+    protocol.taken()
+    protocol.claimed(empty, true)
+    let step = protocol.claimed(empty, true)
+    let notified = 0
+    for (; step.do !== 'linger' && notified < 100; notified += 1) {
+      // By others' jobs: several with each claim, so that none of it is a row of wake-ups for nothing.
+      pass(1)
+      for (let n = 0; n < 10; n += 1) protocol.notified()
+      step = protocol.claimed(empty, true)
+    }
+    expect(notified).toBeLessThan(5)
+    let claims = 0
+    let lingeredMs = 0
+    for (; step.do === 'linger'; claims += 1) {
+      pass(step.inMs)
+      lingeredMs += step.inMs
+      step = protocol.claimed(empty, false)
+    }
+    expect(step).toEqual({ do: 'take' })
+    expect(lingeredMs).toBeGreaterThan(1_000)
+    expect(claims).toBeLessThan(50)
+    // One notification does not make it linger again.
+    protocol.taken()
+    protocol.notified()
+    expect(protocol.claimed(empty, true).do).not.toBe('linger')
+  }
+})
+
+test('a linger ends by its bound, however slowly the server answered', () => {
+  const { protocol } = protocolAt(true, 0.999)
+  const step = protocol.claimed({ ...empty, asked: 1_000, found: 999, tripMs: 30_000 }, true)
+  if (step.do !== 'linger') throw new Error(step.do)
+  expect(step.inMs).toBeLessThanOrEqual(deafMs)
+})
+
+test('a nap ends by its bound', () => {
+  const { protocol, pass } = protocolAt(true, 0.999)
+  protocol.taken()
+  for (let n = 0; n < 4; n += 1) {
+    pass(20)
+    protocol.notified()
+    const step = protocol.claimed(empty, true)
+    if (step.do === 'nap') expect(step.inMs).toBeLessThanOrEqual(deafMs)
+    else expect(step.do).toBe('sleep')
   }
 })
 

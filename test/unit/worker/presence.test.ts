@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-const found: Heartbeat = { isPresent: true, server: 's', running: [], others: [], paused: [] }
+const found: Heartbeat = { isPresent: true, server: 's', running: [], others: [], paused: [], channel: null }
 
 /** rescueAfterMs 3000, a heartbeat every second; `answer` decides how each ends. */
 async function underTest(answer: (id: string) => Promise<Heartbeat> = async () => found) {

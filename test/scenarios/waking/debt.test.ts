@@ -59,10 +59,9 @@ test('debt: a look counts a writer whose own id is lower than the target, and no
   const insert = `insert into ${db.s}.job (queue, payload) values ('q', '1')`
   const writer = db.connect()
 
-  const [row] = await writer
-    .unsafe(`begin; ${insert}; select pg_current_xact_id()::text as id`)
-    .then((all) => all.at(-1))
-  const id = BigInt(row.id)
+  await writer.unsafe(`begin; ${insert}`)
+  const [row] = await writer.unsafe<{ id: string }[]>('select pg_current_xact_id()::text as id')
+  const id = BigInt(row?.id ?? 0)
   expect([await writing(id), await writing(id + 1n)]).toEqual([false, true])
   // Its subtransactions have later ids, and do not make it younger.
   await writer.unsafe(`savepoint one; ${insert}`)

@@ -10,8 +10,8 @@ afterEach(() => {
 })
 
 test('K: a cancel that hits the statement when it has the lock leaves no lock that nobody gives up', async ({ db }) => {
-  // Slow after it has the lock, on the first session.
-  const slow = { isSlow: true }
+  // Slow after it has the lock, as long as that table has a row.
+  await db.sql.unsafe(`create table ${db.s}.slow as select 60 as seconds`)
   vi.resetModules()
   vi.doMock('../../../src/database/statements.js', async (importOriginal) => {
     const original = await importOriginal<typeof statementsModule>()
@@ -19,15 +19,12 @@ test('K: a cancel that hits the statement when it has the lock leaves no lock th
       ...original,
       loadStatements: (schema: string) => {
         const statements = original.loadStatements(schema)
-        return {
-          ...statements,
-          get asleep_take() {
-            expect(statements.asleep_take).toContain(' as taken')
-            return slow.isSlow
-              ? statements.asleep_take.replace(' as taken', ' as taken, pg_sleep(60)')
-              : statements.asleep_take
-          },
-        }
+        expect(statements.asleep_take).toContain(' as taken')
+        const asleep_take = statements.asleep_take.replace(
+          ' as taken',
+          ` as taken, (select pg_sleep(seconds) from ${db.s}.slow)`,
+        )
+        return { ...statements, asleep_take }
       },
     }
   })
@@ -35,7 +32,7 @@ test('K: a cancel that hits the statement when it has the lock leaves no lock th
   const bugle = createBugle({ connectionString: db.connectionString, schema: db.schema, name: 'taker', sweepMs: 0 })
   const consuming = bugle.consume('q', () => {})
   const leaked = await until(async () => (await sleepers(db))[0])
-  slow.isSlow = false
+  await db.sql.unsafe(`delete from ${db.s}.slow`)
   await db.sql`select pg_cancel_backend(${leaked})`
   // Otherwise the former session keeps it, beside its next one.
   await until(async () => {

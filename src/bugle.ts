@@ -136,6 +136,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved.
    * Jobs that run go on, and jobs may be put.
    *
+   * What is claimed and has not begun goes back: at once in this process, in others with their next heartbeat.
+   *
    * @returns whether it was not paused before
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */

@@ -8,6 +8,7 @@ import type { Payloads } from '../payloads.js'
 import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
+import { callOf } from './call.js'
 import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
@@ -300,10 +301,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
             return lock?.take() ?? 'down'
           },
           release: () => lock?.release(),
-          others: async () => lock?.others() ?? { asleep: 0, blocker: null },
+          doze: async () => lock?.doze() ?? 0,
+          blocker: async () => lock?.blocker() ?? null,
         }
       : null,
-    naps: choice.kinds === null && choice.withoutFlags.length === 0,
+    dozes: choice.kinds === null && choice.withoutFlags.length === 0,
+    // What cannot be sent is not missed: each of them comes by itself, a little later.
+    callOthers: () => void database.query('call', [callOf(queue)]).catch(() => {}),
     writing: async (target) =>
       (await database.query<{ writing: boolean }>('writers', [String(target)]))[0]?.writing ?? true,
     onError: claimError,

@@ -24,8 +24,10 @@ const log = createDebug('bugle:dispatcher')
  *   only then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin
  *   (slots.ts): the server works while handlers do.
  * - The sleep protocol decides what comes after a claim. A wait for its next step is ended by every reason to claim;
- *   a linger or a nap by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that
- *   wait, reach a consumer wherever it is. Only after an error, and while the queue is paused, do they not.
+ *   a linger by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that wait, reach a
+ *   consumer wherever it is. Only after an error, and while the queue is paused, do they not.
+ * - A notification that may be answered late (a doze) raises the flag after that time. The claim that follows is for all
+ *   that came until then, and a claim for any other reason is as well.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
  *   gate, and begin only if they are still ours.
@@ -96,8 +98,10 @@ export interface DispatcherParts<Job> {
   readonly onRest: () => void
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
-  /** Whether it may leave a wake-up to others that sleep: not if it takes jobs that they do not. */
-  readonly naps: boolean
+  /** Whether it may leave a wake-up to others that sleep: not if it takes some jobs only. */
+  readonly dozes: boolean
+  /** There is more than those who are awake can take: wake those who doze. */
+  readonly callOthers: () => void
   /** Whether a transaction with an id below `target` holds ROW EXCLUSIVE on the job table. */
   readonly writing: (target: bigint) => Promise<boolean>
   readonly onError: (error: Error) => void
@@ -112,7 +116,10 @@ interface SleepLock {
   holds(): boolean
   take(): Promise<TakeResult>
   release(): void
-  others(): Promise<{ asleep: number; blocker: number | null }>
+  /** Say that we doze. @returns how many others do */
+  doze(): Promise<number>
+  /** Who has it exclusively. */
+  blocker(): Promise<number | null>
 }
 
 const noop = (): void => {}
@@ -121,10 +128,12 @@ const blockedMs = 5_000
 
 export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const { lock, now, random } = parts
-  const protocol = createSleepProtocol(now, random, parts.naps)
+  const protocol = createSleepProtocol(now, random, parts.dozes)
   let raised = false
   /** Raised by something else than a notification. */
   let isCalled = false
+  /** Of a notification that is answered late. */
+  let late: NodeJS.Timeout | undefined
   let stopping = false
   let paused = false
   let isQueuePaused = false
@@ -189,13 +198,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         // This may go on for as long as an old writer stays open, with K held.
         await sleep(step.inMs)
         return raised ? claim() : look(step.target)
-      case 'nap':
-        if ((await lock?.others())?.asleep) {
-          lock?.release()
-          await rest(step.inMs, 'call')
-          return claim()
-        }
-        return { do: 'sleep' }
+      case 'doze':
+        return protocol.dozing((await lock?.doze()) ?? 0)
       case 'sleep':
         await sleep(holds() ? Number.POSITIVE_INFINITY : retakeMs)
         return claim()
@@ -213,6 +217,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       // Before the claim: what lands during it must leave the flag up.
       raised = false
       isCalled = false
+      answerLate(null)
       const toTell = awaitingEmpty
       awaitingEmpty = []
       let answer: ClaimAnswer<Job>
@@ -237,6 +242,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         else awaitingEmpty.push(awaiting)
       }
       wasFull = answer.found === answer.asked
+      if (wasFull && protocol.isDozing) parts.callOthers()
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()
@@ -296,7 +302,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     takeNotBefore = now() + (taken === 'down' ? 0 : blockedMs)
     if (told !== taken) {
       told = taken
-      parts.onUnprotected(taken, taken === 'blocked' ? (await lock.others()).blocker : null)
+      parts.onUnprotected(taken, taken === 'blocked' ? await lock.blocker() : null)
     }
     return { do: 'sleep' }
   }
@@ -388,6 +394,12 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     wake()
   }
 
+  /** null: not any more. */
+  function answerLate(inMs: number | null): void {
+    clearTimeout(late)
+    late = inMs === null ? undefined : setTimeout(wakeUp, inMs)
+  }
+
   const running = loop()
 
   return {
@@ -406,9 +418,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
     },
     notified() {
-      const isWoken = isAsleep && !raised
-      protocol.notified()
-      wakeUp()
+      const isWoken = isAsleep && !raised && late === undefined
+      const inMs = protocol.notified()
+      if (!isAsleep || inMs === 0) wakeUp()
+      else if (late === undefined) answerLate(inMs)
       return isWoken
     },
     get isWaiting() {
@@ -454,6 +467,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     firstClaim: first.promise,
     async stop() {
       stopping = true
+      answerLate(null)
       parts.onRest()
       wakeSlot()
       wakeGate()

@@ -50,12 +50,22 @@
  * each time it falls asleep some tens of inserts notify before it lingers again. So it lingers for a second.
  *
  * **No wait is deaf for long.** While a consumer waits in any of these steps, a sweep that finds ready jobs, and
- * whatever else raises it, makes it claim at once. Only notifications do not end a linger or a nap, since others are
- * awake for them; and neither lasts longer than `deafMs` from claim to claim.
+ * whatever else raises it, makes it claim at once. Only notifications do not end a linger; and that does not last
+ * longer than `deafMs` from claim to claim.
  *
- * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
- * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
- * kinds only, or without some flags, does not nap: those that stay asleep may not be able to take its jobs.
+ * **Doze.** A NOTIFY wakes all consumers of a fleet, and one of them finds the job. One that woke for nothing several
+ * times in a row, because others were faster, dozes: it keeps K, and claims after a notification as ever, but at a
+ * random moment within `dozeMs`, once for all notifications until then. `dozeMs` grows with the number of those that
+ * doze (each says so by a lock of its own, beside K). So however large the fleet, about one of them claims every
+ * `dozeMsEach / 2`, those who found something lately claim at once, and if these are busy or gone, the first one of the
+ * others comes within about `dozeMsEach`. It is awake then, and stays it while it finds jobs.
+ * - A few claims for nothing cost less than a late one, so the first `fewDozers` count for nothing: small fleets never
+ *   doze, nor does a single consumer.
+ * - One that dozes and whose claim comes back full has found more than those who are awake can take: it calls the others
+ *   (a notification that ends their doze), once for its own doze.
+ * - A consumer of some kinds only, or without some flags, does not doze, and is not counted: what it leaves alone the
+ *   others can take, but not the other way round.
+ * - What fast notifications call for is to linger, so they end a doze as well.
  *
  * This file decides; it does no I/O and keeps no timer. The dispatcher carries out the steps.
  */
@@ -68,8 +78,8 @@ export type Step =
   | { readonly do: 'take' }
   /** After `inMs` ask pg_locks for writers with ids below `target`; a wake-up comes first, with a claim. */
   | { readonly do: 'look'; readonly inMs: number; readonly target: bigint }
-  /** If another holds K, give it up and claim after `inMs`, `deafMs` at most; if none does, sleep. */
-  | { readonly do: 'nap'; readonly inMs: number }
+  /** Say that this consumer dozes, and count the others that do. */
+  | { readonly do: 'doze' }
   /** Wait for a wake-up. */
   | { readonly do: 'sleep' }
 
@@ -89,8 +99,12 @@ export interface ClaimSigns {
 }
 
 interface SleepProtocol {
-  /** A notification came, whether or not we slept. */
-  notified(): void
+  /** A notification came, whether or not we slept. @returns after how many ms to claim, if we sleep; 0: at once */
+  notified(): number
+  /** Whether notifications may be answered late. */
+  readonly isDozing: boolean
+  /** @param others - that doze on the queue */
+  dozing(others: number): Step
   /** K was just taken. */
   taken(): void
   /** @param held - whether K is held now, the control session's word */
@@ -127,16 +141,19 @@ const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
  */
 const quickTripMs = 3
 const waitForSlowTrip = 3
-const emptyWakesBeforeNap = 4
-const napMs = { least: 50, most: deafMs } as const
+/** Wake-ups for nothing in a row, until one dozes; and until it counts the others again. */
+const emptyWakes = { beforeDoze: 4, beforeCount: 16 } as const
+const fewDozers = 3
+const dozeMsEach = 75
+const dozeMsMost = 10_000
 
 const asleep: Step = { do: 'sleep' }
 const take: Step = { do: 'take' }
 /** The step after anything that proves nothing. */
 export const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
 
-/** @param naps - false for a consumer that takes jobs which others on its queue may not take */
-export function createSleepProtocol(now: () => number, random: () => number, naps: boolean): SleepProtocol {
+/** @param dozes - false for a consumer that takes some of its queue's jobs only */
+export function createSleepProtocol(now: () => number, random: () => number, dozes: boolean): SleepProtocol {
   const pace = createPace(now)
   /** Owed since K was taken. `target` comes with the first short claim: a later one is larger, and as right. */
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
@@ -145,7 +162,9 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   /** Since the last linger ended, as is what the pace counts. */
   let hasFound = false
   let wokenBy: 'notification' | 'other' = 'other'
-  let emptyWakes = 0
+  let wokenForNothing = 0
+  /** 0: it does not doze. */
+  let dozeMs = 0
 
   function linger(found: number, tripMs: number): Step | null {
     if (lingering === null) {
@@ -199,10 +218,20 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
     notified() {
       pace.count(1)
       wokenBy = 'notification'
+      return pace.perSecond() < fastPerSecond ? random() * dozeMs : 0
+    },
+    get isDozing() {
+      return dozeMs > 0
+    },
+    dozing(others) {
+      dozeMs = Math.min(Math.max(0, others - fewDozers) * dozeMsEach, dozeMsMost)
+      return asleep
     },
     taken() {
       debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
       lingering = null
+      wokenForNothing = 0
+      dozeMs = 0
     },
     claimed(signs, held) {
       const { asked, found, leftBehind, tripMs } = signs
@@ -212,9 +241,10 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
         // A notification was counted when it came; the job it told of is not counted again.
         pace.count(wasNotified ? found - 1 : found)
         hasFound = true
-        emptyWakes = 0
+        wokenForNothing = 0
+        dozeMs = 0
       } else if (wasNotified) {
-        emptyWakes += 1
+        wokenForNothing += 1
       }
       if (found === asked) {
         leftBehindMs = 1
@@ -234,11 +264,11 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       }
       leftBehindMs = 1
       if (debt !== null) return nextOfDebt(debt)
-      if (naps && emptyWakes >= emptyWakesBeforeNap) {
-        emptyWakes = 0
-        return { do: 'nap', inMs: napMs.least + random() * (napMs.most - napMs.least) }
-      }
-      return asleep
+      const isDue =
+        wasNotified &&
+        (wokenForNothing === emptyWakes.beforeDoze ||
+          (wokenForNothing > 0 && wokenForNothing % emptyWakes.beforeCount === 0))
+      return dozes && isDue ? { do: 'doze' } : asleep
     },
     looked(writing) {
       if (debt === null) return claimNow

@@ -93,8 +93,10 @@ export interface QueueLock {
   /** Take K shared, waiting for it up to a second. */
   take(): Promise<TakeResult>
   release(): void
-  /** Other sessions that hold K: those that sleep, and the pid of one that is in the way. */
-  others(): Promise<{ asleep: number; blocker: number | null }>
+  /** Say, as long as K is held, that this consumer dozes. @returns how many others do; 0 also where it cannot be known */
+  doze(): Promise<number>
+  /** The pid of another session that holds K exclusively. */
+  blocker(): Promise<number | null>
 }
 
 interface ControlOptions {
@@ -111,6 +113,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   const { open, statements, workerId, isHeard, onLost, onRegained } = options
   /** Each share that is held, and its queue. */
   const held = new Map<QueueLock, string>()
+  /** Of those, who has said that it dozes. */
+  const dozing = new Set<QueueLock>()
   let taking = 0
   /** Losses and failed connects since a query last succeeded: what the back-off goes by. */
   let failures = 0
@@ -170,6 +174,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
     pid = null
     presentAs = null
     held.clear()
+    dozing.clear()
     return former
   }
 
@@ -233,11 +238,10 @@ export function createControlSession(options: ControlOptions): ControlSession {
     return false
   }
 
-  function release(queues: readonly string[], by: Session): void {
+  function release(asleep: readonly string[], dozed: readonly string[], by: Session): void {
+    const named = [JSON.stringify(asleep), JSON.stringify(dozed)]
     // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
-    query('asleep_release', [JSON.stringify(queues)], answerMs, priority.presence).catch((error) =>
-      lose(by, toError(error)),
-    )
+    query('asleep_release', named, answerMs, priority.presence).catch((error) => lose(by, toError(error)))
   }
 
   /** After a take that the server has refused. @returns whether the session is still there, and without that K */
@@ -256,19 +260,21 @@ export function createControlSession(options: ControlOptions): ControlSession {
     }
   }
 
+  const locks = (): number => held.size + dozing.size + taking
+
   function lock(queue: string): QueueLock {
     const own: QueueLock = {
       holds: () => held.has(own),
       async take() {
         if (held.has(own)) return 'held'
         if (!isHeard()) return 'deaf'
-        if (held.size + taking >= mostLocks) return 'limit'
+        if (locks() >= mostLocks) return 'limit'
         taking += 1
         try {
           const by = await query<LockedRow>('asleep_take', [queue], answerMs, priority.sleep)
           if (!hasLocked(by)) return 'down'
           if (!isHeard()) {
-            release([queue], by.session)
+            release([queue], [], by.session)
             return 'deaf'
           }
           held.set(own, queue)
@@ -282,15 +288,30 @@ export function createControlSession(options: ControlOptions): ControlSession {
         }
       },
       release() {
-        if (held.delete(own) && session !== null) release([queue], session)
+        const hasDozed = dozing.delete(own)
+        if (held.delete(own) && session !== null) release([queue], hasDozed ? [queue] : [], session)
       },
-      async others() {
+      async doze() {
+        const takes = !dozing.has(own)
+        if (!held.has(own) || (takes && locks() >= mostLocks)) return 0
+        try {
+          const by = await query<DozeRow>('doze', [queue, String(takes)], answerMs, priority.presence)
+          if (!hasLocked(by)) return 0
+          const { taken = false, others = 0 } = by.rows[0] ?? {}
+          if (taken && held.has(own)) dozing.add(own)
+          // K was given up meanwhile.
+          else if (taken) release([], [queue], by.session)
+          return others
+        } catch (error) {
+          // It may have got its lock, which nobody would give up.
+          if (session !== null && !(error instanceof SessionLostError)) lose(session, toError(error))
+          return 0
+        }
+      },
+      async blocker() {
         const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
         const { rows } = await asked.catch(() => ({ rows: [] }))
-        return {
-          asleep: rows.filter((row) => row.mode === 'ShareLock').length,
-          blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,
-        }
+        return rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null
       },
     }
     return own
@@ -310,9 +331,11 @@ export function createControlSession(options: ControlOptions): ControlSession {
     bePresent,
     lock,
     releaseAll() {
-      const queues = [...held.values()]
+      const asleep = [...held.values()]
+      const dozed = [...dozing].flatMap((one) => held.get(one) ?? [])
       held.clear()
-      if (queues.length > 0 && session !== null) release(queues, session)
+      dozing.clear()
+      if (asleep.length > 0 && session !== null) release(asleep, dozed, session)
     },
     tablesAre: (channel) => void demandTables(channel),
     async query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs = answerMs) {
@@ -340,6 +363,11 @@ export function createControlSession(options: ControlOptions): ControlSession {
 /** Of a statement that takes a lock. */
 interface LockedRow {
   readonly channel: string
+}
+
+interface DozeRow extends LockedRow {
+  readonly taken: boolean
+  readonly others: number
 }
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */

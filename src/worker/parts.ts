@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import createDebug from 'debug'
 import type { Collector } from '../admin/collector.js'
+import { callOf } from '../consume/call.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
@@ -287,7 +288,10 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         sendPing: async (channel, mark) =>
           (await database.query<{ channel: string | null }>('ping', [channel, mark]))[0]?.channel ?? null,
         onNotification: (queue) => {
-          for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
+          for (const consumer of consumers) {
+            if (consumer.queue === queue) consumer.notified()
+            if (callOf(consumer.queue) === queue) consumer.raise()
+          }
         },
         onCancel: (workerId, jobId) => {
           if (workerId === presence.id) cancels.hinted(jobId)

@@ -22,7 +22,7 @@
  * the net below the protocol, which would hide every loss; rows that are due later; a claim beside the loop's; linger
  * after a find, which gives the sleep lock up and claims, as "no slot was free" does here; savepoints; PREPARE
  * TRANSACTION; the horizon of other databases (an old transaction stands for it); ids that wrap around; errors of
- * statements.
+ * statements; doze, which lets time pass between a notification and its claim, as may pass between any two steps.
  *
  * Properties:
  *   safety    when nothing can move any more, no committed ready row is left (the assertion in init);
@@ -330,12 +330,6 @@ look:
        fi
   :: else
   fi;
-#if CONSUMERS > 1
-  if   /* nap: give the lock up while the other holds it. A nap ends with a claim */
-  :: d_step { holdsLock[1 - me] -> holdsLock[me] = false }; goto claim
-  :: skip
-  fi;
-#endif
 sleep:   /* step 5 */
   isAsleep[me] = true;
 end_sleep:

@@ -140,6 +140,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved.
    * Jobs that run go on, and jobs may be put.
    *
+   * What is claimed and has not begun goes back: at once in this process, in others with their next heartbeat.
+   *
    * @returns whether it was not paused before
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
    *   `RESULT_UNKNOWN`
@@ -403,7 +405,12 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     ),
     consume,
     drain,
-    pause: whileOpen((queue) => pauseQueue(adminParts, queueName(queue))),
+    pause: whileOpen(async (queueGiven) => {
+      const queue = queueName(queueGiven)
+      const isChanged = await pauseQueue(adminParts, queue)
+      worker.queuePaused(queue)
+      return isChanged
+    }),
     resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
     job: whileOpen((id) => findJob(adminParts, id)),
     jobs: whileOpen((filter) => findJobs(adminParts, filter)),

@@ -131,6 +131,15 @@ export interface BugleEvents<Queue extends string = string> {
   'worker:rescued': EventData<Queue> & { readonly deadWorkerId: string; readonly jobs: number }
   /** This worker was given up by others, and its handlers aborted; it goes on under a new id. */
   'worker:lost': EventData<Queue> & { readonly workerId: string; readonly newWorkerId: string }
+  /**
+   * Somebody holds a lock on this worker's row or its table, so it cannot confirm its presence there. While its presence
+   * lock is seen it goes on, for `hungAfterMs` at most; then it claims nothing more. Emitted once, until it can again.
+   */
+  'worker:blocked': EventData<Queue> & {
+    readonly workerId: string
+    /** Of the backend that is in the way, if it was seen; 0: a prepared transaction. */
+    readonly pid: number | null
+  }
   /** The event loop was blocked for so long; nothing is claimed until it runs freely again. */
   'worker:lag': EventData<Queue> & { readonly ms: number }
   /** Something of the user's threw where nothing may throw; or a handler did not give the outcome that it made. */
@@ -162,6 +171,7 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
   'consumer:unprotected': true,
   'worker:rescued': true,
   'worker:lost': true,
+  'worker:blocked': true,
   'worker:lag': true,
   'callback:error': true,
 }

@@ -70,6 +70,12 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
   events.on('worker:lost', ({ workerId, newWorkerId }) =>
     to.error(`this worker, ${workerId}, was given up by others and its handlers aborted; it goes on as ${newWorkerId}`),
   )
+  events.on('worker:blocked', ({ workerId, pid }) =>
+    to.warn(
+      `${pid === null ? 'somebody' : `backend ${pid}`} holds a lock on the row of this worker, ${workerId}, or on its ` +
+        'table: heartbeats wait for it',
+    ),
+  )
   events.on('worker:lag', ({ ms }) =>
     to.warn(`the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`),
   )

@@ -7,6 +7,7 @@
 --   running: the running jobs that it owns, as JSON: [{ id, lease, attempt, cancelled }, ...]
 --   others: all other workers, as JSON: [{ id, seen_at, rescue_after_ms, hung_after_ms }, ...]
 --   paused: which of the queues are, as JSON
+--   channel: as statement channel has it now
 -- plan: worker_pkey, job_running, queue_pkey
 with beaten as (
   update :"schema".worker
@@ -54,4 +55,5 @@ select
         and paused_at is not null
       limit 1
     ) as found
-  ) as paused
+  ) as paused,
+  'bugle_' || to_regclass(format('%I.job', :'schema'))::oid as channel

@@ -1,5 +1,7 @@
 -- ping: send a mark to ourselves, the long way round
 -- $1 channel text, $2 mark text
--- rows: one; none: it was not sent, as the queue of notifications is half full and no trigger notifies either
-select pg_notify($1::text, $2::text)
-where pg_notification_queue_usage() < 0.5
+-- rows: one: channel: as statement channel has it now; null: there are no tables. sent: false: the queue of
+--   notifications is half full, and no trigger notifies either
+select
+  'bugle_' || to_regclass(format('%I.job', :'schema'))::oid as channel,
+  case when pg_notification_queue_usage() < 0.5 then pg_notify($1::text, $2::text)::text end is not null as sent

@@ -8,6 +8,7 @@ import type { Payloads } from '../payloads.js'
 import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
+import { callOf } from './call.js'
 import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
@@ -109,6 +110,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   let asking = 0
   /** Acks that are on their way with them. */
   let travelling = 0
+  /** How often the queue was seen to be paused for all processes. */
+  let pausesSeen = 0
   /** null: there is no control session yet; it comes when the listener has been proven. */
   let lock: QueueLock | null = null
 
@@ -245,6 +248,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const from = floor.next(proves)
     const sentAt = now()
     const promotionsBefore = due.promotions
+    const pausesBefore = pausesSeen
     claimsSentAt.push(sentAt)
     asking += limit
     try {
@@ -263,6 +267,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)
+      // A claim that was sent before the pause: what finds a slot begins, and the rest goes back.
+      if (claimed.paused || pausesSeen !== pausesBefore) void nextTurn().then(giveBackHeld)
       draining.claimed(jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
     } catch (error) {
@@ -312,11 +318,15 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
             return lock?.take() ?? 'down'
           },
           release: () => lock?.release(),
-          others: async () => lock?.others() ?? { asleep: 0, blocker: null },
+          doze: async () => lock?.doze() ?? 0,
+          blocker: async () => lock?.blocker() ?? null,
         }
       : null,
-    naps: choice.kinds === null && choice.withoutFlags.length === 0,
-    writing: async () => (await database.query<{ writing: boolean }>('writers', []))[0]?.writing ?? true,
+    dozes: choice.kinds === null && choice.withoutFlags.length === 0,
+    // What cannot be sent is not missed: each of them comes by itself, a little later.
+    callOthers: () => void database.query('call', [callOf(queue)]).catch(() => {}),
+    writing: async (target) =>
+      (await database.query<{ writing: boolean }>('writers', [String(target)]))[0]?.writing ?? true,
     onError: claimError,
     onUnprotected: (reason, pid) => events.emit('consumer:unprotected', { queue, reason, pid }),
     onWaitingUnprotected: () => worker.hurrySweep(),
@@ -334,7 +344,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       if (dispatcher.notified()) tally.count('wakeUps')
     },
     swept() {
-      tally.count('sweepsThatFound')
+      // While it is awake its own next claim would have found them as well.
+      if (dispatcher.isAsleep) tally.count('sweepsThatFound')
       dispatcher.raise()
     },
     dueSeen: due.seen,
@@ -346,6 +357,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     get isQueuePaused() {
       return dispatcher.isQueuePaused
+    },
+    queuePaused() {
+      pausesSeen += 1
+      if (slots.held > 0) giveBackHeld()
     },
     knows: runs.knows,
     get claimingSince() {
@@ -367,6 +382,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   function giveBack(given: readonly Run[]): void {
     for (const run of given) void giveBackOne(run)
+  }
+
+  /** Nothing is claimed now, so acks that were held for a claim go too. */
+  function giveBackHeld(): void {
+    giveBack(slots.takeBack())
+    settler.flush()
   }
 
   const runsOver = (): Promise<unknown> => Promise.all([runs.empty(), slots.onIdle()])
@@ -471,9 +492,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       await parked
       // Give back what the last claim brought and no slot is free for.
       await nextTurn()
-      giveBack(slots.takeBack())
-      // Acks were held while these jobs waited for a slot; no claim will take the acks along now.
-      settler.flush()
+      giveBackHeld()
     },
     resume() {
       dispatcher.resume()

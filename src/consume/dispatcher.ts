@@ -23,7 +23,11 @@ const log = createDebug('bugle:dispatcher')
  * - A claim takes waiting acks along, so they wait while one is in flight or about to be sent (`isAboutToClaim`), and
  *   only then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin
  *   (slots.ts): the server works while handlers do.
- * - The sleep protocol decides what comes after a claim.
+ * - The sleep protocol decides what comes after a claim. A wait for its next step is ended by every reason to claim;
+ *   a linger by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that wait, reach a
+ *   consumer wherever it is. Only after an error, and while the queue is paused, do they not.
+ * - A notification that may be answered late (a doze) raises the flag after that time. The claim that follows is for all
+ *   that came until then, and a claim for any other reason is as well.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
  *   gate, and begin only if they are still ours.
@@ -40,9 +44,11 @@ interface Dispatcher {
   readonly isAboutToClaim: boolean
   /** A notification named this queue. @returns whether it waited, and is woken by this one */
   notified(): boolean
-  /** Whether it waits for a wake-up: then, and only then, a sweep is of use to it. */
+  /** Whether it waits, asleep or for its next claim: then, and only then, a sweep is of use to it. */
   readonly isWaiting: boolean
-  /** Waiting without K: writers do not know of it. */
+  /** Whether it waits for a wake-up, and for nothing else. */
+  readonly isAsleep: boolean
+  /** Asleep without K: writers do not know of it. */
   readonly isUnprotected: boolean
   /**
    * Resolves when a claim that began after this call has proven the queue empty; or at the stop.
@@ -92,10 +98,12 @@ export interface DispatcherParts<Job> {
   readonly onRest: () => void
   /** The queue's sleep lock; null where nothing is listened to. */
   readonly lock: SleepLock | null
-  /** Whether it may leave a wake-up to others that sleep: not if it takes jobs that they do not. */
-  readonly naps: boolean
-  /** Whether a transaction with an id holds ROW EXCLUSIVE on the job table. */
-  readonly writing: () => Promise<boolean>
+  /** Whether it may leave a wake-up to others that sleep: not if it takes some jobs only. */
+  readonly dozes: boolean
+  /** There is more than those who are awake can take: wake those who doze. */
+  readonly callOthers: () => void
+  /** Whether a transaction with an id below `target` holds ROW EXCLUSIVE on the job table. */
+  readonly writing: (target: bigint) => Promise<boolean>
   readonly onError: (error: Error) => void
   readonly onUnprotected: (reason: UnprotectedReason, pid: number | null) => void
   /** It waits for a wake-up without K: sweeps must come often now. */
@@ -108,7 +116,10 @@ interface SleepLock {
   holds(): boolean
   take(): Promise<TakeResult>
   release(): void
-  others(): Promise<{ asleep: number; blocker: number | null }>
+  /** Say that we doze. @returns how many others do */
+  doze(): Promise<number>
+  /** Who has it exclusively. */
+  blocker(): Promise<number | null>
 }
 
 const noop = (): void => {}
@@ -117,14 +128,19 @@ const blockedMs = 5_000
 
 export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const { lock, now, random } = parts
-  const protocol = createSleepProtocol(now, random, parts.naps)
+  const protocol = createSleepProtocol(now, random, parts.dozes)
   let raised = false
+  /** Raised by something else than a notification. */
+  let isCalled = false
+  /** Of a notification that is answered late. */
+  let late: NodeJS.Timeout | undefined
   let stopping = false
   let paused = false
   let isQueuePaused = false
   /** Resolves the pauses that wait for the claim in flight. */
   const awaitingPark: (() => void)[] = []
   let isWaiting = false
+  let isAsleep = false
   let isClaiming = false
   let beside: Promise<void> | null = null
   let isBesideComing = false
@@ -133,6 +149,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let isAwaitingSlot = false
   let errors = 0
   let takeNotBefore = 0
+  /** After this K is tried again, where it could not be had. Otherwise its return is a wake-up itself. */
+  let retakeMs = Number.POSITIVE_INFINITY
   let told: UnprotectedReason | null = null
   let wake = (): void => {}
   let wakeSlot = noop
@@ -168,27 +186,22 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   async function carryOut(step: Step): Promise<Step> {
     switch (step.do) {
       case 'claim':
-        await rest(step.inMs, step.wakeable)
+        await rest(step.inMs, step.wakeable ? 'notification' : 'stop')
         return claim()
       case 'linger':
         lock?.release()
-        await rest(step.inMs, false)
+        await rest(step.inMs, 'call')
         return claim()
       case 'take':
         return take()
       case 'look':
-        // This may go on for as long as somebody writes, with K held: what is silent, sweeps find meanwhile.
-        await restWaiting(step.inMs)
-        return raised ? claim() : look()
-      case 'nap':
-        if ((await lock?.others())?.asleep) {
-          lock?.release()
-          await rest(step.inMs, false)
-          return claim()
-        }
-        return { do: 'sleep' }
+        // This may go on for as long as an old writer stays open, with K held.
+        await sleep(step.inMs)
+        return raised ? claim() : look(step.target)
+      case 'doze':
+        return protocol.dozing((await lock?.doze()) ?? 0)
       case 'sleep':
-        await restWaiting(sleepMs())
+        await sleep(holds() ? Number.POSITIVE_INFINITY : retakeMs)
         return claim()
     }
   }
@@ -203,6 +216,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       }
       // Before the claim: what lands during it must leave the flag up.
       raised = false
+      isCalled = false
+      answerLate(null)
       const toTell = awaitingEmpty
       awaitingEmpty = []
       let answer: ClaimAnswer<Job>
@@ -227,6 +242,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         else awaitingEmpty.push(awaiting)
       }
       wasFull = answer.found === answer.asked
+      if (wasFull && protocol.isDozing) parts.callOthers()
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()
@@ -266,7 +282,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   async function waitForResume(): Promise<Step> {
     lock?.release()
     isQueuePaused = true
-    await rest(Number.POSITIVE_INFINITY, true)
+    await rest(Number.POSITIVE_INFINITY, 'notification')
     isQueuePaused = false
     return claimNow
   }
@@ -274,23 +290,26 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   async function take(): Promise<Step> {
     if (lock === null || now() < takeNotBefore) return { do: 'sleep' }
     const taken = await lock.take()
+    retakeMs = taken === 'blocked' || taken === 'limit' ? blockedMs : Number.POSITIVE_INFINITY
     if (taken === 'held') {
       told = null
       protocol.taken()
       return claimNow
     }
+    // Nothing of this consumer's own: the listener's health is reported, and its return is a wake-up.
+    if (taken === 'deaf') return { do: 'sleep' }
     // Sweeps come every second while a consumer waits without K.
-    if (taken !== 'down') takeNotBefore = now() + blockedMs
+    takeNotBefore = now() + (taken === 'down' ? 0 : blockedMs)
     if (told !== taken) {
       told = taken
-      parts.onUnprotected(taken, taken === 'blocked' ? (await lock.others()).blocker : null)
+      parts.onUnprotected(taken, taken === 'blocked' ? await lock.blocker() : null)
     }
     return { do: 'sleep' }
   }
 
-  async function look(): Promise<Step> {
+  async function look(target: bigint): Promise<Step> {
     try {
-      return protocol.looked(await parts.writing())
+      return protocol.looked(await parts.writing(target))
     } catch (error) {
       return failed(error)
     }
@@ -305,23 +324,24 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     return { do: 'claim', inMs, wakeable: false }
   }
 
-  /**
-   * When K could not be had, it is tried again after this. The return of a lost control session is a wake-up itself.
-   */
-  function sleepMs(): number {
-    return lock === null || holds() || told === 'down' ? Number.POSITIVE_INFINITY : blockedMs
+  async function sleep(ms: number): Promise<void> {
+    isAsleep = true
+    if (!holds()) parts.onWaitingUnprotected()
+    await rest(ms, 'notification')
+    isAsleep = false
   }
 
-  async function restWaiting(ms: number): Promise<void> {
-    isWaiting = true
-    if (!holds()) parts.onWaitingUnprotected()
-    await rest(ms, true)
+  async function rest(ms: number, endsWith: EndOfRest): Promise<void> {
+    isWaiting = endsWith !== 'stop' && !isQueuePaused
+    await restUntil(ms, () => {
+      if (stopping || paused) return true
+      return endsWith === 'notification' ? raised : endsWith === 'call' && isCalled
+    })
     isWaiting = false
   }
 
-  /** Wait, unless or until the flag is up; with `wakeable` false, for stop and pause only. */
-  function rest(ms: number, wakeable: boolean): Promise<void> {
-    const isOver = (): boolean => stopping || paused || (wakeable && raised)
+  /** Wait, unless or until it is over: asked whenever something may have changed that. */
+  function restUntil(ms: number, isOver: () => boolean): Promise<void> {
     if (ms <= 0 || isOver()) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = ms === Number.POSITIVE_INFINITY ? undefined : setTimeout(done, ms)
@@ -365,8 +385,19 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   function raise(): void {
+    isCalled = true
+    wakeUp()
+  }
+
+  function wakeUp(): void {
     raised = true
     wake()
+  }
+
+  /** null: not any more. */
+  function answerLate(inMs: number | null): void {
+    clearTimeout(late)
+    late = inMs === null ? undefined : setTimeout(wakeUp, inMs)
   }
 
   const running = loop()
@@ -387,16 +418,20 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
     },
     notified() {
-      const isWoken = isWaiting && !raised
-      protocol.notified()
-      raise()
+      const isWoken = isAsleep && !raised && late === undefined
+      const inMs = protocol.notified()
+      if (!isAsleep || inMs === 0) wakeUp()
+      else if (late === undefined) answerLate(inMs)
       return isWoken
     },
     get isWaiting() {
       return isWaiting
     },
+    get isAsleep() {
+      return isAsleep
+    },
     get isUnprotected() {
-      return isWaiting && !holds()
+      return isAsleep && !holds()
     },
     seenEmpty(orPaused) {
       if (stopping) return Promise.resolve()
@@ -432,6 +467,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     firstClaim: first.promise,
     async stop() {
       stopping = true
+      answerLate(null)
       parts.onRest()
       wakeSlot()
       wakeGate()
@@ -444,6 +480,15 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     },
   }
 }
+
+/** What ends a wait before its time. */
+type EndOfRest =
+  /** Any reason to claim. */
+  | 'notification'
+  /** Any but a notification. */
+  | 'call'
+  /** The stop, or a pause in this process: so does it end the others. */
+  | 'stop'
 
 interface AwaitingEmpty {
   readonly tell: () => void

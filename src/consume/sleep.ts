@@ -16,17 +16,22 @@
  *    SHARE), and nobody will tell when that ends: claim again after 1 ms, doubling to 100 ms, then every second;
  * 4. the debt: until a claim was made whose `xmin` is at least the first claim's `target`, claim again after 1 ms,
  *    doubling. An old transaction that never touches our table, even in another database, holds xmin back as well; so
- *    after 100 ms ask pg_locks instead, slowing to a second, whether a transaction with an id holds ROW EXCLUSIVE on
- *    the job table. When two looks in a row find none, one more claim pays the debt;
+ *    after 100 ms ask pg_locks instead, slowing to a second, whether a transaction with an id below `target` holds ROW
+ *    EXCLUSIVE on the job table. When two looks in a row find none, one more claim pays the debt;
  * 5. sleep. K stays held.
  *
  * **Why nothing is lost.** The trigger runs after its transaction has an id p. If it tested K after step 1, it
  * notifies. If before, p was assigned before step 2 began, so p < target; the claim that pays step 4 was made after p
  * had ended, and its snapshot shows p's rows if they were committed; what it saw and did not take is `leftBehind`. The
  * looks of step 4 are as good: p holds ROW EXCLUSIVE from its insert to its end, so once they find no such holder, p
- * has ended, and the claim after them sees its rows. Advisory locks are not MVCC, so all of this holds for writers in
- * REPEATABLE READ too. `pg_snapshot_xmax` will not do as the target: it is one past the last *completed* id, and a
- * running p can lie at or above it. The debt is owed once for each taking of K, also if the consumer works in between.
+ * has ended, and the claim after them sees its rows. (PREPARE TRANSACTION moves its locks one by one: between two looks
+ * it has moved them.) Advisory locks are not MVCC, so all of this holds for writers in REPEATABLE READ too.
+ * `pg_snapshot_xmax` will not do as the target: it is one past the last *completed* id, and a running p can lie at or
+ * above it. The debt is owed once for each taking of K, also if the consumer works in between.
+ *
+ * **Why the debt is paid at last.** xmin and looks wait for transactions that ran when the debt began, and for nobody
+ * else: those that begin to write later have higher ids, however many they are and whatever queue they write to. So
+ * the debt is paid two looks after the last of those has ended.
  *
  * **A short claim alone proves nothing**: only one that is short and left nothing behind proves the queue empty.
  *
@@ -37,25 +42,44 @@
  * until some time after its last found job, claiming on a short jittered timer. Otherwise somebody of a fleet would
  * always hold K, and every insert would notify. The timer widens while claims find nothing and narrows while they find
  * something, by less: so somewhat less than half of the claims are empty, however many processes share the queue, and
- * no process needs to know their number. Where the server answers slowly, claims come more seldom still.
+ * no process needs to know their number. Where the server answers slowly, claims come more seldom still, but never
+ * further apart than `deafMs`.
  *
- * **Nap.** A consumer that woke for nothing several times in a row, because others were faster, gives K up for a moment
- * if another holds it: a fleet keeps a few sleepers, not all. A nap is short, and ends with a claim. A consumer of some
- * kinds only, or without some flags, does not nap: those that stay asleep may not be able to take its jobs.
+ * Whether the wake-ups were for this consumer does not matter: one of a rare kind, or one whose queue gets mostly jobs
+ * that are due later, makes every insert notify as much as any other. But it has no find that would keep it awake, and
+ * each time it falls asleep some tens of inserts notify before it lingers again. So it lingers for a second.
+ *
+ * **No wait is deaf for long.** While a consumer waits in any of these steps, a sweep that finds ready jobs, and
+ * whatever else raises it, makes it claim at once. Only notifications do not end a linger; and that does not last
+ * longer than `deafMs` from claim to claim.
+ *
+ * **Doze.** A NOTIFY wakes all consumers of a fleet, and one of them finds the job. One that woke for nothing several
+ * times in a row, because others were faster, dozes: it keeps K, and claims after a notification as ever, but at a
+ * random moment within `dozeMs`, once for all notifications until then. `dozeMs` grows with the number of those that
+ * doze (each says so by a lock of its own, beside K). So however large the fleet, about one of them claims every
+ * `dozeMsEach / 2`, those who found something lately claim at once, and if these are busy or gone, the first one of the
+ * others comes within about `dozeMsEach`. It is awake then, and stays it while it finds jobs.
+ * - A few claims for nothing cost less than a late one, so the first `fewDozers` count for nothing: small fleets never
+ *   doze, nor does a single consumer.
+ * - One that dozes and whose claim comes back full has found more than those who are awake can take: it calls the others
+ *   (a notification that ends their doze), once for its own doze.
+ * - A consumer of some kinds only, or without some flags, does not doze, and is not counted: what it leaves alone the
+ *   others can take, but not the other way round.
+ * - What fast notifications call for is to linger, so they end a doze as well.
  *
  * This file decides; it does no I/O and keeps no timer. The dispatcher carries out the steps.
  */
 export type Step =
   /** Claim after `inMs`; a wake-up comes first if `wakeable`. */
   | { readonly do: 'claim'; readonly inMs: number; readonly wakeable: boolean }
-  /** Give K up, then claim after `inMs`, whatever notifications say meanwhile. */
+  /** Give K up, then claim after `inMs`, whatever notifications say meanwhile; `deafMs` at most. */
   | { readonly do: 'linger'; readonly inMs: number }
   /** Take K, then claim. */
   | { readonly do: 'take' }
-  /** After `inMs` ask pg_locks for writers; a wake-up comes first, with a claim. */
-  | { readonly do: 'look'; readonly inMs: number }
-  /** If another holds K, give it up and claim after `inMs`; if none does, sleep. */
-  | { readonly do: 'nap'; readonly inMs: number }
+  /** After `inMs` ask pg_locks for writers with ids below `target`; a wake-up comes first, with a claim. */
+  | { readonly do: 'look'; readonly inMs: number; readonly target: bigint }
+  /** Say that this consumer dozes, and count the others that do. */
+  | { readonly do: 'doze' }
   /** Wait for a wake-up. */
   | { readonly do: 'sleep' }
 
@@ -75,13 +99,17 @@ export interface ClaimSigns {
 }
 
 interface SleepProtocol {
-  /** A notification came, whether or not we slept. */
-  notified(): void
+  /** A notification came, whether or not we slept. @returns after how many ms to claim, if we sleep; 0: at once */
+  notified(): number
+  /** Whether notifications may be answered late. */
+  readonly isDozing: boolean
+  /** @param others - that doze on the queue */
+  dozing(others: number): Step
   /** K was just taken. */
   taken(): void
   /** @param held - whether K is held now, the control session's word */
   claimed(signs: ClaimSigns, held: boolean): Step
-  /** @param writing - whether a transaction with an id holds ROW EXCLUSIVE on the job table */
+  /** @param writing - whether a transaction with an id below the step's target holds ROW EXCLUSIVE on the job table */
   looked(writing: boolean): Step
 }
 
@@ -90,6 +118,13 @@ const fastPerSecond = 200
 const paceWindowMs = 100
 /** How long after its last found job a lingering consumer goes to sleep, at least. */
 const lingerMs = 30
+/**
+ * And one that has found none. (64 inserts of other kinds notified before each such linger, so at 3,000 a second this
+ * keeps their share at 2 %, and the consumer at 33 claims a second.)
+ */
+const lingerForNothingMs = 1_000
+/** The longest wait that a notification does not end. */
+export const deafMs = 300
 /**
  * And after how many empty claims. In a fleet nearly half of all claims are empty, and a few in a row prove nothing;
  * but a consumer that falls asleep makes every insert notify until it is awake again (16 processes at 1,000 inserts a
@@ -106,31 +141,36 @@ const lingerFactor = { widen: 1.5, narrow: 1.2 } as const
  */
 const quickTripMs = 3
 const waitForSlowTrip = 3
-const emptyWakesBeforeNap = 4
-const napMs = { least: 50, most: 500 } as const
+/** Wake-ups for nothing in a row, until one dozes; and until it counts the others again. */
+const emptyWakes = { beforeDoze: 4, beforeCount: 16 } as const
+const fewDozers = 3
+const dozeMsEach = 75
+const dozeMsMost = 10_000
 
 const asleep: Step = { do: 'sleep' }
 const take: Step = { do: 'take' }
 /** The step after anything that proves nothing. */
 export const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
 
-/** @param naps - false for a consumer that takes jobs which others on its queue may not take */
-export function createSleepProtocol(now: () => number, random: () => number, naps: boolean): SleepProtocol {
+/** @param dozes - false for a consumer that takes some of its queue's jobs only */
+export function createSleepProtocol(now: () => number, random: () => number, dozes: boolean): SleepProtocol {
   const pace = createPace(now)
   /** Owed since K was taken. `target` comes with the first short claim: a later one is larger, and as right. */
   let debt: { target: bigint | null; since: number; waitMs: number; clearLooks: number } | null = null
   let leftBehindMs = 1
   let lingering: { timerMs: number; endsAt: number; inVain: number } | null = null
-  /** Since the last linger ended. */
+  /** Since the last linger ended, as is what the pace counts. */
   let hasFound = false
   let wokenBy: 'notification' | 'other' = 'other'
-  let emptyWakes = 0
+  let wokenForNothing = 0
+  /** 0: it does not doze. */
+  let dozeMs = 0
 
   function linger(found: number, tripMs: number): Step | null {
-    if (found > 0) hasFound = true
     if (lingering === null) {
-      if (!hasFound || pace() < fastPerSecond) return null
-      lingering = { timerMs: lingerTimerMs.least, endsAt: now() + lingerMs, inVain: 0 }
+      if (pace.perSecond() < fastPerSecond) return null
+      const forMs = hasFound ? lingerMs : lingerForNothingMs
+      lingering = { timerMs: lingerTimerMs.least, endsAt: now() + forMs, inVain: 0 }
     }
     if (found > 0) {
       stayAwake(lingering)
@@ -139,18 +179,20 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       lingering.inVain += 1
       if (now() > lingering.endsAt && lingering.inVain >= lingerInVain) {
         lingering = null
-        // The pace decays more slowly than this: without a further job there is nothing to stay awake for.
         hasFound = false
+        // It decays more slowly than this: without further wake-ups there is nothing to stay awake for.
+        pace.restart()
         return null
       }
       lingering.timerMs = Math.min(lingerTimerMs.most, lingering.timerMs * lingerFactor.widen)
     }
     const inMs = Math.max(lingering.timerMs, (tripMs - quickTripMs) * waitForSlowTrip)
-    return { do: 'linger', inMs: inMs * (0.5 + random()) }
+    const jitter = 0.5 + random()
+    return { do: 'linger', inMs: Math.min(inMs, deafMs / 1.5) * jitter }
   }
 
   function stayAwake(awake: NonNullable<typeof lingering>): void {
-    awake.endsAt = now() + lingerMs
+    awake.endsAt = Math.max(awake.endsAt, now() + lingerMs)
     awake.inVain = 0
   }
 
@@ -162,23 +204,34 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   }
 
   function nextOfDebt(owed: NonNullable<typeof debt>): Step {
-    const inMs = owed.waitMs
-    if (now() - owed.since < 100) {
+    const { waitMs: inMs, target } = owed
+    // Without a target there is nothing yet that a look could ask for: only a claim can tell it.
+    if (target === null || now() - owed.since < 100) {
       owed.waitMs = Math.min(inMs * 2, 100)
       return { do: 'claim', inMs, wakeable: true }
     }
     owed.waitMs = Math.min(inMs * 2, 1_000)
-    return { do: 'look', inMs }
+    return { do: 'look', inMs, target }
   }
 
   return {
     notified() {
-      pace(1)
+      pace.count(1)
       wokenBy = 'notification'
+      return pace.perSecond() < fastPerSecond ? random() * dozeMs : 0
+    },
+    get isDozing() {
+      return dozeMs > 0
+    },
+    dozing(others) {
+      dozeMs = Math.min(Math.max(0, others - fewDozers) * dozeMsEach, dozeMsMost)
+      return asleep
     },
     taken() {
       debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
       lingering = null
+      wokenForNothing = 0
+      dozeMs = 0
     },
     claimed(signs, held) {
       const { asked, found, leftBehind, tripMs } = signs
@@ -186,10 +239,12 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       wokenBy = 'other'
       if (found > 0) {
         // A notification was counted when it came; the job it told of is not counted again.
-        pace(wasNotified ? found - 1 : found)
-        emptyWakes = 0
+        pace.count(wasNotified ? found - 1 : found)
+        hasFound = true
+        wokenForNothing = 0
+        dozeMs = 0
       } else if (wasNotified) {
-        emptyWakes += 1
+        wokenForNothing += 1
       }
       if (found === asked) {
         leftBehindMs = 1
@@ -209,11 +264,11 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
       }
       leftBehindMs = 1
       if (debt !== null) return nextOfDebt(debt)
-      if (naps && emptyWakes >= emptyWakesBeforeNap) {
-        emptyWakes = 0
-        return { do: 'nap', inMs: napMs.least + random() * (napMs.most - napMs.least) }
-      }
-      return asleep
+      const isDue =
+        wasNotified &&
+        (wokenForNothing === emptyWakes.beforeDoze ||
+          (wokenForNothing > 0 && wokenForNothing % emptyWakes.beforeCount === 0))
+      return dozes && isDue ? { do: 'doze' } : asleep
     },
     looked(writing) {
       if (debt === null) return claimNow
@@ -224,14 +279,32 @@ export function createSleepProtocol(now: () => number, random: () => number, nap
   }
 }
 
+interface Pace {
+  count(events: number): void
+  perSecond(): number
+  /** As if there had been none. */
+  restart(): void
+}
+
 /** Events a second, over about the last tenth of one: an exponentially decaying count. */
-function createPace(now: () => number): (more?: number) => number {
-  let count = 0
+function createPace(now: () => number): Pace {
+  let counted = 0
   let at = now()
-  return (more = 0) => {
+
+  function count(events: number): void {
     const time = now()
-    count = count * Math.exp((at - time) / paceWindowMs) + more
+    counted = counted * Math.exp((at - time) / paceWindowMs) + events
     at = time
-    return (count * 1_000) / paceWindowMs
+  }
+
+  return {
+    count,
+    perSecond() {
+      count(0)
+      return (counted * 1_000) / paceWindowMs
+    },
+    restart() {
+      counted = 0
+    },
   }
 }

@@ -14,7 +14,7 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
-/** Statements wait for each other: those of the presence before those that take K, each of which may last a second. */
+/** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
 export type TakeResult =
@@ -26,6 +26,8 @@ export type TakeResult =
   | 'limit'
   /** No session at the moment; `onRegained` will tell. */
   | 'down'
+  /** Nobody would hear what K makes writers say; the listener's return will tell. */
+  | 'deaf'
 
 /**
  * The worker's control session: a plain `pg` client that holds the worker's presence lock and the sleep locks K(queue),
@@ -33,6 +35,19 @@ export type TakeResult =
  *
  * Advisory locks of a session live and die with its connection, so they are on one that runs nothing else, above all
  * nothing that makes a row ready: the trigger's test does not see its own session's K.
+ *
+ * **K says "somebody will hear".** So it is taken while the listener is live, and given up at once when it is not:
+ * writers would notify for nobody, and fail with a NOTIFY queue that is full. `isHeard` is asked before K is asked for,
+ * and again when it is had, as the listener may have been lost in between (and if it was lost and is back by then, its
+ * return makes everybody claim, and nothing that it missed is lost). What was given up is taken again after that
+ * return, and a new debt with it.
+ *
+ * **All locks of a session are under the oids of the same tables**, which may be made anew under a running process
+ * (dropped and migrated, restored). Then no trigger tests the old K any more. Whatever takes a lock therefore reads
+ * which tables they were, and so does each heartbeat; the first answer that names others ends the session.
+ *
+ * **A failed take may have got K** all the same: a cancel, or the lock time-out, can hit a statement that has it. Such
+ * a K nobody would ever give up, so the session is ended, unless pg_locks says that it holds none.
  *
  * Lost means that every lock is void at that moment. Nothing is lost with them: a consumer that slept hears it by
  * `onLost`, sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence
@@ -43,12 +58,18 @@ export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
   start(): Promise<void>
   readonly isConnected: boolean
+  /** Of its backend; null: not known, as it has not been present yet. */
+  readonly pid: number | null
   /** Whether this session holds the presence lock of the worker's id of now. */
   readonly isPresent: boolean
   /** Hold it, unless that is so; after the worker's id has changed, or a refusal. Never rejects. */
   bePresent(): Promise<void>
   /** A share of K(queue), not held yet. */
   lock(queue: string): QueueLock
+  /** Give up every K: nobody would hear. Those who sleep under one are not told. */
+  releaseAll(): void
+  /** These are the tables now, by the name of their channel; null: there are none. Its locks may be those of others. */
+  tablesAre(channel: string | null): void
   /**
    * One statement, before all that wait for K. One that is not answered within `withinMs` is the session's end.
    *
@@ -73,25 +94,35 @@ export interface QueueLock {
   /** Take K shared, waiting for it up to a second. */
   take(): Promise<TakeResult>
   release(): void
-  /** Other sessions that hold K: those that sleep, and the pid of one that is in the way. */
-  others(): Promise<{ asleep: number; blocker: number | null }>
+  /** Say, as long as K is held, that this consumer dozes. @returns how many others do; 0 also where it cannot be known */
+  doze(): Promise<number>
+  /** The pid of another session that holds K exclusively. */
+  blocker(): Promise<number | null>
 }
 
 interface ControlOptions {
   readonly open: () => Promise<Session>
   readonly statements: Statements
   readonly workerId: () => string
+  /** Whether notifications arrive. */
+  readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
 }
 
 export function createControlSession(options: ControlOptions): ControlSession {
-  const { open, statements, workerId, onLost, onRegained } = options
-  const held = new Set<QueueLock>()
+  const { open, statements, workerId, isHeard, onLost, onRegained } = options
+  /** Each share that is held, and its queue. */
+  const held = new Map<QueueLock, string>()
+  /** Of those, who has said that it dozes. */
+  const dozing = new Set<QueueLock>()
   let taking = 0
   /** Losses and failed connects since a query last succeeded: what the back-off goes by. */
   let failures = 0
   let session: Session | null = null
+  /** The channel of the tables under whose oids its locks are; null: it has taken none yet. */
+  let tables: string | null = null
+  let pid: number | null = null
   /** As whom the session is present. */
   let presentAs: string | null = null
   /** As whom a session of ours, this one or a former one, was present before. */
@@ -140,8 +171,11 @@ export function createControlSession(options: ControlOptions): ControlSession {
   function forget(): Session | null {
     const former = session
     session = null
+    tables = null
+    pid = null
     presentAs = null
     held.clear()
+    dozing.clear()
     return former
   }
 
@@ -178,9 +212,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
     const id = workerId()
     if (session === null || presentAs === id) return
     try {
-      const by = await query('presence_take', [id], answerMs, priority.presence)
-      // Still the session that answered? If not, `lose` has run and the lock went with it.
-      if (session !== by.session) return
+      const by = await query<LockedRow & { pid: number }>('presence_take', [id], answerMs, priority.presence)
+      if (!hasLocked(by)) return
+      pid = by.rows[0]?.pid ?? null
       presentAs = id
       if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
       lastPresentAs = id
@@ -191,38 +225,94 @@ export function createControlSession(options: ControlOptions): ControlSession {
     }
   }
 
+  /** @returns false: the lock went with its session, which was lost since, or is now: its tables are others */
+  function hasLocked({ rows, session: by }: { rows: LockedRow[]; session: Session }): boolean {
+    if (session !== by) return false
+    const channel = rows[0]?.channel ?? null
+    tables ??= channel
+    return demandTables(channel)
+  }
+
+  function demandTables(channel: string | null): boolean {
+    if (channel === null || tables === null || channel === tables) return true
+    if (session !== null) lose(session, new Error(`the tables were made anew: ${tables} is now ${channel}`))
+    return false
+  }
+
+  function release(asleep: readonly string[], dozed: readonly string[], by: Session): void {
+    const named = [JSON.stringify(asleep), JSON.stringify(dozed)]
+    // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
+    query('asleep_release', named, answerMs, priority.presence).catch((error) => lose(by, toError(error)))
+  }
+
+  /** After a take that the server has refused. @returns whether the session is still there, and without that K */
+  async function isWithout(queue: string): Promise<boolean> {
+    const by = session
+    if (by === null) return false
+    try {
+      // Of two shares of one K pg_locks tells nothing.
+      if ([...held.values()].includes(queue)) throw new Error('another consumer holds the same K')
+      const { rows } = await query<{ held: boolean }>('asleep_own', [queue], answerMs, priority.presence)
+      if (rows[0]?.held === false) return session === by
+      throw new Error('K was taken all the same')
+    } catch (error) {
+      lose(by, toError(error))
+      return false
+    }
+  }
+
+  const locks = (): number => held.size + dozing.size + taking
+
   function lock(queue: string): QueueLock {
     const own: QueueLock = {
       holds: () => held.has(own),
       async take() {
         if (held.has(own)) return 'held'
-        if (held.size + taking >= mostLocks) return 'limit'
+        if (!isHeard()) return 'deaf'
+        if (locks() >= mostLocks) return 'limit'
         taking += 1
         try {
-          const by = await query('asleep_take', [queue], answerMs, priority.sleep)
-          // Still the session that answered? If not, `lose` has run and K went with it.
-          if (session !== by.session) return 'down'
-          held.add(own)
+          const by = await query<LockedRow>('asleep_take', [queue], answerMs, priority.sleep)
+          if (!hasLocked(by)) return 'down'
+          if (!isHeard()) {
+            release([queue], [], by.session)
+            return 'deaf'
+          }
+          held.set(own, queue)
           return 'held'
         } catch (error) {
-          return error instanceof SessionLostError ? 'down' : 'blocked'
+          if (error instanceof SessionLostError) return 'down'
+          log('K of %s: %s', queue, toError(error).message)
+          return (await isWithout(queue)) ? 'blocked' : 'down'
         } finally {
           taking -= 1
         }
       },
       release() {
-        const by = session
-        if (!held.delete(own) || by === null) return
-        // A session that cannot say it has given K up is ended, and K with it: otherwise writers would notify for ever.
-        query('asleep_release', [queue], answerMs, priority.sleep).catch((error) => lose(by, toError(error)))
+        const hasDozed = dozing.delete(own)
+        if (held.delete(own) && session !== null) release([queue], hasDozed ? [queue] : [], session)
       },
-      async others() {
+      async doze() {
+        const takes = !dozing.has(own)
+        if (!held.has(own) || (takes && locks() >= mostLocks)) return 0
+        try {
+          const by = await query<DozeRow>('doze', [queue, String(takes)], answerMs, priority.presence)
+          if (!hasLocked(by)) return 0
+          const { taken = false, others = 0 } = by.rows[0] ?? {}
+          if (taken && held.has(own)) dozing.add(own)
+          // K was given up meanwhile.
+          else if (taken) release([], [queue], by.session)
+          return others
+        } catch (error) {
+          // It may have got its lock, which nobody would give up.
+          if (session !== null && !(error instanceof SessionLostError)) lose(session, toError(error))
+          return 0
+        }
+      },
+      async blocker() {
         const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
         const { rows } = await asked.catch(() => ({ rows: [] }))
-        return {
-          asleep: rows.filter((row) => row.mode === 'ShareLock').length,
-          blocker: rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null,
-        }
+        return rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null
       },
     }
     return own
@@ -233,11 +323,22 @@ export function createControlSession(options: ControlOptions): ControlSession {
     get isConnected() {
       return session !== null
     },
+    get pid() {
+      return pid
+    },
     get isPresent() {
       return presentAs === workerId()
     },
     bePresent,
     lock,
+    releaseAll() {
+      const asleep = [...held.values()]
+      const dozed = [...dozing].flatMap((one) => held.get(one) ?? [])
+      held.clear()
+      dozing.clear()
+      if (asleep.length > 0 && session !== null) release(asleep, dozed, session)
+    },
+    tablesAre: (channel) => void demandTables(channel),
     async query<Row extends object>(name: StatementName, parameters: readonly SqlValue[], withinMs = answerMs) {
       const { rows } = await query<Record<string, unknown>>(name, parameters, withinMs, priority.presence)
       return namedAsByPool<Row>(rows)
@@ -258,6 +359,16 @@ export function createControlSession(options: ControlOptions): ControlSession {
       forget()?.destroy()
     },
   }
+}
+
+/** Of a statement that takes a lock. */
+interface LockedRow {
+  readonly channel: string
+}
+
+interface DozeRow extends LockedRow {
+  readonly taken: boolean
+  readonly others: number
 }
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */

@@ -6,8 +6,11 @@ import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
 
 const statementNames = [
   'asleep_others',
+  'asleep_own',
   'asleep_release',
   'asleep_take',
+  'blockers',
+  'call',
   'cancel',
   'cancelled',
   'channel',
@@ -15,6 +18,7 @@ const statementNames = [
   'claim_kinds',
   'collect_archived',
   'collect_failed',
+  'doze',
   'health',
   'heartbeat',
   'job_find',

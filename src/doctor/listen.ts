@@ -34,10 +34,12 @@ export const listen: Check = {
         }
       },
       channel: async () => ({ channel: `bugle_doctor_${id}`, cancelChannel: `bugle_doctor_${id}_cancel` }),
-      pingChannel: `bugle_doctor_${id}_ping`,
+      pingChannel: () => `bugle_doctor_${id}_ping`,
       sendPing: async (channel, mark) => {
         try {
           await sender.client.query(patient.statements.ping, [channel, mark])
+          // It listens for no tables.
+          return null
         } catch (error) {
           why ??= reason(error)
           throw error

@@ -20,6 +20,10 @@ const log = createDebug('bugle:listener')
  * falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
  * often, since each LISTEN through a pooler stays on one of its connections.
  *
+ * The channel is named after the job table's oid, so tables that were made anew (dropped and migrated, restored) notify
+ * on another one. Each ping's answer says which it is now, and so do heartbeats (`tablesAre`); where it is not the one
+ * that is listened to, the listener is lost, and built anew.
+ *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
  * then sees all that was committed in between.
  * @see https://www.postgresql.org/docs/current/sql-listen.html
@@ -28,6 +32,10 @@ export interface Listener {
   readonly health: ListenerHealth
   /** Resolves when it is first known whether we are live; it goes on trying by itself. */
   start(): Promise<void>
+  /** The tables that are there now notify on that channel; null: there are none. */
+  tablesAre(channel: string | null): void
+  /** Build it anew, unless it is being built. */
+  renew(reason: string): void
   stop(): void
 }
 
@@ -35,10 +43,14 @@ interface ListenerOptions {
   /** The fields of a session with the server that takes our jobs. Rejects with SharedSessionsError for no such way. */
   readonly connect: () => Promise<SessionFields>
   readonly channel: () => Promise<Channels>
-  /** A channel that nobody else uses. */
-  readonly pingChannel: string
-  /** NOTIFY by another connection than the listener's: a pooler would echo its own. */
-  readonly sendPing: (channel: string, mark: string) => Promise<void>
+  /** A channel that nobody else uses. Asked for with each connection. */
+  readonly pingChannel: () => string
+  /**
+   * NOTIFY by another connection than the listener's: a pooler would echo its own.
+   *
+   * @returns the channel of the tables that are there now; null: there are none
+   */
+  readonly sendPing: (channel: string, mark: string) => Promise<string | null>
   readonly onNotification: (queue: string) => void
   /** A running job's cancel was requested; the worker is any that listens, perhaps not ours. */
   readonly onCancel: (workerId: string, jobId: string) => void
@@ -59,16 +71,20 @@ const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
 const unlessDirect = 'give a direct connection as listenConnectionString'
 
 export function createListener(options: ListenerOptions): Listener {
-  const { pingChannel, onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
+  const { onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
   let health: ListenerHealth = 'connecting'
   let subscriber: Subscriber | null = null
+  /** What it listens to, or is about to. */
+  let channels: (Channels & { readonly pingChannel: string }) | null = null
   let stopped = false
   let failures = 0
   let isDeaf = false
   let retry: NodeJS.Timeout | undefined
 
   const ping = createPing({
-    send: (mark) => options.sendPing(pingChannel, mark),
+    send: async (mark) => {
+      if (channels !== null) tablesAre(await options.sendPing(channels.pingChannel, mark))
+    },
     onEcho: () => become('live'),
     onSilence: silent,
     random,
@@ -106,6 +122,8 @@ export function createListener(options: ListenerOptions): Listener {
       const config = await options.connect()
       if (stopped) return
       const { channel, cancelChannel } = await options.channel()
+      const pingChannel = options.pingChannel()
+      channels = { channel, cancelChannel, pingChannel }
       const opened = await openSubscriber({
         config,
         channels: [channel, cancelChannel, pingChannel],
@@ -132,6 +150,16 @@ export function createListener(options: ListenerOptions): Listener {
     if (workerId !== undefined && jobId !== undefined) onCancel(workerId, jobId)
   }
 
+  function tablesAre(channel: string | null): void {
+    if (channel !== null && channels !== null && channel !== channels.channel) {
+      renew(`the tables were made anew: ${channels.channel} is now ${channel}`)
+    }
+  }
+
+  function renew(reason: string): void {
+    if (subscriber !== null) lost(new Error(reason))
+  }
+
   function lost(error: Error): void {
     if (stopped) return
     log('lost: %s', error.message)
@@ -151,6 +179,8 @@ export function createListener(options: ListenerOptions): Listener {
       return health
     },
     start: connect,
+    tablesAre,
+    renew,
     stop() {
       stopped = true
       clearTimeout(retry)

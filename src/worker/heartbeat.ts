@@ -7,6 +7,7 @@ interface HeartbeatRow {
   readonly running: string
   readonly others: string
   readonly paused: string
+  readonly channel: string | null
 }
 
 interface OtherRow {
@@ -66,5 +67,6 @@ export async function sendHeartbeat(
       hungAfterMs: other.hung_after_ms,
     })),
     paused: JSON.parse(row.paused),
+    channel: row.channel,
   }
 }

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import createDebug from 'debug'
 import type { Collector } from '../admin/collector.js'
+import { callOf } from '../consume/call.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { demandApart } from '../database/apart.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
@@ -11,6 +12,7 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createBlocked } from './blocked.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
 import { createLag } from './lag.js'
@@ -37,6 +39,8 @@ export interface WorkerConsumer extends Sweepable {
   lost(workerId: string): void
   /** Its last claim found the queue paused: it is raised when that is seen to be over. */
   readonly isQueuePaused: boolean
+  /** The queue was seen paused: what it holds and has not begun, it gives back. */
+  queuePaused(): void
 }
 
 /** A running row that this worker owns. */
@@ -136,13 +140,21 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
   }
 
+  const blocked = createBlocked({
+    ownPid: () => control?.pid ?? null,
+    blockers: async (pid) => (await database.query<{ pid: number }>('blockers', [pid])).map((row) => row.pid),
+    onBlocked: (pid) => events.emit('worker:blocked', { queue: null, workerId: presence.id, pid }),
+  })
+
   const send = (workerId: string, word: Word) =>
-    sendHeartbeat(
-      ask,
-      workerId,
-      word,
-      [...consumers].map(({ queue }) => queue),
-      [...consumers].flatMap(({ serves }) => serves ?? []),
+    blocked.watch(
+      sendHeartbeat(
+        ask,
+        workerId,
+        word,
+        [...consumers].map(({ queue }) => queue),
+        [...consumers].flatMap(({ serves }) => serves ?? []),
+      ),
     )
 
   const presence = createPresence({
@@ -159,8 +171,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     onBeat: (beat) => {
       reconcile(beat)
       for (const job of beat.running) if (job.cancelled) cancel(job.id)
-      for (const one of consumers) if (one.isQueuePaused && !beat.paused.includes(one.queue)) one.raise()
+      for (const one of consumers) {
+        if (beat.paused.includes(one.queue)) one.queuePaused()
+        else if (one.isQueuePaused) one.raise()
+      }
       rescue.look(beat, beat.isBack)
+      tablesAre(beat.channel)
     },
     onConfirmed: () => {
       void bePresent()
@@ -168,12 +184,23 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     },
     onLost: (workerId, newWorkerId) => {
       reconciler.restart()
+      // Its ping channel is named after the worker, and operators look for that name.
+      listener?.renew('the worker has another id')
       for (const consumer of consumers) consumer.lost(workerId)
       events.emit('worker:lost', { queue: null, workerId, newWorkerId })
     },
     now,
     random,
   })
+
+  /**
+   * Channel and locks are named after the tables' oids. Where the tables were made anew, both sessions are too; K is
+   * taken again when the listener is live under the new name.
+   */
+  function tablesAre(channel: string | null): void {
+    control?.tablesAre(channel)
+    listener?.tablesAre(channel)
+  }
 
   /** Others judge us by the shorter word as soon as they can see the lock: with the heartbeat after it. */
   async function bePresent(): Promise<void> {
@@ -228,6 +255,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
+      isHeard: () => listener?.health === 'live',
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -264,14 +292,18 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           if (channels === undefined) throw new Error('the channels have no names')
           return channels
         },
-        pingChannel: `bugle_ping_${given.id}`,
+        pingChannel: () => `bugle_ping_${presence.id}`,
         sendPing: async (channel, mark) => {
-          const sent = await database.query('ping', [channel, mark])
+          const [answer] = await database.query<{ channel: string | null; sent: boolean }>('ping', [channel, mark])
           // The triggers go by the same rule: a listener that is `live` would wait for notifications that nobody sends.
-          if (sent.length === 0) throw new Error('the queue of notifications is half full: nobody is notified')
+          if (answer?.sent !== true) throw new Error('the queue of notifications is half full: nobody is notified')
+          return answer.channel
         },
         onNotification: (queue) => {
-          for (const consumer of consumers) if (consumer.queue === queue) consumer.notified()
+          for (const consumer of consumers) {
+            if (consumer.queue === queue) consumer.notified()
+            if (callOf(consumer.queue) === queue) consumer.raise()
+          }
         },
         onCancel: (workerId, jobId) => {
           if (workerId === presence.id) cancels.hinted(jobId)
@@ -285,6 +317,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         },
         onDeaf: (reason) => options.onDeaf?.(reason),
         onHealth: (from, to) => {
+          if (to !== 'live') control?.releaseAll()
           events.emit('listener:health', { queue: null, from, to })
           sweeper.hurry()
         },

@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { sqlState } from '../database/verdict.js'
 import { toError } from '../errors.js'
 import type { OtherWorker } from './observations.js'
 
@@ -12,6 +13,13 @@ const log = createDebug('bugle:presence')
  *   its *sending* counts, and others count from when they see the change, which is later: so a worker that could be
  *   given up knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose
  *   event loop was blocked, sees at its first instruction that it is too late, and not when some timer fires.
+ * - **confirmed by its lock**: somebody holds a lock on its row or the table (a `for update` in psql), so heartbeats are
+ *   refused. One that was refused on the very session that holds the presence lock confirms the worker as well, for as
+ *   long as an answer does, and while that session lives: others see `seen_at` stand still, ask for the presence lock,
+ *   and find it, since the server has refused later than it gave it. And a burial is a DELETE of that row: it waits for
+ *   whoever is in the heartbeats' way. But from `hungAfterMs` without a change on others bury in spite of the presence
+ *   lock, as soon as the row is free. They count from when they saw the last change, and so later than we do from the
+ *   sending of the last heartbeat that was written: until `hungAfterMs` after that it is safe, and no longer.
  * - **unconfirmed**: no answer for that long. Nothing is claimed and nothing begun until one comes.
  * - **lost**: a heartbeat found no row: others have given it up, and its jobs with it. It takes a new id, is
  *   unannounced again, and goes on. The old id is never used again.
@@ -56,6 +64,8 @@ export interface Heartbeat {
   readonly others: readonly OtherWorker[]
   /** Those of the queues asked about that are paused. */
   readonly paused: readonly string[]
+  /** Of the tables that are there now: another name means others. */
+  readonly channel: string | null
 }
 
 /** A running row of this worker. */
@@ -101,7 +111,7 @@ const beatsPerWord = 3
 
 export function createPresence(options: PresenceOptions): Presence {
   const { insert, send, now, random } = options
-  const fence = createFence(now)
+  const fence = createFence(now, options.isLockHeld)
   let { id } = options
   let isAnnounced = false
   let isBeating = false
@@ -135,7 +145,7 @@ export function createPresence(options: PresenceOptions): Presence {
     const workerId = id
     const given = word()
     const sentAt = fence.sent(given.rescueAfterMs)
-    const answer = await send(workerId, given)
+    const answer = await sendUnderLock(workerId, given, sentAt)
     const answeredAt = now()
     if (stopped) return
     if (!answer.isPresent) return lost()
@@ -145,6 +155,20 @@ export function createPresence(options: PresenceOptions): Presence {
     fence.confirmed(sentAt, given.rescueAfterMs)
     if (!options.isLockHeld()) unlockedSince ??= answeredAt
     options.onBeat({ ...answer, workerId, sentAt, answeredAt, isBack })
+  }
+
+  async function sendUnderLock(workerId: string, given: Word, sentAt: number): Promise<Heartbeat> {
+    const wasHeld = options.isLockHeld()
+    try {
+      return await send(workerId, given)
+    } catch (error) {
+      // With the loss of its session the lock is lost, or held anew.
+      if (wasHeld && options.isLockHeld() && sqlState(error) !== null && !stopped) {
+        fence.lockSeen(sentAt, given)
+        options.onConfirmed()
+      }
+      throw error
+    }
   }
 
   function lost(): void {
@@ -205,6 +229,7 @@ export function createPresence(options: PresenceOptions): Presence {
     },
     disturbed() {
       wasAway = true
+      fence.lockLost()
     },
     unref() {
       keepsAlive = false
@@ -223,15 +248,20 @@ interface Fence {
   /** @returns when: what `confirmed` is given */
   sent(rescueAfterMs: number): number
   confirmed(sentAt: number, rescueAfterMs: number): void
+  /** It was not written, but the lock was held when it was refused. */
+  lockSeen(sentAt: number, word: Word): void
+  lockLost(): void
   close(): void
 }
 
-function createFence(now: () => number): Fence {
+function createFence(now: () => number, isLockHeld: () => boolean): Fence {
   let confirmedAt = Number.NEGATIVE_INFINITY
   let goodForMs = 0
+  let goodByLockUntil = Number.NEGATIVE_INFINITY
   return {
     get isOpen() {
-      return now() - confirmedAt < goodForMs
+      const at = now()
+      return at - confirmedAt < goodForMs || (at < goodByLockUntil && isLockHeld())
     },
     sent(rescueAfterMs) {
       // From now on the row may say so, whether or not we hear of it.
@@ -242,8 +272,15 @@ function createFence(now: () => number): Fence {
       confirmedAt = sentAt
       goodForMs = rescueAfterMs
     },
+    lockSeen(sentAt, { rescueAfterMs, hungAfterMs }) {
+      goodByLockUntil = Math.min(sentAt + rescueAfterMs, confirmedAt + hungAfterMs)
+    },
+    lockLost() {
+      goodByLockUntil = Number.NEGATIVE_INFINITY
+    },
     close() {
       confirmedAt = Number.NEGATIVE_INFINITY
+      goodByLockUntil = Number.NEGATIVE_INFINITY
     },
   }
 }

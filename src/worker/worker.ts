@@ -58,6 +58,8 @@ export interface Worker {
   hurrySweep(): void
   /** What is consumed, or paused, has changed: its row says so within moments. */
   showSoon(): void
+  /** The queue was paused for all processes. */
+  queuePaused(queue: string): void
 }
 
 /** What a stop is given at least: all is done within it when all is well. */
@@ -221,6 +223,9 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     showSoon() {
       parts?.showSoon()
+    },
+    queuePaused(queue) {
+      for (const consumer of consumers) if (consumer.queue === queue) consumer.queuePaused()
     },
   }
 }

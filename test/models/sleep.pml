@@ -7,25 +7,30 @@
  *                    lock (K in the comments of src); it commits, which sends the notification, or it rolls back.
  *   consumer         the loop of src/consume/dispatcher.ts, with the decisions of src/consume/sleep.ts. A claim
  *                    (sql/statements/claim.sql) is two steps: its snapshot, then its taking of rows (skip locked).
- *                    The look for writers is sql/statements/writers.sql.
+ *                    The look for writers is sql/statements/writers.sql. To take the sleep lock is two steps: the server
+                    grants it, then its answer is read.
  *   locker           a session that locks a ready row and lets it go, still ready: a claim that rolls back, an update,
  *                    a person's "for share".
  *   oldTransaction   a transaction with an id that never touches the job table, and that ends at last.
  *   controlLoss      src/database/control.ts with onLost and onRegained in src/worker/parts.ts: the control session is
  *                    lost once, every sleep lock with it, and it comes back.
- *   listenerLoss     src/listen/listener.ts with onLive in src/worker/parts.ts: notifications are lost for a while.
+ *   listenerLoss     src/listen/listener.ts with onHealth and onLive in src/worker/parts.ts: notifications are lost;
+ *                    that is noticed, and the sleep locks are given up; LISTEN is committed again; that is noticed, and
+ *                    they are taken again.
  *
  * Left out: time (a pause of any length may come between two steps, and the protocol's own pauses are such); sweeps,
- * the net below the protocol, which would hide every loss; rows that are due later; a claim beside the loop's; linger,
- * which gives the sleep lock up and claims, as "no slot was free" does here; savepoints; PREPARE TRANSACTION; the
- * horizon of other databases (an old transaction stands for it); ids that wrap around; errors of statements.
+ * the net below the protocol, which would hide every loss; rows that are due later; a claim beside the loop's; linger
+ * after a find, which gives the sleep lock up and claims, as "no slot was free" does here; savepoints; PREPARE
+ * TRANSACTION; the horizon of other databases (an old transaction stands for it); ids that wrap around; errors of
+ * statements; doze, which lets time pass between a notification and its claim, as may pass between any two steps.
  *
  * Properties:
  *   safety    when nothing can move any more, no committed ready row is left (the assertion in init);
  *   liveness  again and again there is a moment without a ready row (the formula at the end).
  *
  * Sizes: WRITERS (1 or 2, one row each), CONSUMERS (1 or 2), LOCKERS. Surroundings: OLD (one oldTransaction),
- * NOISE (other sessions write jobs of other queues at every moment), CONTROL_LOSS, LISTENER_LOSS.
+ * NOISE (other sessions write jobs of other queues at every moment), LINGER (wake-ups come fast, so the consumer gives
+ * the sleep lock up after a claim that found nothing, perhaps each time), CONTROL_LOSS, LISTENER_LOSS.
  *
  * Broken on purpose, each takes one guard out:
  *   NO_DEBT         the consumer sleeps after the first claim that proves the queue empty: no step 4 of sleep.ts
@@ -37,9 +42,8 @@
  *   NO_LAST_CLAIM   two clear looks pay the debt, without one more claim
  *   QUIET_LOSS      nobody is raised when the control session is lost (only when it is back)
  *   ONE_LOOK        one clear look is enough
- *
- * A mend that is not in src yet:
- *   LOOKFIX         a look asks only for writers whose id is below the debt's target
+ *   ANY_WRITER      a look counts every writer, not only those whose id is below the debt's target
+ *   NO_SECOND_ASK   what a taking brings is kept, though the listener was lost while its answer was on its way
  */
 #ifndef WRITERS
 #define WRITERS 2
@@ -64,7 +68,9 @@ byte row[WRITERS];            /* the state of each writer's row */
 bool isLocked[WRITERS];       /* a locker has that row */
 bool holdsLock[CONSUMERS];    /* the sleep lock, shared */
 bool raised[CONSUMERS];       /* the dispatcher's flag */
-bool isListening = true;
+bool isTaking[CONSUMERS];     /* the server has granted it the sleep lock, and the answer is on its way */
+bool isListening = true;      /* notifications arrive */
+bool isHeard = true;          /* the listener's health is `live`: what is known of that */
 bool hasSession = true;       /* the control session */
 
 /* Nothing reads these two. They make a counterexample easier to follow. */
@@ -150,7 +156,7 @@ proctype controlLoss() {
     hasSession = false; c = 0;
     do
     :: c < CONSUMERS ->
-         holdsLock[c] = false;
+         holdsLock[c] = false; isTaking[c] = false;
 #ifndef QUIET_LOSS
          raised[c] = true;
 #endif
@@ -165,7 +171,15 @@ proctype listenerLoss() {
   byte c;
   atomic { isListening = false };
   atomic {
-    isListening = true;
+    isHeard = false; c = 0;
+    do
+    :: c < CONSUMERS -> if :: !isTaking[c] -> holdsLock[c] = false :: else fi; c++
+    :: else -> break
+    od
+  };
+  atomic { isListening = true };
+  atomic {
+    isHeard = true;
 #ifndef NO_CATCH_UP
     raiseAll(c);
 #endif
@@ -224,12 +238,26 @@ claim:
        fi
   :: else
   fi;
+#ifdef LINGER
+  if
+  :: holdsLock[me] = false; goto claim
+  :: skip
+  fi;
+#endif
   if
   :: !holdsLock[me] ->   /* step 1: take the lock, then claim */
        if
+       :: d_step { hasSession && isHeard -> holdsLock[me] = true; isTaking[me] = true }
+       :: d_step { !hasSession || !isHeard -> skip }; goto sleep   /* the return of either raises the flag */
+       fi;
+       if
        :: d_step {
-            hasSession ->
-            holdsLock[me] = true; clearLooks = 0; isLooking = false; target = 0;
+#ifdef NO_SECOND_ASK
+            isTaking[me] ->
+#else
+            isTaking[me] && isHeard ->
+#endif
+            isTaking[me] = false; clearLooks = 0; isLooking = false; target = 0;
 #ifdef DEBT_ONCE
             if :: target == 0 && !tookBefore -> debt = true :: else fi;
             tookBefore = true
@@ -238,7 +266,10 @@ claim:
 #endif
           };
           goto claim
-       :: d_step { !hasSession -> skip }; goto sleep   /* the session's return raises the flag */
+#ifndef NO_SECOND_ASK
+       :: d_step { isTaking[me] && !isHeard -> isTaking[me] = false; holdsLock[me] = false }; goto sleep
+#endif
+       :: d_step { !isTaking[me] -> skip }; goto sleep   /* the session was lost meanwhile */
        fi
   :: else
   fi;
@@ -270,16 +301,16 @@ look:
             leftBehind = false; i = 1;   /* here: somebody writes */
             do
             :: i < nextId ->
-#ifdef LOOKFIX
-                 if :: writesJob[i] && i < target -> leftBehind = true :: else fi;
-#else
+#ifdef ANY_WRITER
                  if :: writesJob[i] -> leftBehind = true :: else fi;
+#else
+                 if :: writesJob[i] && i < target -> leftBehind = true :: else fi;
 #endif
                  i++
             :: else -> break
             od;
             i = 0;
-#if defined(NOISE) && !defined(LOOKFIX)
+#if defined(NOISE) && defined(ANY_WRITER)
             leftBehind = true;   /* whoever writes in other queues has a new id each time: below no target for long */
 #endif
             if :: leftBehind -> clearLooks = 0 :: else -> clearLooks++ fi;
@@ -299,12 +330,6 @@ look:
        fi
   :: else
   fi;
-#if CONSUMERS > 1
-  if   /* nap: give the lock up while the other holds it. A nap ends with a claim */
-  :: d_step { holdsLock[1 - me] -> holdsLock[me] = false }; goto claim
-  :: skip
-  fi;
-#endif
 sleep:   /* step 5 */
   isAsleep[me] = true;
 end_sleep:

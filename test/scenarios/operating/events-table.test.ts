@@ -11,6 +11,7 @@ import {
 } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
 import { test } from '../../support/gates.js'
+import { transaction } from '../../support/open-transaction.js'
 import { startProxy } from '../../support/proxy.js'
 import { tableAfter } from '../../support/readme.js'
 import { aborted, takeOver } from '../../support/stopping.js'
@@ -179,6 +180,7 @@ test('every event of README’s table is emitted, with the data that it names', 
   await crash(db, record)
   await failAClaim(db, bugle, record)
   await holdALock(db, bugle, record)
+  await holdTheRow(db, record)
   await outage(db, record)
   await record.until('job:stuck', { id: stuck })
   held.resolve()
@@ -248,6 +250,13 @@ async function holdALock(db: TestDatabase, bugle: Bugle, record: Recorded): Prom
   const consumer = await bugle.consume('locked', () => {})
   await record.until('consumer:unprotected', { queue: 'locked', reason: 'blocked' })
   await consumer.stop()
+}
+
+/** Somebody holds a lock on the rows of workers. */
+async function holdTheRow(db: TestDatabase, record: Recorded): Promise<void> {
+  const end = await transaction(db, `select from ${db.s}.worker for update`)
+  await record.until('worker:blocked')
+  await end('rollback')
 }
 
 /** A database that is down when a consumer wants to begin, and comes. */

@@ -13,6 +13,8 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
   const open: { proves: boolean; answer: (answer: Answer) => void; fail: (error: Error) => void }[] = []
   let arrived = signal()
   let held = false
+  let dozing = 0
+  let calls = 0
   const dispatcher = createDispatcher<number>({
     claim: (limit, proves) => {
       asked.push(limit)
@@ -37,9 +39,13 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       release: () => {
         held = false
       },
-      others: async () => ({ asleep: 0, blocker: null }),
+      doze: async () => dozing,
+      blocker: async () => null,
     },
-    naps: true,
+    dozes: true,
+    callOthers: () => {
+      calls += 1
+    },
     writing: async () => false,
     onError: () => {},
     onUnprotected: () => {},
@@ -58,6 +64,11 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       held = false
     },
     isHeld: () => held,
+    /** Others that doze, from now on. */
+    others: (count: number) => {
+      dozing = count
+    },
+    calls: () => calls,
     /** What is in flight finds nothing. */
     async stop() {
       const stopped = dispatcher.stop()
@@ -297,6 +308,67 @@ test('a lock that was lost is taken again at the next wake-up', async () => {
   await settled()
   expect(isHeld()).toBe(true)
   await dispatcher.stop()
+})
+
+test('a lingering consumer waits as a sweep sees it; the sweep makes it claim, a notification does not', async () => {
+  // A clock that stands still: whatever was found just now was found fast, and no wait ends by itself.
+  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ now: () => 0, random: () => 1_000_000 })
+  ;(await claim()).answer(answer([], { asked: 100, found: 99 }))
+  await settled()
+  expect([dispatcher.isWaiting, dispatcher.isAsleep, dispatcher.isUnprotected]).toEqual([true, false, false])
+  expect(isHeld()).toBe(false)
+  expect(dispatcher.notified()).toBe(false)
+  await settled()
+  expect(asked).toHaveLength(1)
+  dispatcher.raise()
+  ;(await claim()).answer(answer([]))
+  await dispatcher.stop()
+})
+
+/** Asleep among many that doze, after wake-ups for nothing. It never comes by itself. */
+async function dozingDispatcher() {
+  const under = dispatcherUnderTest({ random: () => 100 })
+  const { dispatcher, claim, others, asked } = under
+  others(60)
+  ;(await claim()).answer(answer([]))
+  ;(await claim()).answer(answer([]))
+  for (let n = 0; n < 4; n += 1) {
+    await settled()
+    dispatcher.notified()
+    ;(await claim()).answer(answer([]))
+  }
+  await settled()
+  asked.splice(0)
+  return under
+}
+
+test('one that dozes does not claim at a notification, and does at a call, for both', async () => {
+  const { dispatcher, claim, asked } = await dozingDispatcher()
+  expect([dispatcher.notified(), dispatcher.notified()]).toEqual([true, false])
+  await settled()
+  expect([asked.length, dispatcher.isAsleep]).toEqual([0, true])
+  dispatcher.raise()
+  ;(await claim()).answer(answer([]))
+  await settled()
+  expect([asked.length, dispatcher.isAsleep]).toEqual([1, true])
+  await dispatcher.stop()
+})
+
+test('one that dozes and claims as many jobs as it can take calls the others, once', async () => {
+  const { dispatcher, claim, calls, stop } = await dozingDispatcher()
+  dispatcher.raise()
+  ;(await claim()).answer(answer([1, 2, 3], { asked: 10 }))
+  await settled()
+  expect(calls()).toBe(0)
+  await stop()
+
+  const full = await dozingDispatcher()
+  full.dispatcher.raise()
+  ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
+  ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
+  await settled()
+  expect(full.calls()).toBe(1)
+  await full.stop()
 })
 
 test('a failed claim is told and tried again', async () => {

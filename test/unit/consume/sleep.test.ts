@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { type ClaimSigns, createSleepProtocol } from '../../../src/consume/sleep.js'
+import { type ClaimSigns, createSleepProtocol, deafMs } from '../../../src/consume/sleep.js'
 
 /** The protocol on a clock of the test's own, with every jitter in the middle. */
-function protocolAt(naps = true) {
+function protocolAt(dozes = true, random = 0.5) {
   let time = 0
   const protocol = createSleepProtocol(
     () => time,
-    () => 0.5,
-    naps,
+    () => random,
+    dozes,
   )
   return {
     protocol,
@@ -50,14 +50,15 @@ describe('falling asleep', () => {
     const held = { ...empty, xmin: 90n, target: 100n }
     protocol.claimed(held, true)
     pass(101)
-    expect(protocol.claimed(held, true)).toMatchObject({ do: 'look' })
+    // Later claims have later targets; a look asks for what is owed.
+    expect(protocol.claimed({ ...held, target: 200n }, true)).toMatchObject({ do: 'look', target: 100n })
     const waits: number[] = []
     for (let i = 0; i < 10; i += 1) {
       const step = protocol.looked(true)
       if (step.do === 'look') waits.push(step.inMs)
     }
     expect(waits.at(-1)).toBe(1_000)
-    expect(protocol.looked(false)).toMatchObject({ do: 'look' })
+    expect(protocol.looked(false)).toMatchObject({ do: 'look', target: 100n })
     // A writer between two clear looks starts the count again.
     expect(protocol.looked(true)).toMatchObject({ do: 'look' })
     expect(protocol.looked(false)).toMatchObject({ do: 'look' })
@@ -166,21 +167,99 @@ describe('waking', () => {
     expect(steps).toEqual([...Array(9).fill('linger'), 'take'])
   })
 
-  for (const naps of [true, false]) {
-    const end = naps ? 'nap' : 'sleep'
-    const who = naps ? 'a consumer' : 'a consumer of jobs that others may not take'
-    test(`several wake-ups for nothing in a row end, for ${who}, in a ${end}`, () => {
-      const { protocol, pass } = protocolAt(naps)
+  for (const dozes of [true, false]) {
+    const who = dozes ? 'a consumer dozes' : 'a consumer of jobs that others may not take sleeps'
+    test(`after several wake-ups for nothing in a row ${who}`, () => {
+      const { protocol, pass } = protocolAt(dozes)
       protocol.taken()
       protocol.claimed(empty, true)
-      const steps = Array.from({ length: 4 }, () => {
+      const steps = Array.from({ length: 20 }, () => {
         pass(20)
         protocol.notified()
         return protocol.claimed(empty, true).do
       })
-      expect(steps).toEqual(['sleep', 'sleep', 'sleep', end])
+      const expected = Array(20).fill('sleep')
+      // The others are counted again later.
+      if (dozes) [expected[3], expected[15]] = ['doze', 'doze']
+      expect(steps).toEqual(expected)
     })
   }
+})
+
+describe('dozing', () => {
+  function dozing(others: number) {
+    const { protocol, pass } = protocolAt()
+    protocol.taken()
+    for (let n = 0; n < 4; n += 1) {
+      pass(20)
+      expect(protocol.notified()).toBe(0)
+      protocol.claimed(empty, true)
+    }
+    expect(protocol.dozing(others)).toEqual({ do: 'sleep' })
+    return { protocol, pass }
+  }
+
+  test('a notification is answered the later the more others doze; beside a few at once', () => {
+    expect([0, 3, 4, 63, 10_000].map((others) => dozing(others).protocol.notified())).toEqual([
+      0, 0, 37.5, 2_250, 5_000,
+    ])
+    expect([0, 3, 4].map((others) => dozing(others).protocol.isDozing)).toEqual([false, false, true])
+  })
+
+  test('a find ends it, and so does a new lock', () => {
+    const found = dozing(63).protocol
+    expect(found.claimed({ ...empty, found: 1 }, true)).toEqual({ do: 'sleep' })
+    expect([found.isDozing, found.notified()]).toEqual([false, 0])
+    const relocked = dozing(63).protocol
+    relocked.taken()
+    expect([relocked.isDozing, relocked.notified()]).toEqual([false, 0])
+  })
+
+  test('fast notifications are answered at once: they call for a linger', () => {
+    const { protocol } = dozing(63)
+    const waits = Array.from({ length: 30 }, () => protocol.notified())
+    expect(waits[0]).toBeGreaterThan(0)
+    expect(waits.at(-1)).toBe(0)
+    expect(protocol.claimed(empty, true).do).toBe('linger')
+  })
+})
+
+test('wake-ups that come fast and bring nothing end in lingering too; for a second, and no longer', () => {
+  for (const dozes of [true, false]) {
+    const { protocol, pass } = protocolAt(dozes)
+    protocol.taken()
+    protocol.claimed(empty, true)
+    let step = protocol.claimed(empty, true)
+    let notified = 0
+    for (; step.do !== 'linger' && notified < 100; notified += 1) {
+      // By others' jobs: several with each claim, so that none of it is a row of wake-ups for nothing.
+      pass(1)
+      for (let n = 0; n < 10; n += 1) protocol.notified()
+      step = protocol.claimed(empty, true)
+    }
+    expect(notified).toBeLessThan(5)
+    let claims = 0
+    let lingeredMs = 0
+    for (; step.do === 'linger'; claims += 1) {
+      pass(step.inMs)
+      lingeredMs += step.inMs
+      step = protocol.claimed(empty, false)
+    }
+    expect(step).toEqual({ do: 'take' })
+    expect(lingeredMs).toBeGreaterThan(1_000)
+    expect(claims).toBeLessThan(50)
+    // One notification does not make it linger again.
+    protocol.taken()
+    protocol.notified()
+    expect(protocol.claimed(empty, true).do).not.toBe('linger')
+  }
+})
+
+test('a linger ends by its bound, however slowly the server answered', () => {
+  const { protocol } = protocolAt(true, 0.999)
+  const step = protocol.claimed({ ...empty, asked: 1_000, found: 999, tripMs: 30_000 }, true)
+  if (step.do !== 'linger') throw new Error(step.do)
+  expect(step.inMs).toBeLessThanOrEqual(deafMs)
 })
 
 test('a lingering consumer asks the more seldom the more slowly the server answers', () => {

@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-const found: Heartbeat = { isPresent: true, server: 's', running: [], others: [], paused: [] }
+const found: Heartbeat = { isPresent: true, server: 's', running: [], others: [], paused: [], channel: null }
 
 /** rescueAfterMs 3000, a heartbeat every second; `answer` decides how each ends. */
 async function underTest(answer: (id: string) => Promise<Heartbeat> = async () => found) {
@@ -186,4 +186,42 @@ test('stopped it ignores what still comes, and leaves no timer', async () => {
   await vi.advanceTimersByTimeAsync(10_000)
   expect(beats).toEqual([])
   expect(vi.getTimerCount()).toBe(0)
+})
+
+test('a refused heartbeat confirms it while its lock is held, until others call it hung', async () => {
+  const { presence, state } = await underTest()
+  const refused = Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' })
+  state.answer = () => Promise.reject(refused)
+  await vi.advanceTimersByTimeAsync(299_000)
+  expect(presence.isConfirmed).toBe(true)
+  // From the sending of the last one that was written: here the insert.
+  await vi.advanceTimersByTimeAsync(999)
+  expect(presence.isConfirmed).toBe(true)
+  await vi.advanceTimersByTimeAsync(1)
+  expect(presence.isConfirmed).toBe(false)
+  state.answer = async () => found
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(presence.isConfirmed).toBe(true)
+  presence.stop()
+})
+
+test('a refused heartbeat confirms nothing without the lock, after its loss, or where no server has refused', async () => {
+  const { presence, state } = await underTest()
+  const refused = Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' })
+  state.answer = () => Promise.reject(refused)
+  await vi.advanceTimersByTimeAsync(5_000)
+  expect(presence.isConfirmed).toBe(true)
+  state.isLockHeld = false
+  expect(presence.isConfirmed).toBe(false)
+  state.isLockHeld = true
+  expect(presence.isConfirmed).toBe(true)
+  // Another session's lock, from now on: nobody knows who looked in between.
+  presence.disturbed()
+  expect(presence.isConfirmed).toBe(false)
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect(presence.isConfirmed).toBe(true)
+  state.answer = () => Promise.reject(Object.assign(new Error('closed'), { code: 'CONNECTION_CLOSED' }))
+  await vi.advanceTimersByTimeAsync(3_000)
+  expect(presence.isConfirmed).toBe(false)
+  presence.stop()
 })

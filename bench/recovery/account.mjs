@@ -53,6 +53,19 @@ export function accountOf({ puts, runs, harm: { from, to, overAt }, loadEndedAt,
   }
 }
 
+/**
+ * Why puts were refused, the commonest reason first.
+ *
+ * @param {ReadonlyMap<number, import('./load.mjs').Put>} puts
+ * @returns {string[]} as '12 x Connection terminated unexpectedly'
+ */
+export function refusalsOf(puts) {
+  /** @type {Map<string, number>} */
+  const counts = new Map()
+  for (const { error } of puts.values()) if (error !== undefined) counts.set(error, (counts.get(error) ?? 0) + 1)
+  return [...counts].sort(([, one], [, other]) => other - one).map(([error, count]) => `${count} x ${error}`)
+}
+
 /** The columns of the table for people. */
 const columns = /** @type {const} */ ({
   during: 'done during it',

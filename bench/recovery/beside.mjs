@@ -15,7 +15,7 @@ import { versionsOf } from '../peers.mjs'
 import { nowMs } from '../processes.mjs'
 import { settingsOf } from '../server.mjs'
 import { median } from '../statistics.mjs'
-import { accountOf, tableOf } from './account.mjs'
+import { accountOf, refusalsOf, tableOf } from './account.mjs'
 import { openLoad } from './load.mjs'
 import { phases } from './phases.mjs'
 
@@ -43,7 +43,7 @@ export async function runPhase(name, { tries, isSmoke, contenders: chosen, tell 
     for (let number = 0; number < tries; number += 1) {
       for (const one of rotated(chosen, number)) {
         const database = `recovery_${number}_${one.replaceAll(/[^a-z0-9]+/g, '_')}`
-        const account = await runOnce({ phase, name: one, server, database, shape, isSmoke })
+        const account = await runOnce({ phase, name: one, server, database, shape, isSmoke, tell })
         for (const [figure, [unit, value]] of Object.entries(account))
           addValue(figures, `${one}: ${figure}`, unit, value)
         const [, lost] = account.lost ?? ['', 0]
@@ -84,9 +84,10 @@ export async function runPhase(name, { tries, isSmoke, contenders: chosen, tell 
  * @param {string} what.database
  * @param {{ slots: number, handlerMs: number, perSecond: number, processes: number }} what.shape
  * @param {boolean} what.isSmoke
+ * @param {(text: string) => void} what.tell
  * @returns {Promise<ReturnType<typeof accountOf>>}
  */
-async function runOnce({ phase, name, server, database, shape, isSmoke }) {
+async function runOnce({ phase, name, server, database, shape, isSmoke, tell }) {
   const { query, end } = admin(server.connectionString)
   await query(`create database ${database} template template0`)
   const url = new URL(server.connectionString)
@@ -106,6 +107,7 @@ async function runOnce({ phase, name, server, database, shape, isSmoke }) {
     await load.stopPutting(patienceMs)
     await untilAllDone(load, loadEndedAt + patienceMs)
     const account = accountOf({ puts: load.puts, runs: load.runs, harm, loadEndedAt, givenUpAt: nowMs() })
+    for (const refusal of refusalsOf(load.puts).slice(0, 3)) tell(`recovery, ${name}: puts refused: ${refusal}`)
     return { ...account, 'processes that ended by themselves': ['processes', load.ends] }
   } finally {
     await load?.close()

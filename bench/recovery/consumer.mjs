@@ -7,7 +7,8 @@ import { contender } from '../contenders/index.mjs'
 import { childArgs, nowMs, onMessage, say } from '../processes.mjs'
 
 const { contender: name, url, slots, handlerMs } = childArgs()
-console.error = () => {}
+// Each outage would be told a hundred times. What ends the process is written past this.
+process.stderr.write = () => true
 
 /** @param {{ n: number }} payload */
 async function handler({ n }) {

@@ -8,7 +8,8 @@ import { contender } from '../contenders/index.mjs'
 import { childArgs, nowMs, onMessage, say } from '../processes.mjs'
 
 const { contender: name, url, connections, from, perSecond } = childArgs()
-console.error = () => {}
+// Each outage would be told a hundred times. What ends the process is written past this.
+process.stderr.write = () => true
 const producer = await contender(name).openProducer(url, { connections })
 /** @type {Set<Promise<void>>} */
 const inFlight = new Set()

@@ -22,6 +22,8 @@ const stopMarginMs = 5_000
 export function startCrew({ workers, args, journal, random, log, violation }) {
   let number = 0
   const crew = Array.from({ length: workers }, () => startOne())
+  /** @type {ReadonlySet<unknown>} */
+  const firstBorn = new Set(crew.map(({ child }) => child))
 
   function startOne() {
     number += 1
@@ -50,6 +52,18 @@ export function startCrew({ workers, args, journal, random, log, violation }) {
     }
   }
 
+  /**
+   * Those that began before the queue was full are killed first. The others hold no presence lock, as their listener
+   * was never live: after a kill their jobs come back a minute later.
+   *
+   * @param {boolean} kills
+   */
+  function pick(kills) {
+    const all = crew.map((_, index) => index)
+    const wanted = all.filter((index) => firstBorn.has(crew[index]?.child) === kills)
+    return random.pick(wanted.length > 0 ? wanted : all)
+  }
+
   return {
     /** Resolves when all consume. */
     started: () => Promise.all(crew.map(({ consumes }) => consumes)),
@@ -57,11 +71,12 @@ export function startCrew({ workers, args, journal, random, log, violation }) {
     async harm(ended) {
       for (let harms = 0; !ended.aborted; harms += 1) {
         await sleep(random.between(2_000, 5_000), undefined, { signal: ended }).catch(() => {})
-        const index = random.between(0, workers - 1)
-        const { child, consumes } = crew[index] ?? startOne()
         if (ended.aborted) return
+        const kills = harms % 2 === 0
+        const index = pick(kills)
+        const { child, consumes } = crew[index] ?? startOne()
         await consumes
-        if (harms % 2 === 0) await kill(child)
+        if (kills) await kill(child)
         else await stop(child, { graceMs: random.between(0, 500), abortMs: 500 })
         crew[index] = startOne()
       }

@@ -11,11 +11,17 @@ import { fillNotifyQueue, settings } from './full-queue.mjs'
 import { judge } from './judge.mjs'
 import { startWriters } from './writers.mjs'
 
-/** Short, so that rescues happen within a run. */
-const options = { rescueAfterMs: 2_000, hungAfterMs: 20_000, maxCrashes: 1_000 }
+/**
+ * Short, so that rescues happen within a run, and jobs start before a listener finds out that it is deaf: until then
+ * a sweep comes every 30 s by default.
+ */
+const options = { rescueAfterMs: 2_000, hungAfterMs: 20_000, maxCrashes: 1_000, sweepMs: 1_000 }
 const workers = 3
-/** After the last harm, until every job has ended by sweeps. */
-const drainMs = 60_000
+/**
+ * After the last harm, until every job has ended by sweeps: a worker that began beside the full queue holds no presence
+ * lock, and its death is noticed after a minute.
+ */
+const drainMs = 90_000
 /** Of the stop at the end. */
 const times = { graceMs: 3_000, abortMs: 1_000 }
 

@@ -73,7 +73,7 @@ for (const event of /** @type {const} */ ([
 ])) {
   bugle.on(event, (data) => {
     const error = 'error' in data ? `: ${data.error.message}` : ''
-    const health = 'to' in data ? ` ${data.to}` : ''
+    const health = 'to' in data ? ` ${data.to}` : 'reason' in data ? ` ${data.reason} ${data.pid}` : ''
     tell({ did: 'log', text: `${event}${health}${error}` })
   })
 }

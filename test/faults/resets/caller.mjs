@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parkedMs, planJob } from './plan.mjs'
 
 /**
- * Puts one queue's jobs at a steady rate, looks for and cancels those that are parked, and requeues those that are
+ * Puts one queue's jobs at a steady rate, looks for each, cancels those that are parked, and requeues those that are
  * refused. Each call and its answer is written into the journal: `did` is the call, `answer` what it resolved with,
  * `code` that of the error it rejected with.
  *
@@ -40,13 +40,13 @@ export function startCaller({ bugle, queue, jobs, seconds, nextToken, ledger, jo
     journal.write({ did: 'plan', token, queue, mode })
     const options = mode === 'parked' ? { delayMs: parkedMs } : {}
     const id = await asked('put', token, bugle.put(queue, plan, options))
-    if (id === undefined || mode !== 'parked') return
+    if (id === undefined) return
     await asked(
       'look',
       token,
       bugle.job(id).then((job) => job !== null),
     )
-    await asked('cancel', token, bugle.cancel(id))
+    if (mode === 'parked') await asked('cancel', token, bugle.cancel(id))
   }
 
   /** Those that are refused for the first time, once each. @param {AbortSignal} ended */

@@ -98,15 +98,21 @@ export function judge(entries, rows) {
   function checkRuns(all, violation) {
     /** @type {Entry[]} those that hold still */
     let told = []
+    /** @type {Set<number>} begun */
+    const attempts = new Set()
     for (const entry of all) {
-      // It may run again, from its first attempt.
-      if (entry.did === 'asks-requeue') told = []
+      // It may run again, from its first attempt. Of a run before that it may be told later.
+      if (entry.did === 'asks-requeue') {
+        told = []
+        attempts.clear()
+      }
       if (entry.did === 'told') {
         figures.told += 1
-        told.push(entry)
+        if (attempts.has(entry.attempt)) told.push(entry)
       }
       if (entry.did !== 'start') continue
       figures.runs += 1
+      attempts.add(entry.attempt)
       for (const { as, attempt, by } of told) {
         const what = `${by} was told attempt ${attempt} as ${as}`
         const goesOn = as === 'retrying' || as === 'partial'

@@ -14,8 +14,8 @@ import { startResetProxy } from './proxy.mjs'
 
 /** Of both queues together. */
 const jobsInAll = 2_000
-/** Of each process's connections, on average. */
-const resetsPerSecond = 6
+/** Of each process's connections, on average: few leave much work between them, many come in the middle of repairs. */
+const resetsPerSecond = /** @type {const} */ ([1, 8])
 /** After the last reset, until every job has ended. */
 const drainMs = 60_000
 
@@ -47,7 +47,7 @@ export async function runResets({ seed, seconds, snapshot, tell }) {
   /** @returns a way of its own for a process, so that what is reset side by side is the same process's */
   async function way() {
     const random = createRandom(seed * 10 + proxies.length)
-    const proxy = await startResetProxy({ port: server.port, perSecond: resetsPerSecond, random })
+    const proxy = await startResetProxy({ port: server.port, perSecond: random.between(...resetsPerSecond), random })
     proxies.push(proxy)
     return `postgres://postgres@127.0.0.1:${proxy.port}/postgres`
   }

@@ -21,8 +21,18 @@ const tell = (message) => void process.send?.(message, () => {})
 const waits = {
   turn: () => {},
   immediate: () => immediate(),
-  read: () => stat(import.meta.dirname),
+  reads,
   timer: () => sleep(Math.random() * 20),
+  busy() {
+    const until = performance.now() + 1 + Math.random() * 9
+    while (performance.now() < until);
+    return reads()
+  },
+}
+
+/** Some, so that it ends beside whatever else is read in the same turn of the event loop. */
+async function reads() {
+  for (let left = Math.random() * 10; left > 0; left -= 1) await stat(path)
 }
 
 /** @param {import('../../../dist/index.js').Job<import('./plan.mjs').Plan>} job */

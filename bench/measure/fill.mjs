@@ -23,14 +23,12 @@ export async function fill(database, { schema, queue, jobs, state }) {
 }
 
 /**
- * Write jobs with large payloads that wake nobody. They compress well, so the table stays small; the server sends them
- * at their full size.
+ * Put jobs with large payloads. They compress well, so the table stays small; the server sends them at their full size.
  *
  * @param {import('../server.mjs').Database} database
  * @param {{ queue: string, jobs: number, bytes: number }} what
  */
 export async function fillLarge(database, { queue, jobs, bytes }) {
-  await database.query('set session_replication_role = replica')
   for (let from = 1; from <= jobs; from += 100) {
     await database.query(
       `insert into bugle.job (queue, payload)
@@ -39,5 +37,4 @@ export async function fillLarge(database, { queue, jobs, bytes }) {
       [queue, from, Math.min(jobs, from + 99), bytes],
     )
   }
-  await database.query('reset session_replication_role')
 }

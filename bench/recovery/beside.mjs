@@ -68,7 +68,7 @@ export async function runPhase(name, { tries, isSmoke, contenders: chosen, tell 
       notes: [
         ...tableOf(chosen, (one, figure) => median(figures[`${one}: ${figure}`]?.values ?? [])),
         phase.what,
-        ...(/killed/.test(name) ? [documented] : []),
+        ...(/process|one-of-two/.test(name) ? [documented] : []),
       ],
     }
   } finally {

@@ -26,7 +26,8 @@ import { nowMs } from '../processes.mjs'
  */
 
 /** Of a harm that is a moment: its consequences are looked at for so long. */
-const consequencesMs = 5_000
+/** @param {boolean} isSmoke */
+const consequencesMs = (isSmoke) => (isSmoke ? 1_000 : 5_000)
 const strangers = 300
 
 /** @type {Readonly<Record<string, Phase>>} */
@@ -55,16 +56,16 @@ export const phases = {
       return { from, to, overAt: to }
     },
   },
-  'server-restarted': {
+  'restarted-under-load': {
     what: 'after 15 s the server is restarted (fast)',
     processes: 1,
     calmBeforeMs: 15_000,
     calmAfterMs: 15_000,
-    async harm({ server }) {
+    async harm({ server, isSmoke }) {
       const from = nowMs()
       await server.restart('fast')
       const overAt = nowMs()
-      return { from, to: overAt + consequencesMs, overAt }
+      return { from, to: overAt + consequencesMs(isSmoke), overAt }
     },
   },
   'one-of-two-killed': {
@@ -72,10 +73,10 @@ export const phases = {
     processes: 2,
     calmBeforeMs: 5_000,
     calmAfterMs: 20_000,
-    async harm({ load }) {
+    async harm({ load, isSmoke }) {
       const from = nowMs()
       await load.kill(0, { comesBack: false })
-      return { from, to: from + consequencesMs, overAt: from }
+      return { from, to: from + consequencesMs(isSmoke), overAt: from }
     },
   },
   'only-process-killed': {
@@ -91,7 +92,7 @@ export const phases = {
         await load.kill(0, { comesBack: true })
       }
       const overAt = nowMs()
-      return { from, to: overAt + consequencesMs, overAt }
+      return { from, to: overAt + consequencesMs(isSmoke), overAt }
     },
   },
   'connections-taken': {

@@ -10,6 +10,7 @@ const packages = /** @type {const} */ ({
   'graphile-0.17-recommended': 'graphile-worker-0.17',
   'graphile-0.17-record': 'graphile-worker-0.17',
   'pg-boss': 'pg-boss',
+  'pg-boss-heartbeat': 'pg-boss',
   'bullmq-pg': 'bullmq',
 })
 

@@ -73,9 +73,11 @@ async function main(wanted) {
 /** @param {string} name */
 async function runScenario(name) {
   const scenario = await loadScenario(name)
-  const tries = wholeNumber('--tries', values.tries) ?? (values.smoke ? 1 : scenario.tries)
+  const triesAsked = wholeNumber('--tries', values.tries)
+  const usual = triesAsked ?? (values.smoke ? 1 : scenario.tries)
   const options = {
-    tries,
+    tries: usual,
+    areTriesAsked: triesAsked !== undefined,
     cases:
       chosen('--case', values.case, scenario.cases) ??
       (values.smoke ? scenario.smokeCases : undefined) ??
@@ -92,7 +94,7 @@ async function runScenario(name) {
     },
   }
   for await (const result of scenario.run(options)) {
-    const { figures, ratios, versions, ...rest } = summarized(result)
+    const { figures, ratios, versions, tries = usual, ...rest } = summarized(result)
     tell(table(`${name}, ${result.case}, ${tries} ${tries === 1 ? 'try' : 'tries'}`, { figures, ratios, ...rest }))
     const line = JSON.stringify({
       scenario: name,

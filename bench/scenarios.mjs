@@ -11,6 +11,7 @@ import { existsSync } from 'node:fs'
  *   [series]
  * @property {Readonly<Record<string, string>>} [versions]
  * @property {readonly string[]} [notes]
+ * @property {number} [tries] its own, where a case has others than its scenario
  *
  * @typedef {object} Ratio of one figure's median to another's; missed when something is wanted and either was not
  *   measured
@@ -21,6 +22,7 @@ import { existsSync } from 'node:fs'
  *
  * @typedef {object} RunOptions
  * @property {number} tries repeats, in each of which every contender has a turn
+ * @property {boolean} areTriesAsked whether somebody has asked for so many
  * @property {readonly string[]} cases
  * @property {boolean} isSmoke tiny sizes: does everything work?
  * @property {readonly string[]} contenders those to measure, of the scenario's own

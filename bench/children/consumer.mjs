@@ -44,7 +44,13 @@ onMessage({
   },
   count() {
     const { user, system } = process.cpuUsage()
-    return { runs: ids.length, rssMb: process.memoryUsage.rss() / 2 ** 20, cpuMs: (user + system) / 1_000 }
+    return {
+      runs: ids.length,
+      rssMb: process.memoryUsage.rss() / 2 ** 20,
+      /** Since the process began; in kilobytes. */
+      peakRssMb: process.resourceUsage().maxRSS / 2 ** 10,
+      cpuMs: (user + system) / 1_000,
+    }
   },
   runs: () => ({ ids: Float64Array.from(ids), waitsMs: Float64Array.from(waitsMs) }),
   letGo: () => letGo(),

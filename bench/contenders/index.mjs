@@ -49,6 +49,7 @@ const contenders = {
   'graphile-0.17-recommended': graphile('recommended', 'graphile-worker-0.17'),
   'graphile-0.17-record': graphile('record', 'graphile-worker-0.17'),
   'pg-boss': pgBoss(),
+  'pg-boss-heartbeat': pgBoss({ batchSize: 20, heartbeatSeconds: 10, chosen: 'the shortest heartbeat that it takes' }),
   'bullmq-pg': bullmq(),
 }
 

@@ -2,6 +2,12 @@ import { loadPeer } from './load-peer.mjs'
 
 const queue = 'bench'
 
+/** The best of what was tried for speed, see below. */
+const fastest = {
+  batchSize: 500,
+  chosen: 'the fastest of batches of 24, 100 and 500, and of localConcurrency 4 with batches of 6',
+}
+
 /**
  * pg-boss with the options that its documentation has for speed: batches, fetched without a pause while they come full,
  * and woken by LISTEN/NOTIFY. A batch is of 500, of which as many run at once as there are slots; the next one is
@@ -10,9 +16,14 @@ const queue = 'bench'
  * `localConcurrency: 4` and batches of 6 2,000.
  *
  * @see https://pgboss.io/api/workers
+ * @param {object} [options]
+ * @param {number} [options.batchSize]
+ * @param {number} [options.heartbeatSeconds] of its queue: without them it gives the jobs of a killed process back after
+ *   15 minutes
+ * @param {string} [options.chosen] why they are so
  * @returns {import('./index.mjs').Contender}
  */
-export function pgBoss() {
+export function pgBoss({ batchSize = fastest.batchSize, heartbeatSeconds, chosen = fastest.chosen } = {}) {
   /** @param {string} url @param {object} [options] */
   async function open(url, options) {
     const { PgBoss } = await loadPeer('pg-boss')
@@ -22,12 +33,13 @@ export function pgBoss() {
     return boss
   }
 
-  const workOptions = { batchSize: 500, burstWhenBatchFull: true }
+  const workOptions = { batchSize, burstWhenBatchFull: true }
+  const queueOptions = { notify: true, ...(heartbeatSeconds !== undefined && { heartbeatSeconds }) }
 
   return {
     async prepare(url) {
       const boss = await open(url)
-      await boss.createQueue(queue, { notify: true })
+      await boss.createQueue(queue, queueOptions)
       await boss.stop()
     },
     async openProducer(url, { connections }) {
@@ -64,10 +76,10 @@ export function pgBoss() {
     },
     settings: (slots) => ({
       useListenNotify: true,
-      notify: true,
+      ...queueOptions,
       ...workOptions,
       handlersAtOnce: slots,
-      chosen: 'the fastest of batches of 24, 100 and 500, and of localConcurrency 4 with batches of 6',
+      chosen,
     }),
   }
 }

@@ -154,7 +154,7 @@ async function tryProcesses({ server, database, writers, chosenFlushes, seconds,
     for (const flush of chosenFlushes) {
       await server.alter(flushes[flush])
       await database.query('checkpoint')
-      await untilAsleep(database, processes, schema)
+      await untilAsleep(database, processes, { schema })
       const written = await writers.write({ url: database.url, schema, queue, clients, seconds })
       inserted += written.inserted
       add(flush, processesName(processes), 'rows/s', written.perSecond)

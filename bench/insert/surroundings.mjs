@@ -42,7 +42,7 @@ async function keepBusy({ database, schema, queue }) {
   await bugle.putMany(queue, Array(slots).fill(null))
   await bugle.close()
   while ((await consumer.ask('count')).runs < slots) await sleep(20)
-  await untilAsleep(database, 0, schema)
+  await untilAsleep(database, 0, { schema })
   return {
     async end() {
       // Before the handlers end, or there would be slots for what was written.

@@ -6,6 +6,7 @@ import { spawnChild } from '../processes.mjs'
  * @typedef {object} ConsumerArgs
  * @property {string} url
  * @property {string} [schema]
+ * @property {string} [name]
  * @property {readonly string[]} queues
  * @property {number} [concurrency] default: the library's
  * @property {number | null} [handlerMs] null: until they are let go
@@ -15,9 +16,11 @@ import { spawnChild } from '../processes.mjs'
  * Resolves when it consumes and listens.
  *
  * @param {ConsumerArgs} args
+ * @param {Parameters<typeof spawnChild>[2]} [options]
  */
-export async function startConsumer(args) {
-  const consumer = spawnChild(new URL('../children/consumer.mjs', import.meta.url), { name: 'bench consumer', ...args })
+export async function startConsumer(args, options) {
+  const file = new URL('../children/consumer.mjs', import.meta.url)
+  const consumer = spawnChild(file, { name: 'bench consumer', ...args }, options)
   await consumer.ask('consume')
   return consumer
 }

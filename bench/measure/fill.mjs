@@ -21,3 +21,20 @@ export async function fill(database, { schema, queue, jobs, state }) {
   await database.query('reset session_replication_role')
   await database.query('reset synchronous_commit')
 }
+
+/**
+ * Put jobs with large payloads. They compress well, so the table stays small; the server sends them at their full size.
+ *
+ * @param {import('../server.mjs').Database} database
+ * @param {{ queue: string, jobs: number, bytes: number }} what
+ */
+export async function fillLarge(database, { queue, jobs, bytes }) {
+  for (let from = 1; from <= jobs; from += 100) {
+    await database.query(
+      `insert into bugle.job (queue, payload)
+       select $1::text, jsonb_build_object('number', number, 'text', repeat('x', $4::int))
+       from generate_series($2::int, $3::int) as number`,
+      [queue, from, Math.min(jobs, from + 99), bytes],
+    )
+  }
+}

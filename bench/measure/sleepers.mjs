@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /**
  * Resolves once exactly so many locks of sleepers are held.
  *
- * @param {import('../server.mjs').Database} database
+ * @param {Pick<import('../server.mjs').Database, 'query'>} database
  * @param {number} wanted
- * @param {string} [schema]
+ * @param {{ schema?: string, withinMs?: number }} [options]
  */
-export async function untilAsleep(database, wanted, schema = 'bugle') {
-  const deadline = performance.now() + 30_000
+export async function untilAsleep(database, wanted, { schema = 'bugle', withinMs = 30_000 } = {}) {
+  const deadline = performance.now() + withinMs
   for (;;) {
     const [row] = await database.query(
       `select count(*)::int as asleep
@@ -19,7 +19,9 @@ export async function untilAsleep(database, wanted, schema = 'bugle') {
          and database = (select oid from pg_database where datname = current_database())`,
     )
     if (row.asleep === wanted) return
-    if (performance.now() > deadline) throw new Error(`${row.asleep} consumers sleep after 30 s, not ${wanted}`)
+    if (performance.now() > deadline) {
+      throw new Error(`${row.asleep} consumers sleep after ${withinMs / 1_000} s, not ${wanted}`)
+    }
     await sleep(20)
   }
 }

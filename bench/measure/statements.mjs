@@ -11,9 +11,11 @@ const namesBySkeleton = new Map(Object.entries(loadStatements('bugle')).map(([na
 /**
  * A server of our own that counts: pg_stat_statements must be there from the start. With DATABASE_URL it must be so
  * anyway.
+ *
+ * @param {Readonly<Record<string, string | number | boolean>>} [settings] more of them
  */
-export async function startCountingServer() {
-  const server = await startServer({ settings: { shared_preload_libraries: 'pg_stat_statements' } })
+export async function startCountingServer(settings = {}) {
+  const server = await startServer({ settings: { shared_preload_libraries: 'pg_stat_statements', ...settings } })
   try {
     await server.query('create extension if not exists pg_stat_statements')
     await server.query('select from pg_stat_statements limit 1')

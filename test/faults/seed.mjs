@@ -4,6 +4,8 @@ import { planFaults, runFaults } from './faults.mjs'
 import { openLedger } from './ledger.mjs'
 import { startProducers } from './producers.mjs'
 import { createRandom } from './random.mjs'
+import { openVerdict } from './verdict.mjs'
+import { within } from './within.mjs'
 import { createWorkers } from './workers.mjs'
 
 /** Short, so that every kind of recovery happens within a run. */
@@ -18,13 +20,7 @@ const times = { graceMs: 3_000, abortMs: 1_000 }
 /**
  * One run: faults for so many seconds, then peace, and the account.
  *
- * @param {object} parts
- * @param {number} parts.seed
- * @param {number} parts.seconds
- * @param {number} parts.putsPerSecond
- * @param {readonly string[]} parts.only kinds of faults; empty: all
- * @param {import('./snapshot.mjs').Snapshot} parts.snapshot
- * @param {(text: string) => void} parts.tell
+ * @param {import('./verdict.mjs').RunParts} parts
  */
 export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, tell }) {
   /** @type {typeof import('../../dist/index.js')} */
@@ -34,15 +30,7 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
   /** @type {typeof import('../support/proxy.js')} */
   const { startProxy } = await import(snapshot.proxyUrl)
 
-  /** @type {string[]} */
-  const violations = []
-  /** @param {string} text */
-  const log = (text) => tell(`${new Date().toISOString().slice(11, 23)} ${text}`)
-  /** @param {string} text */
-  const violation = (text) => {
-    violations.push(text)
-    log(`VIOLATION ${text}`)
-  }
+  const { violations, log, violation } = openVerdict(tell)
 
   const server = await startEmbedded({ settings: { max_connections: 300 } })
   const proxies = await Promise.all(
@@ -129,26 +117,6 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
     await ledger.end()
     await Promise.all(proxies.map(({ proxy }) => proxy.close()))
     await server.stop()
-  }
-}
-
-/**
- * @template Result
- * @param {number} ms
- * @param {Promise<Result>} work
- * @param {string} what
- */
-async function within(ms, work, what) {
-  const late = new AbortController()
-  try {
-    return await Promise.race([
-      work,
-      sleep(ms, undefined, { signal: late.signal }).then(() => {
-        throw new Error(`${what}: not done after ${ms} ms`)
-      }),
-    ])
-  } finally {
-    late.abort()
   }
 }
 

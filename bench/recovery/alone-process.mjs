@@ -1,13 +1,13 @@
 import { fork } from 'node:child_process'
 
 /**
- * A worker process of the recovery bench, see recovery-worker.mjs.
+ * A worker process of the recovery bench, see alone-worker.mjs.
  *
  * @param {string} connectionString
  * @param {string} name
  */
 export function startWorker(connectionString, name) {
-  const child = fork(new URL('./recovery-worker.mjs', import.meta.url), [JSON.stringify({ connectionString, name })])
+  const child = fork(new URL('./alone-worker.mjs', import.meta.url), [JSON.stringify({ connectionString, name })])
   /** @type {{ did: string, queue?: string, to?: string, at: number }[]} */
   const told = []
   /** @type {Set<() => void>} */

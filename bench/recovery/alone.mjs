@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { startEmbedded } from '../dist/embedded/index.js'
-import { createBugle } from '../dist/index.js'
-import { now, startWorker } from './recovery-process.mjs'
-import { settingsOf } from './server.mjs'
+import { startEmbedded } from '../../dist/embedded/index.js'
+import { createBugle } from '../../dist/index.js'
+import { settingsOf } from '../server.mjs'
+import { now, startWorker } from './alone-process.mjs'
 
 /**
  * How long until everything runs again, with default options, each worker in a process of its own.
@@ -27,8 +27,8 @@ const documented = [
 
 /**
  * @typedef {object} Bench
- * @property {import('../dist/embedded/index.js').EmbeddedPostgres} server
- * @property {import('../dist/index.js').Bugle} bugle
+ * @property {import('../../dist/embedded/index.js').EmbeddedPostgres} server
+ * @property {import('../../dist/index.js').Bugle} bugle
  * @property {pg.Client} admin
  * @property {number} tries
  * @property {boolean} isSmoke nothing is waited for that only spreads the tries over the beats of heartbeats and pings
@@ -38,8 +38,8 @@ const documented = [
 /**
  * On servers of its own: it kills and restarts them.
  *
- * @param {import('./scenarios.mjs').RunOptions} options
- * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
+ * @param {import('../scenarios.mjs').RunOptions} options
+ * @returns {AsyncIterable<import('../scenarios.mjs').Result>}
  */
 export async function* run({ tries: wanted, cases: chosen, isSmoke, tell }) {
   for (const name of chosen) {

@@ -1,16 +1,16 @@
 // A worker process of the recovery bench, with default options. Started by fork().
-// node recovery-worker.mjs <{ connectionString, name } as JSON>
+// node alone-worker.mjs <{ connectionString, name } as JSON>
 //
 // Asked: { do: 'consume', queue, concurrency, holds }; { do: 'let-go', queue }: held handlers end;
 // { do: 'stop', queue }.
 // Tells, each with the time `at` of the machine's monotonic clock in ms:
 // { did: 'consume' | 'start' | 'ack' | 'stop', queue }, and { did: 'health', to }.
-import { createBugle } from '../dist/index.js'
+import { createBugle } from '../../dist/index.js'
 
 const { connectionString, name } = JSON.parse(process.argv[2] ?? '{}')
 const quiet = () => {}
 const bugle = createBugle({ connectionString, name, logger: { info: quiet, warn: quiet, error: quiet } })
-/** @type {Map<string, { consumer: import('../dist/index.js').Consumer, letGo: () => void }>} */
+/** @type {Map<string, { consumer: import('../../dist/index.js').Consumer, letGo: () => void }>} */
 const consuming = new Map()
 
 /** @param {object} message */

@@ -5,11 +5,11 @@
  * backlog's.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { migrate, runsOf, startConsumer, stopAll } from './measure/consumers.mjs'
-import { addValue } from './measure/figures.mjs'
-import { fill } from './measure/fill.mjs'
-import { demandOnce, jobsLeft } from './measure/once.mjs'
-import { median } from './statistics.mjs'
+import { migrate, runsOf, startConsumer, stopAll } from '../measure/consumers.mjs'
+import { addValue } from '../measure/figures.mjs'
+import { fill } from '../measure/fill.mjs'
+import { demandOnce, jobsLeft } from '../measure/once.mjs'
+import { median } from '../statistics.mjs'
 
 export const tries = 3
 const handlersMs = new Map([
@@ -21,8 +21,8 @@ export const cases = [...handlersMs.keys()]
 const allowedMb = 50
 
 /**
- * @param {import('./scenarios.mjs').RunOptions} options
- * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
+ * @param {import('../scenarios.mjs').RunOptions} options
+ * @returns {AsyncIterable<import('../scenarios.mjs').Result>}
  */
 export async function* run({
   tries: wanted,
@@ -36,7 +36,7 @@ export async function* run({
   const server = await serverOf()
   for (const name of chosen) {
     const handlerMs = handlersMs.get(name) ?? 0
-    /** @type {import('./measure/figures.mjs').Figures} */
+    /** @type {import('../measure/figures.mjs').Figures} */
     const figures = {}
     const database = await server.freshDatabase('memory')
     await migrate(database.url)

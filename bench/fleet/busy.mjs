@@ -4,14 +4,14 @@
  * Each insert finds somebody idle. What must not happen is that all of them wake for it: what a herd costs is claims
  * that find nothing, notifications (each takes a lock around its commit), and latency.
  */
-import { migrate, runsOf, startConsumers, stopAll } from './measure/consumers.mjs'
-import { addValue, processesName } from './measure/figures.mjs'
-import { countNotifications } from './measure/notifications.mjs'
-import { demandOnce, untilDone } from './measure/once.mjs'
-import { putAtPace, startProducer } from './measure/producers.mjs'
-import { untilAsleep } from './measure/sleepers.mjs'
-import { between, claimsOf, startCountingServer, statementCounts } from './measure/statements.mjs'
-import { quantiles } from './statistics.mjs'
+import { migrate, runsOf, startConsumers, stopAll } from '../measure/consumers.mjs'
+import { addValue, processesName } from '../measure/figures.mjs'
+import { countNotifications } from '../measure/notifications.mjs'
+import { demandOnce, untilDone } from '../measure/once.mjs'
+import { putAtPace, startProducer } from '../measure/producers.mjs'
+import { untilAsleep } from '../measure/sleepers.mjs'
+import { between, claimsOf, startCountingServer, statementCounts } from '../measure/statements.mjs'
+import { quantiles } from '../statistics.mjs'
 
 export const tries = 3
 export const cases = ['1,000 inserts a second']
@@ -21,13 +21,13 @@ const queue = 'fleet'
 const slots = 24
 
 /**
- * @param {import('./scenarios.mjs').RunOptions} options
- * @returns {AsyncIterable<import('./scenarios.mjs').Result>}
+ * @param {import('../scenarios.mjs').RunOptions} options
+ * @returns {AsyncIterable<import('../scenarios.mjs').Result>}
  */
 export async function* run({ tries: wanted, isSmoke, seconds = isSmoke ? 1 : 10, tell }) {
   const perSecond = isSmoke ? 200 : 1_000
   const fleet = isSmoke ? 3 : 16
-  /** @type {import('./measure/figures.mjs').Figures} */
+  /** @type {import('../measure/figures.mjs').Figures} */
   const figures = {}
   const server = await startCountingServer()
   try {
@@ -77,7 +77,7 @@ export async function* run({ tries: wanted, isSmoke, seconds = isSmoke ? 1 : 10,
 }
 
 /**
- * @param {import('./server.mjs').Server} server
+ * @param {import('../server.mjs').Server} server
  * @param {{ processes: number, perSecond: number, seconds: number }} what
  */
 async function runOnce(server, { processes, perSecond, seconds }) {
@@ -126,7 +126,7 @@ async function runOnce(server, { processes, perSecond, seconds }) {
  * Each statement that claims at least one job is counted by a sequence. That is exact, the same for one process and for
  * many, and takes some 15 us of a claim's 200 in the server.
  *
- * @param {import('./server.mjs').Database} database
+ * @param {import('../server.mjs').Database} database
  * @returns {Promise<() => Promise<number>>}
  */
 async function countFullClaims(database) {

@@ -30,6 +30,8 @@ export type BugleErrorCode =
   | 'CLOSED'
   /** A handler rejected its job. */
   | 'REJECTED'
+  /** The database refuses to write this one job: a trigger of the application's, data, a damaged row. */
+  | 'JOB_REFUSED'
   /** No handler for the job's kind. */
   | 'NO_HANDLER'
   /** The job's lease was taken over by another claim. */
@@ -54,6 +56,15 @@ export class BugleError extends Error {
     super(message, options)
     this.code = code
   }
+}
+
+/**
+ * The database refuses to write one job, and would take others.
+ *
+ * @param whatNow - what becomes of the job, as a part of a sentence about it
+ */
+export function jobRefused(id: string, whatNow: string, cause: unknown): BugleError {
+  return new BugleError('JOB_REFUSED', `job ${id} ${whatNow}: ${toError(cause).message}`, { cause })
 }
 
 /**

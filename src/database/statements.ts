@@ -26,6 +26,7 @@ const statementNames = [
   'migration_insert',
   'migration_lock',
   'migration_unlock',
+  'orphans',
   'ping',
   'presence_holders',
   'presence_take',

@@ -56,6 +56,10 @@ export type BugleErrorCode =
   | 'REJECTED'
   /** A handler did not give the outcome that it seems to have meant, and its job is acked: return the outcome. */
   | 'OUTCOME_LOST'
+  /**
+   * The database refuses to write this one job: a trigger of the application's, data, a damaged row. The cause says why.
+   */
+  | 'JOB_REFUSED'
   /** No handler for the job's kind: add one, or leave such jobs to others by `unknownKinds`. */
   | 'NO_HANDLER'
   /** The job's lease was taken over by another claim: end the run, and write nothing more of it. */
@@ -80,6 +84,15 @@ export class BugleError extends Error {
     super(message, options)
     this.code = code
   }
+}
+
+/**
+ * The database refuses to write one job, and would take others.
+ *
+ * @param whatNow - what becomes of the job, as a part of a sentence about it
+ */
+export function jobRefused(id: string, whatNow: string, cause: unknown): BugleError {
+  return new BugleError('JOB_REFUSED', `job ${id} ${whatNow}: ${toError(cause).message}`, { cause })
 }
 
 /**

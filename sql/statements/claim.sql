@@ -71,9 +71,10 @@ claimed as (
   set state = 'running',
     worker_id = $3::bigint,
     claimed_at = statement_timestamp(),
-    attempt = job.attempt + 1,
-    -- A random step: after a failover to an older state the same numbers must not come twice.
-    lease = job.lease + (select 1 + floor(random() * 1000)::int)
+    -- Not beyond what the column holds: one such row would stop its queue.
+    attempt = least(job.attempt + 1, 1000000000),
+    -- A random step, drawn for each job: after a failover to an older state the same numbers must not come twice.
+    lease = least(job.lease + 1 + floor(random() * 2147483648)::bigint, 4611686018427387904)
   where id = any (array(select id from picked))
   returning
     id, kind, payload, attempt, lease, crashes, priority, key, flags, max_attempts, timeout_ms, progress,

@@ -1,5 +1,7 @@
 -- rescue: give back a batch of running jobs whose worker has no row, whoever has removed it
 -- $1 max_crashes int, $2 limit int
+-- $3 ids as an array literal of bigint: those jobs only; null: any
+-- $4 'true' or 'false': whether they keep their keys; otherwise their keys are free
 -- rows: one per job: owner (the worker), id, queue, kind, attempt, cause and message (null: it is ready again)
 -- plan: job_running, one probe an owner, however many jobs each has; worker_pkey, one probe an owner; job_running for
 --   the jobs of those that are gone; job_pkey
@@ -51,6 +53,7 @@ orphans as materialized (
     -- Once locked it is read again: one that is no longer that worker's is left out.
     where worker_id = gone.worker_id
       and state = 'running'
+      and ($3::text is null or id = any ((select $3::text::bigint[])::bigint[]))
     limit $2::int
     -- Two rescuers share the work.
     for no key update skip locked
@@ -63,7 +66,8 @@ rescued as (
     worker_id = null,
     run_at = case when cause is null then clock_timestamp() else run_at end,
     -- Taken from its owner: whatever that one still writes must not match.
-    lease = job.lease + 1 + floor(random() * 1000)::int,
+    lease = least(job.lease + 1 + floor(random() * 2147483648)::bigint, 4611686018427387904),
+    key = case when $4::text::boolean then key end,
     crashes = least(crashes + 1, 32000),
     finished_at = case when cause is not null then clock_timestamp() end,
     last_error = case cause

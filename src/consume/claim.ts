@@ -1,5 +1,6 @@
 import type { Database, Query } from '../database/database.js'
-import { BugleError } from '../errors.js'
+import { isRefusal, sendInParts } from '../database/halving.js'
+import { BugleError, jobRefused } from '../errors.js'
 import { inTransaction } from '../put/transaction.js'
 import type { ClaimedJob } from './claimed-job.js'
 import type { ClaimAnswer } from './dispatcher.js'
@@ -211,22 +212,37 @@ export async function writeOutcomes(query: Query, batch: readonly Written[]): Pr
   return query<Answer>('settle_other', [first.workerId, `[${batch.map(outcomeText).join(',')}]`])
 }
 
+/** The same statement as for outcomes like this one, but for no job: it shows whether the server takes any at all. */
+export async function writeNoOutcome(query: Query, { workerId, ending }: Written): Promise<void> {
+  if (ending.is === 'acked') await query('settle', [workerId, '{}', '{}'])
+  else await query('settle_other', [workerId, '[]'])
+}
+
 type Written = Pick<Settlement, 'id' | 'lease' | 'workerId' | 'ending'>
 type Fence = Pick<Settlement, 'id' | 'lease'>
 
 /**
  * Give rows back that this worker owns and that no run explains: the answer to their claim was lost. Each only while
  * its lease is the one that was seen.
+ *
+ * @throws BugleError `JOB_REFUSED` if the database refuses some of them: the others are given back
  */
 export async function giveBack(
   query: Query,
   workerId: string,
   rows: readonly { readonly id: string; readonly lease: string }[],
 ): Promise<void> {
-  await writeOutcomes(
-    query,
-    rows.map(({ id, lease }) => ({ id, lease, workerId, ending: givenBack })),
-  )
+  const batch = rows.map(({ id, lease }) => ({ id, lease, workerId, ending: givenBack }))
+  try {
+    await writeOutcomes(query, batch)
+  } catch (refusal) {
+    if (!isRefusal(refusal)) throw refusal
+    const [first] = await sendInParts(batch, {
+      send: (part) => writeOutcomes(query, part),
+      sendNone: () => query('settle_other', [workerId, '[]']),
+    })
+    if (first !== undefined) throw jobRefused(first.member.id, 'cannot be given back', first.error)
+  }
 }
 
 /**

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
 import { databaseFault, isTimeOut } from '../database/verdict.js'
+import { jobRefused } from '../errors.js'
 import type { Events } from '../events.js'
 import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
 import type { Payloads } from '../payloads.js'
@@ -9,7 +10,15 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { callOf } from './call.js'
-import { ackInTransaction, type Choice, claimJobs, nextScheduled, promoteJobs, writeOutcomes } from './claim.js'
+import {
+  ackInTransaction,
+  type Choice,
+  claimJobs,
+  nextScheduled,
+  promoteJobs,
+  writeNoOutcome,
+  writeOutcomes,
+} from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
@@ -20,7 +29,7 @@ import { createLookAhead, roundTripMs } from './look-ahead.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRunJobs } from './run.js'
 import { createRunScopes } from './run-scope.js'
-import { type Carried, createSettler, mostAtOnce } from './settler.js'
+import { type Carried, createSettler, mostAtOnce, type WhatNow } from './settler.js'
 import { createSlots } from './slots.js'
 import type { StepLimit } from './step.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
@@ -28,6 +37,12 @@ import { type ConsumerStats, createTally } from './tally.js'
 
 /** Look-ahead from which on a second claim is worth its statement. */
 const leastToOverlap = 100
+
+const outcomeRefused: Readonly<Record<WhatNow, string>> = {
+  kept: 'cannot be settled; its outcome is kept and sent again',
+  'stored in ASCII': 'is settled, but its result or progress has characters written out',
+  'stored without data': 'is settled without its result or progress',
+}
 
 /** Runs the handler of one queue in this process, in at most `concurrency` slots. Stopped is final. */
 export interface Consumer extends AsyncDisposable {
@@ -142,9 +157,11 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
+    writeNone: (like) => writeNoOutcome(parts.settle, like),
     // A claim is about to be sent, or will be once the jobs at hand have run.
     isHeld: () => dispatcher.isAboutToClaim || (slots.held > 0 && overlaps() && worker.isOpen && !machine.isStopping),
     onError: claimError,
+    onRefused: ({ id }, error, whatNow) => claimError(jobRefused(id, outcomeRefused[whatNow], error)),
     random,
   })
 

@@ -29,6 +29,63 @@ export const givenBack: Ending = {
   progress: null,
 }
 
+/**
+ * The same ending with all its text in ASCII, each other character as `\\u20ac`: for a database whose encoding has no
+ * such character.
+ *
+ * @returns null: it is in ASCII already
+ */
+export function withPlainText(ending: Ending): Ending | null {
+  if (!foreign.test(JSON.stringify(ending))) return null
+  switch (ending.is) {
+    case 'acked':
+      return null
+    case 'archived':
+      return { ...ending, result: plainJson(ending.result) }
+    case 'failed':
+      return { ...ending, error: plainError(ending.error) }
+    case 'waiting': {
+      const { error, progress } = ending
+      return { ...ending, error: error && plainError(error), progress: progress && plainJson(progress) }
+    }
+  }
+}
+
+const foreign = /[\u0080-\uffff]/
+const eachForeign = /[\u0080-\uffff]/g
+
+/** In JSON they stand in strings only. What is written of them is text; an escape of JSON's would be read. */
+function plainJson(json: string): string {
+  return json.replaceAll(eachForeign, (unit) => `\\\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function plainError(error: StoredFailure): StoredFailure {
+  return JSON.parse(plainJson(JSON.stringify(error)))
+}
+
+/**
+ * The same ending without what its run has made: a result, an error, progress.
+ *
+ * @returns null: there is no data in it
+ */
+export function withoutData(ending: Ending, attempt: number): Ending | null {
+  switch (ending.is) {
+    case 'acked':
+      return null
+    case 'archived':
+      return ending.result === 'null' ? null : { is: 'archived', result: 'null' }
+    case 'failed':
+      return { is: 'failed', error: { ...notStored, failedBy: 'invalid', attempt } }
+    case 'waiting': {
+      const { error, progress } = ending
+      if (error === null && progress === null) return null
+      return { ...ending, error: error && { ...notStored, failedBy: 'retrying', attempt }, progress: null }
+    }
+  }
+}
+
+const notStored = { name: 'BugleError', message: 'the database refused to store the outcome of this run' } as const
+
 /** What a job's `last_error` holds. */
 export interface StoredFailure extends StoredError {
   /** Why the job is failed, as in the event `job:failed`; or 'retrying': it is not. */
@@ -56,7 +113,7 @@ export type Settled =
   | { readonly is: 'acked-before' }
   /** It should have gone back to the queue, and is failed: a cancel had been requested. */
   | { readonly is: 'cancelled' }
-  /** The database would not hold the outcome: the job is failed instead, with this error. */
+  /** The database would not hold the failure's error: the job is failed without it, and this is why. */
   | { readonly is: 'refused'; readonly error: Error }
   | { readonly is: 'stale'; readonly lease: string | null }
   /** Nothing is known to be written: the instance is closed. */

@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
+import { isRefusal, type Refused, sendInParts } from '../database/halving.js'
 import { databaseFault, isTimeOut, sqlState } from '../database/verdict.js'
 import { BugleError, toError } from '../errors.js'
-import type { Ending, Settled, Settlement } from './ending.js'
+import { type Ending, type Settled, type Settlement, withoutData, withPlainText } from './ending.js'
 
 const log = createDebug('bugle:settler')
 
@@ -36,12 +37,23 @@ const log = createDebug('bugle:settler')
  *   yet;
  * - the instance is closed while a handler goes on: `write` finds another way, or refuses as CLOSED for good. Then the
  *   outcome is given up, and the job rescued once this worker is gone;
- * - the server refuses the data of one outcome (SQLSTATE class 22, 23, 54): the batch is halved until that one
- *   stands alone; it becomes a failure that says so, sent by itself, and the others are settled;
  * - somebody holds a lock that one outcome needs (a row that psql has in an open transaction, the handler's own
  *   transaction that is not committed yet, a key that an open transaction has put), or a batch is too much for one
  *   statement: when the server's time-out ends it, the whole batch steps aside. Those outcomes go one at a time, round
- *   after round, on one connection at most, until each is through; all others go on meanwhile.
+ *   after round, on one connection at most, until each is through; all others go on meanwhile;
+ * - the server refuses the statement (an SQLSTATE that will come again: a trigger or a constraint of the application's,
+ *   data that the server cannot hold, a damaged row). It is sent for no job: refused as well, it is no outcome's fault,
+ *   and the line waits and tries again. Otherwise the batch goes in parts (database/halving.ts) until those at fault
+ *   stand alone, and all others are settled.
+ *
+ * **An outcome that is refused alone.** Only data can make an outcome unwritable for good, and what carries no data (an
+ * ack, a release, a job that only goes back) never is. So one with data is sent once more with its text in ASCII, which
+ * any server can hold (a database in LATIN1 has no '€'), and then as the same ending without its data. If that goes
+ * through, the data was at fault, and the job ends like that: an archived job without its result, a waiting one without
+ * its new progress, a failed one with an error that says so (`refused`). If it does not, the reason lies elsewhere: the
+ * outcome stays as it was, holds its slot, is reported, and steps aside, to be sent again with the next round. Its
+ * lesser forms are tried at once and then seldom (after 8 rounds, 16, 32, ...): should the trouble end between two of
+ * these statements, data is left out that could have been stored. That is reported too, and the job's end is right.
  */
 export interface Settler {
   /** Never rejects. A `stale` outcome changed nothing; `lease` is the row's now, null if there is no row. */
@@ -90,10 +102,27 @@ interface SettlerParts {
   readonly write: (batch: readonly Settlement[]) => Promise<Answers>
   /** Whether a claim is about to take acks along. */
   readonly isHeld: () => boolean
+  /**
+   * The same statement as for outcomes like this one, but for no job.
+   *
+   * @throws what `write` throws
+   */
+  readonly writeNone: (like: Settlement) => Promise<unknown>
   /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
   readonly onError: (error: Error) => void
+  /** The database refuses this outcome, and would take others. Again after 2 tries, 4, 8, ... of one that is kept. */
+  readonly onRefused: (settlement: Settlement, error: Error, whatNow: WhatNow) => void
   readonly random: () => number
 }
+
+/** What becomes of an outcome that the database refuses. */
+export type WhatNow =
+  /** It is sent again until the database takes it. */
+  | 'kept'
+  /** It was stored, with its result or progress in ASCII. */
+  | 'stored in ASCII'
+  /** It was stored without its data. */
+  | 'stored without data'
 
 /**
  * Outcomes per statement. More gain little (`npm run bench -- throughput`), and each one takes time in which the
@@ -109,14 +138,20 @@ const durable: Settled = { is: 'durable', runAt: null }
 
 interface Pending {
   readonly settlement: Settlement
-  readonly refusedBy: Error | null
   readonly done: (settled: Settled) => void
+  /** A statement with it may have committed. */
+  answerLost: boolean
+  /** How often it was refused alone. */
+  refusals: number
+  /** It is told what became of it. */
+  isOver: boolean
 }
 
-export function createSettler({ write, isHeld, onError, random }: SettlerParts): Settler {
+export function createSettler(parts: SettlerParts): Settler {
+  const { write, isHeld, onError, random } = parts
   const acks = createLine(isHeld)
   const others = createLine(() => false)
-  let aside: { readonly outcome: Pending; readonly answerLost: boolean }[] = []
+  let aside: Pending[] = []
   let goingOneByOne = false
 
   function createLine(isLineHeld: () => boolean) {
@@ -136,7 +171,7 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
         while (pending.length > 0 && !isLineHeld()) {
           // Handlers that end in the same turn of the event loop share a statement.
           await nextTurn()
-          if (!isLineHeld()) await settleAll(this.take(), false)
+          if (!isLineHeld()) await settleAll(this.take())
         }
         isFlushing = false
       },
@@ -154,53 +189,109 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
     }
   }
 
-  async function settleAll(all: readonly Pending[], answerWasLost: boolean): Promise<void> {
-    if (all.length === 0) return
-    let batch = all
-    let answerLost = answerWasLost
+  /** Resolves when each of them is over or has stepped aside, or goes on by itself. */
+  async function settleAll(all: readonly Pending[]): Promise<void> {
+    // Not waited for: it is only their own slots that stay taken.
+    void settleEach(await settleTogether(all))
+  }
+
+  /** @returns those that are at fault alone */
+  async function settleTogether(all: readonly Pending[]): Promise<readonly Refused<Pending>[]> {
     for (let tries = 1; ; tries += 1) {
+      const batch = all.filter(isOpen)
+      const [first] = batch
+      if (first === undefined) return []
       try {
-        const left = await settleOnce(batch, answerLost, batch === all)
-        if (left.length === 0) return
-        batch = left
-        continue
-      } catch (error) {
-        if (error instanceof BugleError && error.code === 'CLOSED') {
-          for (const { done } of batch) done({ is: 'given-up' })
-          return
+        await send(batch)
+        return []
+      } catch (refusal) {
+        log('%d outcomes are refused: %s', batch.length, toError(refusal).message)
+        try {
+          return await sendInParts(batch.filter(isOpen), {
+            send: (part) => send(part.filter(isOpen)),
+            sendNone: () => parts.writeNone(first.settlement),
+          })
+        } catch (error) {
+          if (isRefusal(error)) onError(toError(refusal))
         }
-        const fault = databaseFault(error)
-        log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
-        if (fault === 'unknown') answerLost = true
-        if (isTimeOut(error)) return stepAside(batch, answerLost)
-        if (fault === 'data' && !isHopeless(batch)) return settleApart(batch, toError(error), answerLost)
-        if (fault !== 'unknown' && fault !== 'down' && fault !== 'passing') onError(toError(error))
       }
       await pause(tries)
     }
   }
 
   /**
-   * @returns those to be looked at once more: somebody else settled them, and committed in the middle of the statement
+   * One statement for all of them, sent again until each is over or has stepped aside.
+   *
+   * @throws the server's refusal: those that are not over by then are as they were
    */
-  async function settleOnce(batch: readonly Pending[], answerLost: boolean, again: boolean): Promise<Pending[]> {
+  async function send(all: readonly Pending[]): Promise<void> {
+    let batch = all
+    for (let tries = 1; batch.length > 0; tries += 1) {
+      try {
+        batch = await settleOnce(batch, batch === all)
+      } catch (error) {
+        if (error instanceof BugleError && error.code === 'CLOSED') {
+          for (const outcome of batch) end(outcome, { is: 'given-up' })
+          return
+        }
+        const fault = databaseFault(error)
+        log('%d outcomes, try %d: %s: %s', batch.length, tries, fault, toError(error).message)
+        if (fault === 'unknown') for (const outcome of batch) outcome.answerLost = true
+        if (isTimeOut(error)) return stepAside(batch)
+        if (isRefusal(error)) throw error
+        if (fault !== 'unknown' && fault !== 'down' && fault !== 'passing') onError(toError(error))
+        await pause(tries)
+      }
+    }
+  }
+
+  /** @returns those to look at once more: somebody else settled them, and committed in the middle of the statement */
+  async function settleOnce(batch: readonly Pending[], again: boolean): Promise<Pending[]> {
     const answers = await write(batch.map(({ settlement }) => settlement))
     const outdated = again ? batch.filter((outcome) => isOutdated(outcome, answers)) : []
-    tell(outdated.length === 0 ? batch : batch.filter((outcome) => !outdated.includes(outcome)), answers, answerLost)
+    tell(outdated.length === 0 ? batch : batch.filter((outcome) => !outdated.includes(outcome)), answers)
     return outdated
   }
 
-  async function settleApart(batch: readonly Pending[], error: Error, answerLost: boolean): Promise<void> {
-    const [only] = batch
-    // Not waited for: should even this be refused, it is only its own slot that stays taken.
-    if (batch.length === 1 && only !== undefined) return void settleAll([asFailure(only, error)], answerLost)
-    const middle = Math.ceil(batch.length / 2)
-    await settleAll(batch.slice(0, middle), answerLost)
-    await settleAll(batch.slice(middle), answerLost)
+  async function settleEach(refused: readonly Refused<Pending>[]): Promise<void> {
+    for (const { member, error } of refused) {
+      if (isDueForLess(member.refusals) && (await settleInPart(member, error))) continue
+      member.refusals += 1
+      if (isPowerOfTwo(member.refusals)) parts.onRefused(member.settlement, error, 'kept')
+      aside.push(member)
+      void pause(member.refusals).then(settleOneByOne)
+    }
   }
 
-  function stepAside(batch: readonly Pending[], answerLost: boolean): void {
-    aside.push(...batch.map((outcome) => ({ outcome, answerLost })))
+  /** The same ending with less of its data. @returns whether the database has taken that */
+  async function settleInPart(outcome: Pending, refusal: Error): Promise<boolean> {
+    const { settlement } = outcome
+    const { ending, attempt } = settlement
+    for (const [lesser, how] of [
+      [withPlainText(ending), 'stored in ASCII'],
+      [withoutData(ending, attempt), 'stored without data'],
+    ] as const) {
+      if (lesser === null) continue
+      try {
+        const answers = await write([{ ...settlement, ending: lesser }])
+        if (isOutdated(outcome, answers)) return false
+        if (how === 'stored without data' && ending.is === 'failed') tell([outcome], answers, refusal)
+        else {
+          tell([outcome], answers)
+          if (hasValue(ending)) parts.onRefused(settlement, refusal, how)
+        }
+        return true
+      } catch (error) {
+        log('%s, %s: %s', settlement.id, how, toError(error).message)
+        if (databaseFault(error) === 'unknown') outcome.answerLost = true
+        if (!isRefusal(error)) return false
+      }
+    }
+    return false
+  }
+
+  function stepAside(batch: readonly Pending[]): void {
+    aside.push(...batch)
     void settleOneByOne()
   }
 
@@ -210,8 +301,8 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
     for (let round = 1; aside.length > 0; round += 1) {
       const all = aside
       aside = []
-      for (const { outcome, answerLost } of all) await settleAll([outcome], answerLost)
-      // Whatever was blocked again has stepped aside again.
+      for (const outcome of all) await settleEach(await settleTogether([outcome]))
+      // Whatever was blocked or refused again has stepped aside again.
       if (aside.length > 0) await pause(round)
     }
     goingOneByOne = false
@@ -226,13 +317,13 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
     settle(settlement) {
       return new Promise((done) => {
         const line = settlement.ending.is === 'acked' ? acks : others
-        line.push({ settlement, refusedBy: null, done })
+        line.push(pendingOf(settlement, done))
       })
     },
     ack(settlement, done) {
       // One that the handler has acked itself matches nothing, or waits for the handler's transaction: no claim should.
       const line = settlement.ackedInTransaction ? others : acks
-      line.push({ settlement, refusedBy: null, done })
+      line.push(pendingOf(settlement, done))
     },
     get waitingAcks() {
       return acks.length
@@ -245,16 +336,18 @@ export function createSettler({ write, isHeld, onError, random }: SettlerParts):
       return {
         acks: batch.map(({ settlement }) => settlement),
         arrived(acked) {
-          if (acked === null) return tell(batch, [], false)
+          if (acked === null) return tell(batch, [])
           const ids = new Set(acked)
-          const hasMatched = ({ settlement }: Pending): boolean => ids.has(settlement.id)
-          tell(batch.filter(hasMatched), [], false)
-          void settleAll(
-            batch.filter((outcome) => !hasMatched(outcome)),
-            false,
+          tell(
+            batch.filter(({ settlement }) => ids.has(settlement.id)),
+            [],
           )
+          void settleAll(batch)
         },
-        failed: (error) => void settleAll(batch, mayHaveCommitted(error)),
+        failed(error) {
+          if (mayHaveCommitted(error)) for (const outcome of batch) outcome.answerLost = true
+          void settleAll(batch)
+        },
       }
     },
     flush: () => void acks.flush(),
@@ -302,41 +395,51 @@ function goTogether({ settlement }: Pending, first: Pending | undefined): boolea
   return settlement.workerId === workerId && (settlement.ending.is === 'acked') === (ending.is === 'acked')
 }
 
-/** Even the failure that takes a refused outcome's place was refused: then it is not the data. */
-function isHopeless(batch: readonly Pending[]): boolean {
-  return batch.length === 1 && batch[0]?.refusedBy !== null
+function pendingOf(settlement: Settlement, done: (settled: Settled) => void): Pending {
+  return { settlement, done, answerLost: false, refusals: 0, isOver: false }
 }
 
-function asFailure(pending: Pending, error: Error): Pending {
-  const { settlement, done } = pending
-  const ending: Ending = {
-    is: 'failed',
-    error: {
-      name: 'BugleError',
-      message: 'the database refused to store the outcome of this run',
-      failedBy: 'invalid',
-      attempt: settlement.attempt,
-    },
-  }
-  return { settlement: { ...settlement, ending }, refusedBy: error, done }
+function isPowerOfTwo(count: number): boolean {
+  return Number.isInteger(Math.log2(count))
 }
 
-function tell(batch: readonly Pending[], answers: Answers, answerLost: boolean): void {
-  if (answers.length === 0 && batch.every(({ refusedBy }) => refusedBy === null)) {
-    for (const { done } of batch) done(durable)
+/** Whether an outcome that was refused so often is tried without its data. */
+function isDueForLess(refusals: number): boolean {
+  return refusals === 0 || (refusals >= 8 && isPowerOfTwo(refusals))
+}
+
+function isOpen({ isOver }: Pending): boolean {
+  return !isOver
+}
+
+/** Whether a handler gave it what is stored, and would miss it. */
+function hasValue(ending: Ending): boolean {
+  return ending.is === 'archived' || (ending.is === 'waiting' && ending.progress !== null)
+}
+
+function end(outcome: Pending, settled: Settled): void {
+  outcome.isOver = true
+  outcome.done(settled)
+}
+
+/** @param refusedBy - the batch was written without its data, since this refuses it */
+function tell(batch: readonly Pending[], answers: Answers, refusedBy: Error | null = null): void {
+  if (answers.length === 0 && refusedBy === null) {
+    for (const outcome of batch) end(outcome, durable)
     return
   }
   const rows = new Map(answers.map((row) => [row.id, row]))
-  for (const { settlement, refusedBy, done } of batch) {
-    const row = rows.get(settlement.id)
-    if (row !== undefined && row.matched !== true) done(missed(settlement, row, answerLost))
-    else if (refusedBy !== null) done({ is: 'refused', error: refusedBy })
-    else if (row === undefined) done(durable)
-    else done(row.runAt == null ? { is: 'cancelled' } : { is: 'durable', runAt: row.runAt })
+  for (const outcome of batch) {
+    const row = rows.get(outcome.settlement.id)
+    if (row !== undefined && row.matched !== true) end(outcome, missed(outcome, row))
+    else if (refusedBy !== null) end(outcome, { is: 'refused', error: refusedBy })
+    else if (row === undefined) end(outcome, durable)
+    else end(outcome, row.runAt == null ? { is: 'cancelled' } : { is: 'durable', runAt: row.runAt })
   }
 }
 
-function missed({ lease, ending, ackedInTransaction }: Settlement, row: Answer, answerLost: boolean): Settled {
+function missed({ settlement, answerLost }: Pending, row: Answer): Settled {
+  const { lease, ending, ackedInTransaction } = settlement
   if (row.lease === null && ackedInTransaction) return { is: 'acked-before' }
   const wouldRemove = ending.is === 'acked' || ending.is === 'archived'
   const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'

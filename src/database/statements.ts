@@ -31,6 +31,7 @@ const statementNames = [
   'migration_insert',
   'migration_lock',
   'migration_settings',
+  'orphans',
   'own_process',
   'ping',
   'presence_holders',

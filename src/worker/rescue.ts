@@ -1,7 +1,8 @@
 import createDebug from 'debug'
 import type { Database } from '../database/database.js'
-import { despiteConflicts } from '../database/fault.js'
-import { BugleError, toError } from '../errors.js'
+import { despiteDeadlocks } from '../database/fault.js'
+import { isRefusalOrTimeOut, sendInParts } from '../database/halving.js'
+import { BugleError, jobRefused, toError } from '../errors.js'
 import type { Events, FailureCause } from '../events.js'
 import { createObservations, type Look, type OtherWorker } from './observations.js'
 
@@ -29,6 +30,11 @@ const log = createDebug('bugle:rescue')
  *
  * Two collects at once skip what the other has locked. What is locked is read again: a row that another has given back
  * since, and a third has claimed, has another owner and is left alone.
+ *
+ * **One that cannot go back** does not keep the others: a put in an open transaction has its key, and the server's
+ * time-out ends the wait for it; or a trigger of the application's refuses it. Then the orphans are listed and go back
+ * in parts (database/halving.ts), until those at fault stand alone. These go back without their keys, as a job does
+ * whose key waits again. What is refused even so is reported, stays as it is, and is tried again with the next collect.
  */
 interface Rescue {
   start(): void
@@ -57,6 +63,12 @@ interface RescuedRow {
   /** null: it waits again. */
   readonly cause: FailureCause | null
   readonly message: string | null
+}
+
+interface Orphan {
+  readonly id: string
+  readonly queue: string
+  readonly hasKey: boolean
 }
 
 /** Jobs per statement; each is a transaction of its own. */
@@ -141,14 +153,20 @@ export function createRescue(options: RescueOptions): Rescue {
   async function collect(buried: readonly string[]): Promise<void> {
     const jobsOf = new Map(buried.map((id) => [id, 0]))
     const failed: RescuedRow[] = []
+    /** @returns how many jobs are given back */
+    async function giveBack(ids: readonly string[] | null, keys: 'kept' | 'given up'): Promise<number> {
+      const given = [maxCrashes, batchSize, ids && `{${ids.join()}}`, String(keys === 'kept')]
+      const rows = await despiteDeadlocks(() => database.query<RescuedRow>('rescue', given))
+      for (const { owner } of rows) jobsOf.set(owner, (jobsOf.get(owner) ?? 0) + 1)
+      failed.push(...rows.filter(({ cause }) => cause !== null))
+      return rows.length
+    }
     try {
-      for (let found = batchSize; found === batchSize && !stopped; ) {
-        // A job's key may be put again in the very moment in which it goes back.
-        const rows = await despiteConflicts(() => database.query<RescuedRow>('rescue', [maxCrashes, batchSize]))
-        for (const { owner } of rows) jobsOf.set(owner, (jobsOf.get(owner) ?? 0) + 1)
-        failed.push(...rows.filter(({ cause }) => cause !== null))
-        found = rows.length
-      }
+      for (let found = batchSize; found === batchSize && !stopped; ) found = await giveBack(null, 'kept')
+    } catch (refusal) {
+      if (!isRefusalOrTimeOut(refusal)) throw refusal
+      log('in parts: %s', toError(refusal).message)
+      await collectApart(giveBack)
     } finally {
       // What was done before one failed counts too: each batch is committed.
       for (const [deadWorkerId, jobs] of jobsOf) {
@@ -157,6 +175,46 @@ export function createRescue(options: RescueOptions): Rescue {
       }
       for (const row of failed) tellFailed(row)
     }
+  }
+
+  async function collectApart(
+    giveBack: (ids: readonly string[], keys: 'kept' | 'given up') => Promise<number>,
+  ): Promise<void> {
+    /** In this collect. */
+    const tried: string[] = []
+    while (!stopped) {
+      const orphans = await database.query<Orphan>('orphans', [batchSize, `{${tried.join()}}`])
+      if (orphans.length === 0) return
+      const refused = await sendInParts(orphans, {
+        send: (part) =>
+          giveBack(
+            part.map(({ id }) => id),
+            'kept',
+          ),
+        sendNone: () => giveBack([], 'kept'),
+        splits: isRefusalOrTimeOut,
+      })
+      for (const { member, error } of refused) await giveBackAlone(member, error, giveBack)
+      // Another rescuer may have locked some.
+      tried.push(...orphans.map(({ id }) => id))
+    }
+  }
+
+  async function giveBackAlone(
+    { id, queue, hasKey }: Orphan,
+    refusal: Error,
+    giveBack: (ids: readonly string[], keys: 'given up') => Promise<number>,
+  ): Promise<void> {
+    let error = jobRefused(id, 'of a dead worker cannot be given back; it is tried again', refusal)
+    if (hasKey) {
+      try {
+        if ((await giveBack([id], 'given up')) === 0) return
+        error = jobRefused(id, 'of a dead worker is given back without its key', refusal)
+      } catch (again) {
+        if (!isRefusalOrTimeOut(again)) throw again
+      }
+    }
+    events.emit('claim:error', { queue, error })
   }
 
   function tellFailed({ owner, id, queue, kind, attempt, cause, message }: RescuedRow): void {

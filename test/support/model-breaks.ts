@@ -62,7 +62,7 @@ export const breaks: readonly Break[] = [
   {
     title: 'a lease stays as it was',
     in: { statement: 'claim' },
-    find: '+ (select 1 + floor(random() * 1000)::int)',
+    find: ' + 1 + floor(random() * 2147483648)::bigint',
     put: '',
   },
   {

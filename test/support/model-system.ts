@@ -79,8 +79,10 @@ export async function createSystem(db: TestDatabase): Promise<System> {
             return []
           }
         },
+        writeNone: async () => {},
         isHeld: () => false,
         onError: (error) => writeErrors.push(error),
+        onRefused: (_, error) => writeErrors.push(error),
         random: Math.random,
       })
     settlers.set(workerId, settler)

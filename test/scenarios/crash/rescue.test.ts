@@ -24,7 +24,7 @@ test('rescue: two at once share the work, and every job goes back once', async (
       await database.ready()
       let all = 0
       for (;;) {
-        const rows = await database.query('rescue', [3, 100])
+        const rows = await database.query('rescue', [3, 100, null, 'true'])
         all += rows.length
         if (rows.length === 0) return all
       }
@@ -45,7 +45,7 @@ test('rescue: of many workers, a batch takes no job whose worker has a row', asy
   await database.ready()
   const batches: number[] = []
   for (;;) {
-    const rows = await database.query<{ owner: string }>('rescue', [3, 70])
+    const rows = await database.query<{ owner: string }>('rescue', [3, 70, null, 'true'])
     if (rows.length === 0) break
     batches.push(rows.length)
     expect(rows.map(({ owner }) => owner)).not.toContain('50')
@@ -59,7 +59,7 @@ test('rescue: the lease grows, so that what the former owner still writes does n
   const [id] = await orphans(db, 1, { worker_id: '7', lease: '100' })
   const { database } = operator(db)
   await database.ready()
-  await database.query('rescue', [3, 100])
+  await database.query('rescue', [3, 100, null, 'true'])
   const missed = await database.query('settle', ['7', `{${id}}`, '{100}'])
   expect(missed).toMatchObject([{ id, state: 'ready' }])
   const [row] = await fullRows(db)

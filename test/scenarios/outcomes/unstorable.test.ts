@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
 import { reject } from '../../../src/index.js'
+import { together } from '../../support/barrier.js'
 import { test } from '../../support/database.js'
 
 test('F9 error texts with NUL and lone surrogates are stored, and the others of the batch are settled', async ({
@@ -67,36 +68,3 @@ test(
     expect(await consumer.stop()).toMatchObject({ completed: 7, failed: 2 })
   },
 )
-
-test(
-  'F9 an ack that the database refuses, for a row of others that refers to the job, ' +
-    'becomes a failure that says so',
-  async ({ db }) => {
-    await db.sql.unsafe(`create table ${db.s}.letter (job bigint references ${db.s}.job)`)
-    const bugle = db.bugle()
-    const failed = db.collect(bugle, 'job:failed')
-    const all = together(3)
-    const [, second] = await bugle.putMany('emails', [0, 1, 2])
-    await db.sql.unsafe(`insert into ${db.s}.letter values ($1)`, [second ?? ''])
-    const consumer = await bugle.consume('emails', all, { concurrency: 3 })
-    await consumer.idle()
-    expect(await db.jobs()).toMatchObject([
-      { id: second, state: 'failed', last_error: { message: expect.stringContaining('refused to store') } },
-    ])
-    expect(failed.all).toMatchObject([{ id: second, cause: 'invalid', error: { code: '23503' } }])
-  },
-)
-
-/** A barrier for `count` handlers. The last one opens it for all: they end in one turn and are settled in one batch. */
-function together(count: number): () => Promise<void> {
-  let open = (): void => {}
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  let come = 0
-  return () => {
-    come += 1
-    if (come === count) open()
-    return opened
-  }
-}

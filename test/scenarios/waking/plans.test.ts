@@ -42,7 +42,7 @@ const calls = {
   // The first owner and the next ones; whether each is there; the jobs of those that are not.
   rescue: {
     statement: 'rescue',
-    values: '3, 500',
+    values: `3, 500, null, 'true'`,
     indexes: ['job_running', 'job_running', 'worker_pkey', 'job_running', 'job_pkey'],
   },
   scheduled: { statement: 'scheduled', values: `'emails', '{"letter"}', null`, indexes: ['job_due'] },

@@ -1,26 +1,18 @@
 import { expect, test } from 'vitest'
 import type { Ending, Settled, Settlement } from '../../../src/consume/ending.js'
-import { type Answers, createSettler } from '../../../src/consume/settler.js'
+import type { Answers } from '../../../src/consume/settler.js'
 import { BugleError } from '../../../src/errors.js'
+import {
+  archived,
+  databaseError,
+  durable,
+  failed,
+  settlement,
+  settlerUnderTest,
+  turns,
+  waiting,
+} from '../../support/settler.js'
 import { signal } from '../../support/signal.js'
-
-function settlement(id: string, ending: Ending = { is: 'acked' }, ackedInTransaction = false): Settlement {
-  return { id, lease: '7', workerId: '5', attempt: 1, ending, ackedInTransaction }
-}
-
-const error = { name: 'Error', message: 'no', failedBy: 'exhausted', attempt: 1 } as const
-const failed: Ending = { is: 'failed', error }
-const archived: Ending = { is: 'archived', result: '1' }
-const waiting: Ending = { is: 'waiting', delayMs: 5, keptAttempt: true, error, progress: null }
-const durable: Settled = { is: 'durable', runAt: null }
-
-function settlerUnderTest(write: (batch: readonly Settlement[]) => Promise<Answers>, isHeld = () => false) {
-  const errors: Error[] = []
-  return {
-    errors,
-    settler: createSettler({ write, isHeld, onError: (error) => errors.push(error), random: () => 0.5 }),
-  }
-}
 
 /**
  * A claim is always about to take acks along, until the test says otherwise. What is written is answered by `answer`.
@@ -47,11 +39,6 @@ function heldSettlerUnderTest(answer: (batch: readonly Settlement[]) => Answers 
         settled[id] = how
       }),
   }
-}
-
-/** Everything that needs no timer has happened. */
-async function turns(): Promise<void> {
-  for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve))
 }
 
 test('outcomes of two worker ids go in two statements: each is held against the id it was claimed under', async () => {
@@ -81,10 +68,6 @@ test('an outcome that is refused as CLOSED is given up; every other failure is t
   ])
   expect(tries).toBe(3)
 })
-
-function databaseError(code: string): Error {
-  return Object.assign(new Error(`code ${code}`), { code })
-}
 
 test('outcomes that come while one statement is in flight go together with the next', async () => {
   const batches: string[][] = []
@@ -198,25 +181,6 @@ test('an answer that was not lost leaves a missing row stale, also after a refus
   expect(await settler.settle(settlement('1'))).toEqual({ is: 'stale', lease: null })
 })
 
-test('one poisoned outcome becomes a failure that says so; the others of its batch are settled', async () => {
-  const written: Settlement[] = []
-  const { settler } = settlerUnderTest(async (batch) => {
-    if (batch.some(({ ending }) => ending.is === 'archived' && ending.result === 'poison')) throw databaseError('22P05')
-    written.push(...batch)
-    return []
-  })
-  const all = ['1', '2', '3', '4', '5'].map((id) =>
-    settler.settle(settlement(id, { is: 'archived', result: id === '3' ? 'poison' : '1' })),
-  )
-  const settled = await Promise.all(all)
-  expect(settled.map(({ is }) => is)).toEqual(['durable', 'durable', 'refused', 'durable', 'durable'])
-  expect(written.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5'])
-  expect(written.find(({ id }) => id === '3')?.ending).toMatchObject({
-    is: 'failed',
-    error: { message: expect.stringContaining('refused to store the outcome'), failedBy: 'invalid' },
-  })
-})
-
 test('an outcome that somebody blocks steps aside, and those of its batch and all later ones are settled', async () => {
   let blocked = true
   const batches: string[][] = []
@@ -245,17 +209,6 @@ test('a batch is bounded by its size, not only by its rows', async () => {
   await Promise.all(['1', '2', '3', '4', '5'].map((id) => settler.settle(settlement(id, large))))
   await settler.settle(settlement('6', { is: 'archived', result: 'x'.repeat(2_000_000) }))
   expect(batches).toEqual([2, 2, 1, 1])
-})
-
-test('any other refusal is told, and the outcome is kept until it is durable', async () => {
-  let tries = 0
-  const { settler, errors } = settlerUnderTest(async () => {
-    tries += 1
-    if (tries <= 2) throw databaseError('42501')
-    return []
-  })
-  expect(await settler.settle(settlement('1'))).toEqual(durable)
-  expect(errors.map(({ message }) => message)).toEqual(['code 42501', 'code 42501'])
 })
 
 test('two outcomes of one job never share a statement: each is held against its own lease', async () => {

@@ -37,7 +37,7 @@ for (const [length, sslmode] of [
   ['long', 'require'],
 ] as const) {
   const way = sslmode === 'require' ? 'over TLS' : 'in plain text'
-  test(`a ${length} statement ${way} is reported as it is, whenever it comes after the resets of its pool`, async () => {
+  test(`a ${length} statement ${way} is reported as it is, whenever it follows a reset`, async () => {
     const { pool, proxy } = await poolUnderTest({ poolSize: 2, sslmode })
     const filler = fillers[length]
     const { table, written } = await tableUnderTest()

@@ -13,9 +13,8 @@ export type SqlValue = string | number | null
  * A postgres.js instance that nobody else uses, and of which only single statements are asked: never `begin`, never
  * `reserve` (a backend that dies inside one may end the process, and leaves the connection's place poisoned).
  *
- * It knows one host. With several, postgres.js tries them in turn without a pause for as long as all refuse, takes a
- * standby for a server that can be written to (our sessions set default_transaction_read_only off, and that is what it
- * looks at), and on PostgreSQL 13 its question for that ends the process when the connection is lost in the middle.
+ * It knows one host. With several, postgres.js tries them in turn without a pause for as long as all refuse, and on
+ * PostgreSQL 13 its question whether one can be written to ends the process when the connection is lost in the middle.
  * Which host it is, the pool decides.
  */
 export interface Instance {

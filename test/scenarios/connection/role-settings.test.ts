@@ -25,7 +25,9 @@ test('a session of ours may use the plans that it is meant to use, whatever its 
   role,
 }) => {
   const [server] = await db.sql<{ version: number }[]>`select current_setting('server_version_num')::int as version`
-  const methods = await db.sql<{ name: string }[]>`select name from pg_settings where name ~ '^enable_.*(scan|join|loop)$'`
+  const methods = await db.sql<
+    { name: string }[]
+  >`select name from pg_settings where name ~ '^enable_.*(scan|join|loop)$'`
   for (const { name } of methods) await db.sql.unsafe(`alter role ${role.name} set ${name} = off`)
   const settings = sessionSettings(server?.version ?? 0, 8_000)
   const session = await openSession({

@@ -38,8 +38,8 @@ const answerMs = 10_000
  *
  * @param patienceMs - how long to wait for a lock
  * @throws BugleError `DATABASE_DOWN`; `SCHEMA_TOO_NEW`: a newer version was here; `SCHEMA_UNUSABLE`: something of
- *   others is in the way; `MIGRATION_BLOCKED`: a session kept a lock for longer than `patienceMs`; `RESULT_UNKNOWN`: the
- *   connection was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
+ *   others is in the way; `MIGRATION_BLOCKED`: a session kept a lock for longer than `patienceMs`; `RESULT_UNKNOWN`:
+ *   the connection was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
  */
 export async function migrate(
   connection: Connection,

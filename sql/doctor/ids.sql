@@ -1,5 +1,6 @@
 -- ids: how far the sequence of ids is, and the largest id that is there
--- Ids of the upper half are no sequence's: records of the archive whose id another job had (statements/settle_other.sql).
+-- Ids of the upper half are no sequence's: records of the archive whose id another job had
+--   (statements/settle_other.sql).
 -- rows: one: last_id text (the last one that was given out; 0: none yet), largest text (0: there is no row)
 -- plan: job_pkey and archive_pkey, one entry of each
 select

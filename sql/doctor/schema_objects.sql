@@ -25,6 +25,7 @@ select
     end,
     case relpersistence when 'p' then null when 'u' then 'unlogged' else relpersistence::text end,
     case when relrowsecurity then 'row level security' end,
+    case when relrowsecurity and relforcerowsecurity then 'for its owner too' end,
     case when relhasrules then 'with rules' end
   ) as definition
 from tables

@@ -35,8 +35,8 @@ create domain :"schema".queue_name as text collate "C" check (char_length(value)
 create domain :"schema".job_kind as text collate "C" check (char_length(value) between 1 and 128);
 create domain :"schema".job_key as text collate "C" check (char_length(value) between 1 and 255);
 create domain :"schema".job_state as text collate "C" check (value in ('scheduled', 'ready', 'running', 'failed'));
--- 'infinity' has no place on a timer; and the bound, in the year 275760, is the last moment that a Date of JavaScript can
--- be. As a number: the text of a date is written in each session's own time zone.
+-- 'infinity' has no place on a timer; and the bound, in the year 275760, is the last moment that a Date of JavaScript
+-- can be. As a number: the text of a date is written in each session's own time zone.
 create domain :"schema".job_moment as timestamptz check (isfinite(value) and value <= to_timestamp(8640000000000));
 -- A counter that a claim could not raise would fail every claim of its queue.
 create domain :"schema".job_attempt as int check (value between 0 and 1000000000);

@@ -1,4 +1,4 @@
 -- migration_begin: the transaction of one step
--- Read committed, whatever the role defaults to: only then what is looked at after the wait for the lock is newer than
---   that wait. A session that others use before and after it, as a pooler has them, keeps nothing of such a transaction.
+-- Read committed, whatever the role defaults to: only then the look after the wait for the lock sees what was committed
+--   meanwhile. Nothing of the transaction stays with the session, which others may have next, as behind a pooler.
 begin isolation level read committed

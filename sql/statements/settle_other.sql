@@ -36,9 +36,9 @@ stored as (
     key, flags, max_attempts, timeout_ms, progress, result
   )
   select
-    -- Another job's record has this id: ids have begun anew, as after a restore without the sequence. Then this one gets
-    -- an id of the upper half, which no sequence comes to. That record was there before this statement: two jobs of one
-    -- id are never in the table of jobs together.
+    -- Another job's record has this id: ids have begun anew, as after a restore without the sequence. Then this one
+    -- gets an id of the upper half, which no sequence comes to. That record was there before this statement: two jobs
+    -- of one id are never in the table of jobs together.
     case
       when exists (
         select

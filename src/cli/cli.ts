@@ -13,6 +13,8 @@ export interface Cli extends AsyncDisposable {
   readonly stdin: Readable
   readonly out: Output
   readonly schema: string
+  /** What the command line and the environment say of every instance. */
+  readonly common: Pick<BugleOptions, 'schema' | 'prepare' | 'listenConnectionString'>
   /**
    * An instance that ends with the command. It handles no signals, and prints nothing by itself.
    *
@@ -36,12 +38,16 @@ export interface CliOptions {
   readonly json: boolean
   /** undefined: the library's default. */
   readonly schema?: string
+  /** false: as the library's option; true: its default. */
+  readonly prepare?: boolean
 }
 
 /** @param leaveBehind - see `Cli` */
-export function openCli({ json, schema }: CliOptions, host: Host, leaveBehind: () => void): Cli {
+export function openCli({ json, schema, prepare }: CliOptions, host: Host, leaveBehind: () => void): Cli {
   const { env, stdin, stdout, stderr } = host
   const out = openOutput({ stdout, stderr, env, isJson: json })
+  const given = { ...(schema !== undefined && { schema }), ...(prepare === false && { prepare }) }
+  const listening = env.BUGLE_LISTEN_URL ? { listenConnectionString: env.BUGLE_LISTEN_URL } : {}
   const opened: Bugle[] = []
   let interrupted: AbortSignal | null = null
 
@@ -50,9 +56,17 @@ export function openCli({ json, schema }: CliOptions, host: Host, leaveBehind: (
     stdin,
     out,
     schema: schema ?? 'bugle',
+    common: { ...listening, ...given },
     bugle(options = {}) {
       const bugle = createBugleFrom(
-        { name: 'bugle command', poolSize: 2, ...options, ...(schema !== undefined && { schema }) },
+        {
+          name: 'bugle command',
+          poolSize: 2,
+          // Beside DATABASE_URL: a module with a way of its own says itself how to listen there.
+          ...(!('connectionString' in options || 'connection' in options) && listening),
+          ...options,
+          ...given,
+        },
         env,
       )
       opened.push(bugle)

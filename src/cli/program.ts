@@ -25,6 +25,7 @@ export async function parseCommand(
     .showHelpAfterError(false)
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
     .option('--schema <name>', "the schema of Bugle's tables (default: bugle)")
+    .option('--no-prepare', 'no prepared statements and session settings, for a pooler that is not noticed as one')
     .option('--json', 'print JSON, and nothing else, on standard output')
     .addHelpText('after', exitCodesText)
   inheritSettings(program, stdout)
@@ -34,8 +35,8 @@ export async function parseCommand(
     return async (...given) => {
       // Commander's last argument is the command itself.
       const args = given.slice(0, -1) as Args
-      const { json = false, schema } = program.opts<{ json?: boolean; schema?: string }>()
-      await run({ json, ...(schema !== undefined && { schema }) }, async (cli) => (await load())(cli, ...args))
+      const { json = false, schema, prepare } = program.opts<{ json?: boolean; schema?: string; prepare: boolean }>()
+      await run({ json, prepare, ...(schema !== undefined && { schema }) }, async (cli) => (await load())(cli, ...args))
     }
   }
 

@@ -6,7 +6,7 @@ import { type Connection, describeConnection, type Host } from './connection.js'
 import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
-import { isRefusalOfSettings, openSession, ReadOnlyError, type Session, sessionSettings } from './session.js'
+import { openSession, ReadOnlyError, type Session, sessionSettings, startupOptions } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandUsable } from './unusable.js'
@@ -43,7 +43,7 @@ export interface Database {
    *
    * Puts have connections and a deadline of their own: 65 s, since a bulk insert takes its time. So do an operator's
    * calls. Statistics are read one at a time, and given 10 s each. Everything else is given 10 s. By then the server
-   * has rolled back a statement that still runs, some seconds before our deadline. Plain sessions (see `createDatabase`)
+   * has rolled back a statement that still runs, some seconds before our deadline. Plain sessions (`createDatabase`)
    * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
@@ -162,22 +162,16 @@ function putPath(schema: string): Readonly<Record<string, string>> {
 }
 
 /**
- * **Plain sessions.** What a session's start sets, and what it has prepared, is there for its next statement only where
- * sessions are ours. A pooler may refuse such a start, drop the settings, or hand the statement to a connection that
- * knows nothing of what was prepared. In each case all pools are made anew, once, with sessions that have neither
- * (`prepare: false` asks for that from the start), and what was refused is sent again: nothing of it was run. Nothing
- * leads back: a way that has shown to be a pooler's is one.
- *
- * A pooler is met at the look, whose session asks for the settings, or by the first statement that meets it later.
+ * **Plain sessions.** What a session's start sets is there for its statements only where nothing in between refuses or
+ * drops it, as poolers do. So the look asks for the same settings, in the same form, as the pools will. Where it does
+ * not get them, the pools have sessions that neither set nor prepare anything. `prepare: false` asks for such from the
+ * start.
  */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage } = options
   let pools: Pools | null = null
-  /** Those of the prepared sessions, once plain ones have taken their place. */
-  let former: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let host: Host | null = null
   let isPlain = !options.prepare
   const ending = new AbortController()
 
@@ -188,7 +182,6 @@ export function createDatabase(options: DatabaseOptions): Database {
       demandServer(session)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
-      host = session.host
       isPlain ||= !session.hasSettings
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
@@ -196,35 +189,13 @@ export function createDatabase(options: DatabaseOptions): Database {
       await session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    pools = openPools(session.host)
-  }
-
-  function openPools(firstHost: Host): Pools {
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    return {
-      puts: openPool(firstHost, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(firstHost, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(firstHost, patience.looks, looksPoolSize),
-      rest: openPool(firstHost, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+    pools = {
+      puts: openPool(session.host, patience.puts, forPuts, putPath(options.schema)),
+      admin: openPool(session.host, patience.admin, adminPoolSize, freePlans),
+      looks: openPool(session.host, patience.looks, looksPoolSize),
+      rest: openPool(session.host, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
-  }
-
-  /** Whether a statement that these pools refused can be sent again, by plain sessions. */
-  function becomePlain(refusedBy: Pools, error: unknown): boolean {
-    if (ending.signal.aborted || host === null || !isRefusalOfPooler(error)) return false
-    if (pools !== refusedBy) return true
-    if (isPlain) return false
-    log('a pooler is in the way: %s; from now on without settings and prepared statements', toError(error).message)
-    isPlain = true
-    former = pools
-    pools = openPools(host)
-    // What has been sent by them is answered, or refused and sent again.
-    void endAll(former)
-    return true
-  }
-
-  async function endAll(ended: Pools | null, deadlineAt?: number): Promise<void> {
-    await Promise.all(Object.values(ended ?? {}).map((pool) => pool.end(deadlineAt)))
   }
 
   function openPool(
@@ -238,7 +209,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       firstHost,
       poolSize,
       prepare: !isPlain,
-      settings: isPlain ? {} : { ...sessionSettings(serverVersion, statementMs), ...own },
+      settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
       stateStatement: statements.state,
       // What one has met, the way to the database, they have in common.
       onDoubt: () => {
@@ -341,16 +312,14 @@ export function createDatabase(options: DatabaseOptions): Database {
     },
     async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
       if (ending.signal.aborted) throw closedError()
-      const by = pools
-      if (by === null) throw new Error(`${name} was sent before ready()`)
+      if (pools === null) throw new Error(`${name} was sent before ready()`)
       const kind = poolOf[name] ?? 'rest'
       const askedAt = performance.now()
       try {
-        const rows = await by[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
+        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
         outage.answered()
         return rows
       } catch (error) {
-        if (becomePlain(by, error)) return database.query<Row>(name, parameters)
         if (!ending.signal.aborted) outage.failed(error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
         throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
@@ -370,19 +339,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all([endAll(pools, deadlineAt), endAll(former, deadlineAt)])
+      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
     },
   }
   return database
-}
-
-/**
- * What a pooler answers to sessions that are not their own: their start is refused; a statement is not prepared where it
- * is sent (26000), or is prepared there already (42P05).
- */
-function isRefusalOfPooler(error: unknown): boolean {
-  const causes = error instanceof Error && error.cause !== undefined ? [error, error.cause] : [error]
-  return causes.some((one) => isRefusalOfSettings(one) || ['26000', '42P05'].includes(sqlState(one) ?? ''))
 }
 
 /** Whether trying again later may help: the connection's fault, or one that passes. */

@@ -38,9 +38,9 @@ const answerMs = 10_000
  * done, and the next one due. Nobody waits where nothing is due.
  *
  * @param patienceMs - how long to wait for a lock
- * @throws BugleError `DATABASE_DOWN`; `SCHEMA_TOO_NEW` where a newer version was here; `SCHEMA_UNUSABLE` where something
- *   of others is in the way; `MIGRATION_BLOCKED` where a lock was waited for in vain; `RESULT_UNKNOWN` where the connection
- *   was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
+ * @throws BugleError `DATABASE_DOWN`; `SCHEMA_TOO_NEW`: a newer version was here; `SCHEMA_UNUSABLE`: something of
+ *   others is in the way; `MIGRATION_BLOCKED`: a session kept a lock for longer than `patienceMs`; `RESULT_UNKNOWN`:
+ *   the connection was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
  */
 export async function migrate(
   connection: Connection,

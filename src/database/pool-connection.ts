@@ -34,10 +34,9 @@ export type SqlValue = string | number | null
  * has not been sent, for certain. A failed log-in takes no statement along. A server that has become another one, or a
  * standby, is known before anything is asked of it. The price is one round trip per connection.
  *
- * **It knows one host.** Given several, postgres.js tries them in turn without a pause for as long as all refuse. It
- * takes a standby for a server that can be written to: it looks at default_transaction_read_only, which our sessions
- * set off. On PostgreSQL 13 its question for that ends the process when the connection is lost in the middle. Which
- * host it is, the pool decides.
+ * **It knows one host.** Given several, postgres.js tries them in turn without a pause for as long as all refuse. On
+ * PostgreSQL 13 its question whether one can be written to ends the process when the connection is lost in the middle.
+ * Which host it is, the pool decides.
  */
 export interface PoolConnection {
   readonly host: Host

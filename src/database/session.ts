@@ -61,9 +61,9 @@ export function sessionSettings(serverVersion: number, statementTimeoutMs: numbe
 const genericPlans = 'force_generic_plan'
 
 /** The same settings in the form of a start-up packet's `options`. */
-function startupOptions(settings: Readonly<Record<string, string>>): string {
+export function startupOptions(settings: Readonly<Record<string, string>>): string {
   return Object.entries(settings)
-    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\ ]/g, '\\$&')}`)
+    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\\s]/g, '\\$&')}`)
     .join(' ')
 }
 
@@ -216,7 +216,7 @@ async function openOnce(request: SessionRequest, host: Host, fields: SessionFiel
  * Whether a session was refused for the settings of its start: pgbouncer says `unsupported startup parameter` as a
  * protocol violation, others that they do not support the feature of command-line options.
  */
-export function isRefusalOfSettings(error: unknown): boolean {
+function isRefusalOfSettings(error: unknown): boolean {
   const state = sqlState(error)
   return (state === '08P01' || state === '0A000') && /parameter|option/i.test(toError(error).message)
 }

@@ -35,7 +35,7 @@ export function whyUnusable(schema: string, { occupied, hidden }: SchemaState, u
   }
   if (hidden.length === 0) return null
   const remedy = hidden
-    .map((table) => `alter table ${quoteIdentifier(schema)}.${table} disable row level security;`)
+    .map((table) => `alter table ${quoteIdentifier(schema)}.${quoteIdentifier(table)} disable row level security;`)
     .join('\n')
   const message =
     `row level security hides every row of ${hidden.join(', ')} in schema ${name} from role ${JSON.stringify(user)}: ` +

@@ -55,17 +55,29 @@ export function compare(expected: readonly SchemaObject[], found: readonly Schem
 function diagnosis({ is, object, found }: Difference, patient: Patient, migrations: readonly Migration[]): Diagnosis {
   const { kind, name } = object
   const what = `${kind} ${name}`
+  const isHidden = visibility(object, found, patient) !== null
   const message = {
     missing: `${what} is missing`,
-    changed: `${what} is not as the migrations made it`,
+    changed: isHidden
+      ? `${what} has row level security: roles that do not own it find it empty, but for what policies show them`
+      : `${what} is not as the migrations made it`,
     added: `${what} is not from the migrations`,
   }
   return {
     status: is === 'added' && harmless.has(kind) ? 'note' : 'trouble',
     message: message[is],
-    remedy: is === 'added' ? removal(object, patient) : restoration(object, patient, migrations, is),
+    remedy:
+      is === 'added'
+        ? removal(object, patient)
+        : (visibility(object, found, patient) ?? restoration(object, patient, migrations, is)),
     details: { object: what, is, expected: is === 'added' ? null : object.definition, found },
   }
+}
+
+/** Row level security hides our rows from all roles but the owner, as if they were not there. */
+function visibility({ kind, name }: SchemaObject, found: string | null, patient: Patient): string | null {
+  if (kind !== 'table' || found?.includes('row level security') !== true) return null
+  return `alter table ${patient.qualified(name)} disable row level security;`
 }
 
 /** What was there can be made again where it holds no data. */

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { isKept } from '../database/apart.js'
 import { namedAsByPool, type Session } from '../database/session.js'
 import { DeadlineError, deadline } from '../deadline.js'
 import type { Check } from './check.js'
@@ -15,7 +16,6 @@ import type { Patient, Way } from './patient.js'
  */
 type WayKind = 'direct' | 'session' | 'transaction'
 
-const rounds = 3
 /** A pooler whose connections are all taken lets us wait. */
 const answerMs = 3_000
 
@@ -48,7 +48,7 @@ export const pooler: Check = {
     if (main === 'transaction') {
       return [
         {
-          ...ok('DATABASE_URL leads through a pooler, the listen URL past it: prepare must be false', details),
+          ...ok('DATABASE_URL leads through a pooler, the listen URL past it: nothing is prepared there', details),
           remedy: sample(main),
         },
       ]
@@ -78,10 +78,10 @@ async function probe(patient: Patient, way: Way): Promise<WayKind> {
   const other = await patient.open(way)
   try {
     const { pid } = await backend(patient, own, 0)
-    if (!(await isKept(patient, own, other, pid, 0))) return 'transaction'
+    if (!(await isKeptWith(patient, own, other, pid, 0))) return 'transaction'
     const number = randomInt(1, 2 ** 47)
     await ask(patient, own, 'lock_take', [number])
-    if (!(await isKept(patient, own, other, pid, number))) return 'transaction'
+    if (!(await isKeptWith(patient, own, other, pid, number))) return 'transaction'
     await ask(patient, own, 'lock_release', [number])
     // What the server said of itself at the start; a relay has numbers of its own.
     const { processID } = own.client as { processID?: number }
@@ -94,19 +94,12 @@ async function probe(patient: Patient, way: Way): Promise<WayKind> {
 }
 
 /** Whether the session stays with its process, and the lock with it. */
-async function isKept(patient: Patient, own: Session, other: Session, pid: number, lock: number): Promise<boolean> {
-  for (let round = 0; round < rounds; round += 1) {
-    await deadline(other.client.query('begin'), answerMs, 'the doctor')
-    try {
-      const beside = await backend(patient, other, 0)
-      const found = await backend(patient, own, lock)
-      if (beside.pid === pid || found.pid !== pid) return false
-      if (lock !== 0 && (!found.holds || found.heldElsewhere)) return false
-    } finally {
-      await deadline(other.client.query('rollback'), answerMs, 'the doctor')
-    }
-  }
-  return true
+function isKeptWith(patient: Patient, own: Session, other: Session, pid: number, lock: number): Promise<boolean> {
+  return isKept(own, other, pid, async (session) => {
+    if (session === other || lock === 0) return (await backend(patient, session, 0)).pid
+    const found = await backend(patient, session, lock)
+    return found.holds && !found.heldElsewhere ? found.pid : null
+  })
 }
 
 interface Backend {

@@ -1,15 +1,18 @@
 import { newestMigration } from '../database/statements.js'
+import { whyUnusable } from '../database/unusable.js'
 import { sqlState } from '../database/verdict.js'
 import { type Check, ok } from './check.js'
 import { reason } from './patient.js'
 
-/** Are our tables there, and of the step that this version knows? */
+/** Are our tables there, to be seen by this role, and of the step that this version knows? */
 export const schema: Check = {
   name: 'schema',
   needs: ['connection'],
   async look(patient) {
     const name = JSON.stringify(patient.schema)
     const details = { schema: patient.schema, newest: newestMigration }
+    const unusable = whyUnusable(patient.schema, patient.server, patient.connection.user)
+    if (unusable !== null) return [{ status: 'trouble', ...unusable, details: { ...details, step: null } }]
     if (!patient.server.migrated) {
       const message = `schema ${name} has no tables of Bugle's`
       return [{ status: 'trouble', message, remedy: patient.command('migrate'), details: { ...details, step: 0 } }]

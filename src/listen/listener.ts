@@ -16,8 +16,8 @@ const log = createDebug('bugle:listener')
  * a half-open socket) is therefore `polling`, and replaced.
  *
  * Deaf is said of a way, not of a moment: LISTEN was answered, a ping was committed after that, and no echo of it came
- * on a connection that had none before; or its sessions were seen to be shared with others. One that was live before and
- * falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
+ * on a connection that had none before; or its sessions were seen to be shared with others. One that was live before
+ * and falls silent is only lost. Deaf is reported once, until we are live again. It is tried again less and less
  * often, since each LISTEN through a pooler stays on one of its connections.
  *
  * The channel is named after the job table's oid, so tables that were made anew (dropped and migrated, restored) notify

@@ -16,9 +16,9 @@ interface DoctorOptions {
  * JSON, one line per finding: `{ "check": …, "status": "ok" | "trouble" | "note" | "skipped", "message": …, "remedy": …
  * | null, … }`, and what the check found in numbers and names.
  */
-export async function doctor({ out, env, schema }: Cli, options: DoctorOptions): Promise<number> {
-  const listenUrl = options.listenUrl ?? (env.BUGLE_LISTEN_URL || undefined)
-  const resolved = resolveBugleOptions({ schema, ...(listenUrl && { listenConnectionString: listenUrl }) }, env)
+export async function doctor({ out, env, common }: Cli, options: DoctorOptions): Promise<number> {
+  const { listenUrl } = options
+  const resolved = resolveBugleOptions({ ...common, ...(listenUrl && { listenConnectionString: listenUrl }) }, env)
   const { runningLongerThan, transactionOlderThan } = options
   const findings = await examine(
     {

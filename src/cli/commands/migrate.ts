@@ -59,7 +59,7 @@ async function printScript(cli: Cli): Promise<number> {
   return exitCodes.ok
 }
 
-function plan({ env, schema }: Cli) {
-  const { listenConnection, name } = resolveBugleOptions({ schema, name: 'bugle command' }, env)
+function plan({ env, common }: Cli) {
+  const { listenConnection, schema, name } = resolveBugleOptions({ ...common, name: 'bugle command' }, env)
   return planMigration(listenConnection, schema, name)
 }

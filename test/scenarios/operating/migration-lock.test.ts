@@ -151,7 +151,8 @@ test('H3 what another migrator has done meanwhile is seen, whatever isolation th
     await untilWaiting(db, fresh)
     await first
       .unsafe(
-        `create schema ${s}; ${step?.text}; insert into ${s}.migration (number, name) values (1, '${step?.name}'); commit`,
+        `create schema ${s}; ${step?.text};
+         insert into ${s}.migration (number, name) values (1, '${step?.name}'); commit`,
       )
       .simple()
     expect(await waiter).toMatchObject({ from: 0, applied: all.applied.slice(1) })

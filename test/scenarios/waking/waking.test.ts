@@ -275,7 +275,7 @@ test('B16 100,000 jobs put into a vacuumed, analysed, empty queue drain without 
   expect(await db.jobs()).toEqual([])
 })
 
-test('B17 the role defaults to serializable, short time-outs, no index scans and another date style: all works', async ({
+test('B17 the role defaults to serializable, short time-outs, no index scans, another date style: all works', async ({
   db,
 }) => {
   const role = `role_${db.schema.slice(5)}`

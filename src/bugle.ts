@@ -3,7 +3,7 @@ import type { BatchesOptions } from './admin/batches.js'
 import { type CancelAnswer, cancel } from './admin/cancel.js'
 import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
 import { createCollector } from './admin/collector.js'
-import { findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
+import { type ContentsOption, findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
 import { type Health, readHealth } from './admin/health.js'
 import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecord } from './admin/record.js'
@@ -157,12 +157,13 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
   /**
    * One job, wherever it is: waiting, running, failed or in the archive.
    *
+   * @param options - `contents`: false leaves out payload, progress and result
    * @returns null where there is none: it never was, or was acked, or collected
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
-  job(id: string): Promise<JobRecord | null>
+  job(id: string, options?: ContentsOption): Promise<JobRecord | null>
   /**
-   * A page of jobs, newest id first; `cursor` leads to the next one.
+   * A page of jobs, newest id first; `cursor` leads to the next one. Heavy jobs make a page shorter than its `limit`.
    *
    * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
    *   `SCHEMA_TOO_NEW`, `CLOSED`
@@ -282,7 +283,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     giveBack: (workerId, rows) => giveBack(settle, workerId, rows),
     onDeaf: (reason) => warn('BUGLE_DEAF', reason),
     collector: createCollector({
-      collectBatch: (what, olderThanMs) => collectBatch(database, what, olderThanMs),
+      collectBatch: (what, olderThanMs, limit) => collectBatch(database, what, olderThanMs, limit),
       failedForMs: resolved.failedForMs,
       archivedForMs: resolved.archivedForMs,
       random: Math.random,
@@ -412,7 +413,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
       return isChanged
     }),
     resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
-    job: whileOpen((id) => findJob(adminParts, id)),
+    job: whileOpen((id, options) => findJob(adminParts, id, options)),
     jobs: whileOpen((filter) => findJobs(adminParts, filter)),
     requeue: whileOpen((which, requeueOptions) => requeue(adminParts, which, requeueOptions)),
     cancel: whileOpen((id) => cancel(adminParts, id)),

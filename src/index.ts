@@ -6,7 +6,7 @@
 export type { BatchesOptions } from './admin/batches.js'
 export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
-export type { JobsFilter, JobsPage } from './admin/find.js'
+export type { ContentsOption, JobsFilter, JobsPage } from './admin/find.js'
 export type { ConsumerHealth, Health } from './admin/health.js'
 export type { JobError, JobRecord, JobState } from './admin/record.js'
 export type { RequeueFilter } from './admin/requeue.js'

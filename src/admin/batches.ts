@@ -1,5 +1,5 @@
 import { functionOf } from '../checks.js'
-import { BugleError, describe } from '../errors.js'
+import { BugleError, describe, sqlState } from '../errors.js'
 
 /** For calls that work in batches. */
 export interface BatchesOptions {
@@ -29,5 +29,40 @@ export function resolveBatches({ signal, onProgress }: BatchesOptions): Batches 
     },
     signal,
     done: (total) => tell(total),
+  }
+}
+
+/**
+ * How many rows a statement takes of a call that works in batches.
+ *
+ * Rows may be heavy: to delete 1,000 payloads of 50 MB, or to move them, takes longer than a statement may. It is then
+ * rolled back by the server's time-out, and would be the next time too. So it is sent again for half as many rows, down
+ * to one, and what is quick gets twice as many. Only by the server's word: after a lost answer it may have committed.
+ */
+export interface BatchSize {
+  readonly rows: number
+  /** A statement was answered, after so many ms. */
+  answered(tookMs: number): void
+  /** @returns whether it may be sent again, for fewer rows: it was too much for its time, and there were several */
+  isTooLarge(error: unknown): boolean
+}
+
+/** A sixth of a statement's time. */
+const quickMs = 10_000
+
+export function createBatchSize(most: number): BatchSize {
+  let rows = most
+  return {
+    get rows() {
+      return rows
+    },
+    answered(tookMs) {
+      if (tookMs < quickMs) rows = Math.min(most, rows * 2)
+    },
+    isTooLarge(error) {
+      if (sqlState(error) !== '57014' || rows === 1) return false
+      rows = Math.max(1, Math.floor(rows / 2))
+      return true
+    },
   }
 }

@@ -3,7 +3,7 @@ import { delay, knownKeys, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import type { CallEffect } from '../database/fault.js'
 import { BugleError } from '../errors.js'
-import { type BatchesOptions, resolveBatches } from './batches.js'
+import { type BatchesOptions, createBatchSize, resolveBatches } from './batches.js'
 import { type AdminParts, sendForOne } from './send.js'
 
 /** What `collect` deletes: at least one of the two ages. */
@@ -24,7 +24,7 @@ export interface CollectReport {
 
 export type Collectable = keyof CollectReport
 
-/** Rows a statement: some tens of milliseconds. Each is a transaction of its own, so vacuum can follow. */
+/** Rows a statement at most: some tens of milliseconds. Each is a transaction of its own, so vacuum can follow. */
 export const collectBatchSize = 1_000
 
 const turnMs = 100
@@ -42,12 +42,22 @@ const turnMs = 100
 export async function collect({ database }: AdminParts, options: CollectOptions): Promise<CollectReport> {
   const { ages, limit, batches } = resolveCollectOptions(options)
   const report = { failed: 0, archived: 0 }
+  const batch = createBatchSize(collectBatchSize)
   let left = limit
   for (const { what, olderThanMs } of ages) {
     while (left > 0 && !batches.isOver) {
-      const size = Math.min(left, collectBatchSize)
+      const size = Math.min(left, batch.rows)
       const effect = report.failed + report.archived === 0 ? 'writes' : 'has written'
-      const { locked, deleted } = await collectBatch(database, what, olderThanMs, size, effect)
+      const sentAt = performance.now()
+      let answer: CollectBatch
+      try {
+        answer = await collectBatch(database, what, olderThanMs, size, effect)
+      } catch (error) {
+        if (batch.isTooLarge(error)) continue
+        throw error
+      }
+      batch.answered(performance.now() - sentAt)
+      const { locked, deleted } = answer
       report[what] += deleted
       left -= deleted
       if (locked) batches.done(report.failed + report.archived)

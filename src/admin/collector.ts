@@ -1,5 +1,6 @@
 import createDebug from 'debug'
 import { toError } from '../errors.js'
+import { createBatchSize } from './batches.js'
 import { type Collectable, type CollectBatch, collectBatchSize } from './collect.js'
 
 const log = createDebug('bugle:collect')
@@ -17,8 +18,8 @@ export interface Collector {
 }
 
 export interface CollectorOptions {
-  /** One statement, at most `collectBatchSize` rows. */
-  readonly collectBatch: (what: Collectable, olderThanMs: number) => Promise<CollectBatch>
+  /** One statement, at most `limit` rows. */
+  readonly collectBatch: (what: Collectable, olderThanMs: number, limit: number) => Promise<CollectBatch>
   /** Ages in milliseconds; null: kept for ever. */
   readonly failedForMs: number | null
   readonly archivedForMs: number | null
@@ -42,6 +43,7 @@ export function createCollector(options: CollectorOptions): Collector {
     ...collectorDefaults,
     ...options,
   }
+  const batch = createBatchSize(collectBatchSize)
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
   let stopped = true
@@ -63,13 +65,16 @@ export function createCollector(options: CollectorOptions): Collector {
   /** One batch; whether there may be more of it. */
   async function isFull(what: Collectable, olderThanMs: number | null): Promise<boolean> {
     if (stopped || olderThanMs === null) return false
+    const { rows } = batch
+    const sentAt = performance.now()
     try {
-      const { locked, deleted } = await collectBatch(what, olderThanMs)
+      const { locked, deleted } = await collectBatch(what, olderThanMs, rows)
       log('%s: %s', what, locked ? deleted : 'another is at work')
-      return deleted >= collectBatchSize
+      batch.answered(performance.now() - sentAt)
+      return deleted >= rows
     } catch (error) {
-      log('%s: failed: %s', what, toError(error).message)
-      return false
+      log('%s: %d rows: failed: %s', what, rows, toError(error).message)
+      return batch.isTooLarge(error)
     }
   }
 

@@ -5,7 +5,7 @@ import { type JobRecord, type JobRow, type JobState, jobStates, toRecord } from 
 import { type AdminParts, send } from './send.js'
 
 /** Which jobs `jobs` lists. What is left out is not asked. */
-export interface JobsFilter {
+export interface JobsFilter extends ContentsOption {
   readonly queue?: string
   readonly state?: JobState
   readonly kind?: string
@@ -17,11 +17,23 @@ export interface JobsFilter {
   readonly cursor?: string | null
 }
 
-const jobsDefaults = { limit: 100 } as const satisfies Partial<JobsFilter>
+const jobsDefaults = { limit: 100, contents: true } as const satisfies Partial<JobsFilter>
+
+/** What `job` and `jobs` take beside. */
+export interface ContentsOption {
+  /**
+   * Whether payload, progress and result are read. false: they are null, whatever they are, and no memory is needed for
+   * them. @defaultValue true
+   */
+  readonly contents?: boolean
+}
 
 /** What `jobs` answers with. */
 export interface JobsPage {
-  /** The newest id first. */
+  /**
+   * The newest id first. At most `limit`, and fewer where they are heavy: a page ends with the job by which its
+   * payloads, progress, results and errors come to 16 MB of JSON.
+   */
   readonly jobs: readonly JobRecord[]
   /** For the next page; null: this was the last one. */
   readonly cursor: string | null
@@ -32,12 +44,15 @@ export interface JobsPage {
  *
  * @returns null where there is none: it never was, or was acked, or collected
  * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
- * @see sql/statements/parts/jobs_find.page.job_find.sql
+ * @see sql/statements/jobs_find.sql, parts/jobs_find.page.job_find.sql
  */
-export async function findJob(parts: AdminParts, id: string): Promise<JobRecord | null> {
-  const { database, decode = asStored } = parts
-  const [row] = await send<JobRow>(database, 'job_find', [jobId(id)], { name: 'job', effect: 'reads' })
-  return row === undefined ? null : toRecord(row, decode)
+export async function findJob(parts: AdminParts, id: string, options: ContentsOption = {}): Promise<JobRecord | null> {
+  const { database } = parts
+  knownKeys('job options', options, ['contents'])
+  const contents = withContents(options)
+  const parameters = [String(contents), jobId(id)]
+  const [row] = await send<JobRow>(database, 'job_find', parameters, { name: 'job', effect: 'reads' })
+  return row === undefined ? null : toRecord(row, decodeOf(parts, contents))
 }
 
 /**
@@ -51,29 +66,36 @@ export async function findJob(parts: AdminParts, id: string): Promise<JobRecord 
  * @see sql/statements/jobs_find.sql
  */
 export async function findJobs(parts: AdminParts, filter: JobsFilter = {}): Promise<JobsPage> {
-  const { database, decode = asStored } = parts
-  const { before, limit, queue, state, kind, sinceMs } = resolveJobsFilter(filter)
+  const { database } = parts
+  const { contents, before, limit, queue, state, kind, sinceMs } = resolveJobsFilter(filter)
   // One more than asked for tells whether there is a next page.
-  const parameters = [before, limit + 1, queue, state, kind, sinceMs]
+  const parameters = [String(contents), before, limit + 1, queue, state, kind, sinceMs]
   const rows = await send<JobRow>(database, 'jobs_find', parameters, { name: 'jobs', effect: 'reads' })
-  const jobs = rows.slice(0, limit).map((row) => toRecord(row, decode))
+  const jobs = rows.slice(0, limit).map((row) => toRecord(row, decodeOf(parts, contents)))
   const last = jobs.at(-1)
-  return { jobs, cursor: rows.length > limit && last !== undefined ? toCursor(last.id) : null }
+  const isFollowed = rows[jobs.length - 1]?.isFollowed === true
+  return { jobs, cursor: isFollowed && last !== undefined ? toCursor(last.id) : null }
 }
 
-function asStored(stored: unknown): unknown {
-  return stored
+/** Without contents there is nothing to decode. */
+function decodeOf({ decode }: AdminParts, contents: boolean): (stored: unknown) => unknown {
+  return contents && decode !== undefined ? decode : (stored) => stored
 }
 
 function resolveJobsFilter(filter: JobsFilter) {
-  knownKeys('jobs filter', filter, ['queue', 'state', 'kind', 'since', 'limit', 'cursor'])
+  knownKeys('jobs filter', filter, ['queue', 'state', 'kind', 'since', 'limit', 'cursor', 'contents'])
   const { state, limit = jobsDefaults.limit, cursor } = filter
   return {
     ...resolveWhich(filter),
+    contents: withContents(filter),
     state: state === undefined ? null : oneOf('state', state, jobStates),
     limit: wholeNumber('limit', limit, { min: 1, max: 1_000 }),
     before: cursor === undefined || cursor === null ? null : fromCursor(cursor),
   }
+}
+
+function withContents({ contents = jobsDefaults.contents }: ContentsOption): boolean {
+  return oneOf('contents', contents, [true, false])
 }
 
 /** What filters of jobs have in common; null: not asked. */

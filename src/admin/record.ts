@@ -25,6 +25,7 @@ export interface JobRecord {
   readonly queue: string
   readonly kind: string | null
   readonly state: JobState
+  /** As progress and result: null where it was read without contents. */
   readonly payload: unknown
   readonly priority: number
   /** Counted runs so far. */
@@ -77,11 +78,13 @@ export interface JobRow extends Omit<JobRecord, Moment | 'flags' | 'error' | 'wa
   readonly finishedAt: number | null
   readonly cancelRequestedAt: number | null
   readonly lastError: JobError | null
+  /** The page could go on behind it. */
+  readonly isFollowed: boolean
 }
 
 /** @param decode - if it throws, what is stored is given: one row must not hide the others */
 export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): JobRecord {
-  const { flags, lastError, ...same } = row
+  const { flags, lastError, isFollowed: _, ...same } = row
   const decoded = (stored: unknown): unknown => {
     try {
       return decode(stored)

@@ -1,7 +1,7 @@
 import { knownKeys, oneOf, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
-import { type Batches, type BatchesOptions, resolveBatches } from './batches.js'
+import { type Batches, type BatchesOptions, createBatchSize, resolveBatches } from './batches.js'
 import { type JobsFilter, resolveWhich } from './find.js'
 import { jobId } from './ids.js'
 import { type AdminParts, sendForOne } from './send.js'
@@ -22,8 +22,8 @@ const batchSize = 1_000
 /**
  * Make failed or archived jobs ready again: the same id, attempt 0, to be run at once. Consumers are woken.
  *
- * Each statement is atomic: ids take one statement, a filter takes one per 1,000 jobs. When several calls want the same
- * job, only one gets it. A job whose key has been put anew goes back without its key.
+ * Each statement is atomic: ids take one statement, a filter takes one per 1,000 jobs, or fewer where they are heavy.
+ * When several calls want the same job, only one gets it. A job whose key has been put anew goes back without its key.
  *
  * @param what - an id, ids, or a filter; ids of jobs that are neither failed nor archived are passed over
  * @param options - a signal that ends it between two batches, and a function that is called with the progress; ids are
@@ -70,13 +70,20 @@ async function requeueMatching(database: Database, filter: RequeueFilter, batche
   let total = 0
   // Upwards by id: a job that fails again at once is behind us, and not requeued twice by one call.
   let after = '-1'
+  const batch = createBatchSize(batchSize)
   for (let left = limit; left > 0 && !batches.isOver; ) {
-    const size = Math.min(left, batchSize)
-    const parameters = [after, size, queue, kind, sinceMs]
-    const { found, last, requeued } = await sendForOne<Batch>(database, statement, parameters, {
-      name: 'requeue',
-      effect: total === 0 ? 'writes' : 'has written',
-    })
+    const size = Math.min(left, batch.rows)
+    const call = { name: 'requeue', effect: total === 0 ? 'writes' : 'has written' } as const
+    const sentAt = performance.now()
+    let answer: Batch
+    try {
+      answer = await sendForOne<Batch>(database, statement, [after, size, queue, kind, sinceMs], call)
+    } catch (error) {
+      if (batch.isTooLarge(error)) continue
+      throw error
+    }
+    batch.answered(performance.now() - sentAt)
+    const { found, last, requeued } = answer
     total += requeued
     batches.done(total)
     if (found < size || last === null) break

@@ -143,8 +143,8 @@ export function supervisorProgram(here: string | undefined): string {
   if (here !== undefined && /\.zip\//.test(here)) {
     throw new BugleError(
       'INVALID_OPTION',
-      "bugle/embedded starts a program of this package, which Node cannot run out of an archive of Yarn's Plug'n'Play: " +
-        'set nodeLinker: node-modules in .yarnrc.yml',
+      'bugle/embedded starts a program of this package, which Node cannot run out of an archive of Yarn ' +
+        '(PnP): set nodeLinker: node-modules in .yarnrc.yml',
     )
   }
   const program = here && fileURLToPath(new URL('../../dist/embedded/supervisor.js', here))

@@ -15,7 +15,7 @@ interface JobsCommandOptions extends JobsFilter {
  */
 export async function jobs({ out, bugle: open }: Cli, options: JobsCommandOptions): Promise<number> {
   const { payload: withPayload = false, ...filter } = options
-  const page = await open().jobs(filter)
+  const page = await open().jobs({ ...filter, contents: withPayload })
   for (const job of page.jobs) out.json(toJson(job, withPayload))
   out.json({ cursor: page.cursor })
   if (page.jobs.length === 0) out.note('no such jobs')

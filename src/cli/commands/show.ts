@@ -13,7 +13,7 @@ export async function show(
   id: string,
   { payload: withPayload = false }: { readonly payload?: boolean },
 ): Promise<number> {
-  const job = await open().job(id)
+  const job = await open().job(id, { contents: withPayload })
   if (job === null) throw new Refusal(`there is no job ${id}: it never was, or was acked, or collected`)
   out.json(toJson(job, withPayload))
   const fields = [...fieldsOf(out, job), ...(withPayload ? contentsOf(job) : [])]

@@ -43,13 +43,17 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     'a collect of archived jobs': ['collect_archived', '0, 1000', ['archive_finished', 'archive_pkey']],
     'a requeue of failed jobs': ['requeue_failed', `50000, 1000, null, null, null`, ['job_pkey']],
     'a requeue of archived jobs': ['requeue_archived', `50000, 1000, null, null, null`, ['archive_pkey']],
-    'a look at one job': ['job_find', '5', ['archive_pkey', 'job_pkey']],
-    'a page of all jobs': ['jobs_find', 'null, 101, null, null, null, null', ['archive_pkey', 'job_pkey']],
-    'a page far back': ['jobs_find', `9000, 101, 'emails', null, null, null`, ['archive_pkey', 'job_pkey']],
-    'a page of failed jobs': ['jobs_find', `null, 101, null, 'failed', null, null`, ['job_pkey']],
-    'a page of failed jobs of a queue': ['jobs_find', `150000, 101, 'emails', 'failed', null, null`, ['job_pkey']],
-    'a page of running jobs': ['jobs_find', `null, 101, null, 'running', null, null`, ['job_running']],
-    'a page of archived jobs': ['jobs_find', `null, 101, null, 'archived', null, null`, ['archive_pkey']],
+    'a look at one job': ['job_find', "'true', 5", ['archive_pkey', 'job_pkey']],
+    'a page of all jobs': ['jobs_find', "'true', null, 101, null, null, null, null", ['archive_pkey', 'job_pkey']],
+    'a page far back': ['jobs_find', `'true', 9000, 101, 'emails', null, null, null`, ['archive_pkey', 'job_pkey']],
+    'a page of failed jobs': ['jobs_find', `'true', null, 101, null, 'failed', null, null`, ['job_pkey']],
+    'a page of failed jobs of a queue': [
+      'jobs_find',
+      `'true', 150000, 101, 'emails', 'failed', null, null`,
+      ['job_pkey'],
+    ],
+    'a page of running jobs': ['jobs_find', `'true', null, 101, null, 'running', null, null`, ['job_running']],
+    'a page of archived jobs': ['jobs_find', `'true', null, 101, null, 'archived', null, null`, ['archive_pkey']],
   }
   for (const [what, [name, values, indexes]] of Object.entries(all)) {
     await db.sql.unsafe(`analyze ${db.s}.job, ${db.s}.archive`)

@@ -93,3 +93,54 @@ test('what onProgress throws ends the call; wrong options are refused', async ({
     code: 'INVALID_OPTION',
   })
 })
+
+/** From now on a statement that changes or deletes more than two rows ends as by the server's statement_timeout. */
+async function takeTooLong(db: TestDatabase, change: 'update' | 'delete'): Promise<void> {
+  await db.sql.unsafe(`
+    create function ${db.s}.take_too_long() returns trigger language plpgsql as $$
+    begin
+      if (select count(*) from changed) > 2 then
+        raise exception 'canceling statement due to statement timeout' using errcode = '57014';
+      end if;
+      return null;
+    end
+    $$;
+    create trigger zz_take_too_long after ${change} on ${db.s}.job
+    referencing ${change === 'update' ? 'new' : 'old'} table as changed
+    for each statement execute function ${db.s}.take_too_long()`)
+}
+
+test('a batch of a requeue that is too much for its time is sent again for half as many jobs, down to one', async ({
+  db,
+}) => {
+  await failedJobs(db, 7)
+  await takeTooLong(db, 'update')
+  expect(await db.bugle().requeue({ queue: 'q', limit: 6 })).toBe(6)
+  const rows = await db.jobs()
+  expect(rows.map(({ state }) => state)).toEqual([...Array(6).fill('ready'), 'failed'])
+})
+
+test('a batch of a collect that is too much for its time is sent again for half as many jobs, down to one', async ({
+  db,
+}) => {
+  await failedJobs(db, 7)
+  await takeTooLong(db, 'delete')
+  expect(await db.bugle().collect({ failedOlderThanMs: 0, limit: 6 })).toEqual({ failed: 6, archived: 0 })
+  expect(await db.jobs()).toHaveLength(1)
+})
+
+test('a batch of one that is too much for its time ends the call', async ({ db }) => {
+  await failedJobs(db, 1)
+  await db.sql.unsafe(`
+    create function ${db.s}.take_too_long() returns trigger language plpgsql as $$
+    begin
+      raise exception 'canceling statement due to statement timeout' using errcode = '57014';
+    end
+    $$;
+    create trigger zz_take_too_long after update or delete on ${db.s}.job
+    for each statement execute function ${db.s}.take_too_long()`)
+  const bugle = db.bugle()
+  await expect(bugle.requeue({})).rejects.toMatchObject({ code: '57014' })
+  await expect(bugle.collect({ failedOlderThanMs: 0 })).rejects.toMatchObject({ code: '57014' })
+  expect(await db.jobs()).toMatchObject([{ state: 'failed' }])
+})

@@ -17,9 +17,9 @@ function collecting(options: Partial<CollectorOptions> = {}) {
   const batches: [Collectable, number][] = []
   let answer: CollectorOptions['collectBatch'] = async () => ({ locked: true, deleted: 0 })
   const collector = createCollector({
-    collectBatch: (what, olderThanMs) => {
+    collectBatch: (what, olderThanMs, limit) => {
       batches.push([what, olderThanMs])
-      return answer(what, olderThanMs)
+      return answer(what, olderThanMs, limit)
     },
     failedForMs: 1_000,
     archivedForMs: 2_000,
@@ -180,5 +180,23 @@ test('stopped and started again, also while the old statement runs, it has one t
   expect(vi.getTimerCount()).toBe(1)
   await vi.advanceTimersByTimeAsync(everyMs)
   expect(batches).toHaveLength(3)
+  await collector.stop()
+})
+
+test('a batch that was too much for its time is repeated soon for half as many rows, until it fits', async () => {
+  const { collector, answers } = collecting({ archivedForMs: null })
+  const limits: number[] = []
+  answers(async (_what, _olderThanMs, limit) => {
+    limits.push(limit)
+    if (limit > 300) throw Object.assign(new Error('canceling statement'), { code: '57014' })
+    return { locked: true, deleted: 0 }
+  })
+  collector.start()
+  await vi.advanceTimersByTimeAsync(firstWithinMs)
+  for (let rounds = 0; rounds < 2; rounds += 1) await vi.advanceTimersByTimeAsync(soonMs)
+  expect(limits).toEqual([1_000, 500, 250])
+  // It was quick, so the next one takes twice as many.
+  await vi.advanceTimersByTimeAsync(everyMs)
+  expect(limits).toEqual([1_000, 500, 250, 500, 250])
   await collector.stop()
 })

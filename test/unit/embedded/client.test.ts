@@ -29,7 +29,7 @@ test('where it is missing, the error says what to do: in a checkout, and in a bu
   }
 })
 
-test("where it lies in an archive of Yarn's Plug'n'Play, the error names the setting that helps", () => {
+test('where it lies in an archive of Yarn (PnP), the error names the setting that helps', () => {
   const here = 'file:///app/.yarn/cache/bugle-npm-0.1.0-0123456789.zip/node_modules/bugle/dist/embedded/client.js'
   expect(() => supervisorProgram(here)).toThrow(
     expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('nodeLinker: node-modules') }),

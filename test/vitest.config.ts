@@ -54,7 +54,9 @@ const onOneServer = [
   'test/scenarios/outcomes/callbacks.test.ts',
   'test/scenarios/outcomes/middleware*.test.ts',
   'test/scenarios/outcomes/outcome-table.test.ts',
+  'test/scenarios/put/misused-transactions.test.ts',
   'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/waking/full-queue.test.ts',
   'test/scenarios/waking/races-broken.test.ts',
 ]
 

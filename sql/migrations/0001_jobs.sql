@@ -204,6 +204,10 @@ execute function :"schema".free_key();
 -- loop-back ping (statements/ping.sql) goes by the same rule, so listeners know that they hear nothing, and sweeps find
 -- the jobs within a second. It is asked for only where somebody sleeps. What others add between this test and the
 -- commit, however long that takes, finds the other half free (by default 4 GB).
+-- bugle.notified says for which queue this transaction has notified last: one notification announces all its rows, so
+-- the rows of a bulk insert neither notify again nor ask again. The setting is local: it ends with the transaction, and
+-- with a savepoint that is rolled back, as the notification does. (Measured in a bulk insert beside a sleeper: 9 us a
+-- row instead of 17.)
 -- No WHEN, and no setting of its own for the function: this runs with every insert, and there WHEN cost 13 us of an
 -- insert's 66 (its text is read with every statement), the same test in here 2. Hence the full names, of operators too:
 -- otherwise a function or operator that somebody made in a schema of the writer's search_path would run here, with the
@@ -220,9 +224,13 @@ begin
       ) then false
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
-    else true
+    else
+      pg_catalog.current_setting('bugle.notified', true)
+      is distinct from pg_catalog.concat(tg_relid, ' ', new.queue)
   end) then
-    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue)
+    perform
+      pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue),
+      pg_catalog.set_config('bugle.notified', pg_catalog.concat(tg_relid, ' ', new.queue), true)
     where pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5;
   end if;
   return null;
@@ -250,9 +258,11 @@ begin
       and (new.state = 'ready' or old.run_at <= new.run_at) then false
     when pg_try_advisory_lock(new.tableoid::int, hashtext(new.queue))
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
-    else true
+    else current_setting('bugle.notified', true) is distinct from concat(tg_relid, ' ', new.queue)
   end) then
-    perform pg_notify('bugle_' || tg_relid, new.queue)
+    perform
+      pg_notify('bugle_' || tg_relid, new.queue),
+      set_config('bugle.notified', concat(tg_relid, ' ', new.queue), true)
     where pg_notification_queue_usage() < 0.5;
   end if;
   return null;

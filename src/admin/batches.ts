@@ -1,5 +1,6 @@
 import { functionOf } from '../checks.js'
-import { BugleError, describe, sqlState } from '../errors.js'
+import { sqlState } from '../database/verdict.js'
+import { BugleError, describe } from '../errors.js'
 
 /** For calls that work in batches. */
 export interface BatchesOptions {

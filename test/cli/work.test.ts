@@ -42,6 +42,16 @@ const modules: readonly (readonly [text: string, answer: RegExp | readonly unkno
 const none = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
 describe('bugle work', () => {
+  test('a first connection that is refused for good ends it with what is wrong; it does not wait', async ({ db }) => {
+    const cwd = folderWith('export const emails = () => {}')
+    const connectionString = Object.assign(new URL(db.connectionString), { pathname: '/nothing-here' }).href
+    const { code, stdout, stderr } = await spawnCli({ ...db, connectionString }, ['work', 'work.mjs'], { cwd })
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(
+      /bugle: cannot reach database "nothing-here" at .*: database "nothing-here" does not exist\n/,
+    )
+  })
+
   test('--drain runs what is there, by queue and by kind, and reports; a failed job is trouble', async ({ db }) => {
     const cwd = folderWith(`
       export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one\\n and more') }

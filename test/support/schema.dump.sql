@@ -407,9 +407,13 @@ begin
       ) then false
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
-    else true
+    else
+      pg_catalog.current_setting('bugle.notified', true)
+      is distinct from pg_catalog.concat(tg_relid, ' ', new.queue)
   end) then
-    perform pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue)
+    perform
+      pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue),
+      pg_catalog.set_config('bugle.notified', pg_catalog.concat(tg_relid, ' ', new.queue), true)
     where pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5;
   end if;
   return null;
@@ -427,9 +431,11 @@ begin
       and (new.state = 'ready' or old.run_at <= new.run_at) then false
     when pg_try_advisory_lock(new.tableoid::int, hashtext(new.queue))
       then not pg_advisory_unlock(new.tableoid::int, hashtext(new.queue))
-    else true
+    else current_setting('bugle.notified', true) is distinct from concat(tg_relid, ' ', new.queue)
   end) then
-    perform pg_notify('bugle_' || tg_relid, new.queue)
+    perform
+      pg_notify('bugle_' || tg_relid, new.queue),
+      set_config('bugle.notified', concat(tg_relid, ' ', new.queue), true)
     where pg_notification_queue_usage() < 0.5;
   end if;
   return null;

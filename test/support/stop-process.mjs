@@ -5,7 +5,8 @@
 // bugle, consume: options. handler: 'timer' and 'promise' wait for `ms` and end with the abort, 'busy' computes for
 // `ms`, 'stubborn' waits for `ms` whatever happens, 'swallow' returns when it is aborted, 'never' does not end, 'quick'
 // returns. former: the program has handlers for SIGINT and SIGTERM of its own, from before. stays: a timer keeps the
-// process alive. also: a further queue, consumed once the first is. close: { graceMs, abortMs } with which the program closes by itself, once a handler has begun.
+// process alive. also: a further queue, consumed once the first is. close: { graceMs, abortMs } with which the program
+// closes by itself, once a handler has begun.
 //
 // It sends its parent { did: 'consume', listeners }, { did: 'begin', id, attempt }, { did: 'abort', code },
 // { did: 'event', name, data }, { did: 'closed' } after a close of its own and { did: 'end', … } when nothing is left

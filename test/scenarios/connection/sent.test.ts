@@ -28,7 +28,9 @@ for (const code of ['EHOSTUNREACH', 'ENETUNREACH', 'ECONNRESET']) {
     async function waitsForLock(statement: string): Promise<boolean> {
       const rows = await db.sql`
         select from pg_stat_activity
-        where wait_event_type = 'Lock' and strpos(query, ${`bugle ${statement} `}) > 0 and strpos(query, ${db.schema}) > 0`
+        where wait_event_type = 'Lock'
+          and strpos(query, ${`bugle ${statement} `}) > 0
+          and strpos(query, ${db.schema}) > 0`
       return rows.length > 0
     }
   })

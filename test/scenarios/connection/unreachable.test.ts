@@ -81,8 +81,10 @@ test('input: log-ins that are refused later are told and waited for, whatever th
   const ran = db.collect(bugle, 'job:acked')
   await bugle.migrate()
   await bugle.consume('q', () => {})
-  const endSessions = () => db.sql`
-    select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like ${`${name}%`}`
+  const endSessions = async () => {
+    const rows = await db.sql`select pid from pg_stat_activity where application_name like ${`${name}%`}`
+    await db.kill(rows.map(({ pid }) => pid))
+  }
   const refusals = [
     ['42501', `revoke connect on database ${db.s} from public, ${db.s}`, `grant connect on database ${db.s} to public`],
     ['55000', `alter database ${db.s} allow_connections false`, `alter database ${db.s} allow_connections true`],

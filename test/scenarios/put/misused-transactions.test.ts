@@ -41,9 +41,7 @@ for (const [what, [answer, got]] of Object.entries(answers)) {
   })
 }
 
-test('transactions: an ack by a function that answers with rows and metadata is INVALID_OPTION, not LEASE_LOST', async ({
-  db,
-}) => {
+test('transactions: an ack whose function answers with rows and metadata is not LEASE_LOST', async ({ db }) => {
   const client = await connected(db)
   const bugle = db.bugle()
   const refused = signal<unknown>()

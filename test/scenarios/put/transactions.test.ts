@@ -177,6 +177,24 @@ for (const library of libraries) {
     expect(await db.jobs()).toMatchObject([{ id, payload: 'first' }])
   })
 
+  test(`transactions: with ${library.name}, another unique index than that of keys is no KEY_TAKEN`, async ({ db }) => {
+    const opened = await openLibrary(db, library)
+    const bugle = db.bugle()
+    await db.sql.unsafe(`create unique index theirs on ${db.s}.job ((payload ->> 'order'))`)
+    await bugle.put('emails', { order: 7 })
+    const codes: unknown[] = []
+    for (const way of ['an index of theirs', 'an id']) {
+      if (way === 'an id') await db.sql.unsafe(`alter table ${db.s}.job alter column id restart with 1`)
+      const payload = way === 'an id' ? 1 : { order: 7 }
+      const failed = opened.transaction(({ tx }) =>
+        bugle.putMany('emails', [payload], { tx, key: way, keyMode: 'reject' }),
+      )
+      codes.push(await failed.catch((error) => error.code))
+    }
+    expect(codes).toEqual(['INVALID_PAYLOAD', 'ID_TAKEN'])
+    expect(await db.jobs()).toHaveLength(1)
+  })
+
   const { outside } = library
   if (outside === undefined) continue
 

@@ -132,3 +132,15 @@ for (const isolation of ['repeatable read', 'serializable']) {
     }
   })
 }
+
+test('input: a limit that the server has met is no fault of the payload, and its error comes through', async ({
+  db,
+}) => {
+  await db.sql.unsafe(`
+    create function ${db.s}.full() returns trigger language plpgsql as
+      $$ begin raise program_limit_exceeded using message = 'too many notifications in the NOTIFY queue'; end $$;
+    create trigger at_its_limit before insert on ${db.s}.job for each row execute function ${db.s}.full()`)
+  const bugle = db.bugle()
+  for (const put of Object.values(ways)) await expect(put(bugle, 1, 'k')).rejects.toMatchObject({ code: '54000' })
+  expect(await db.jobs()).toEqual([])
+})

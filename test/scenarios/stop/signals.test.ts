@@ -109,9 +109,7 @@ test('E8 without handleSignals there is no listener, and SIGTERM ends the proces
 })
 
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
-  test(`E8 ${name} while consume waits for the database: it resolves with a stopped consumer, and so does the next`, async ({
-    db,
-  }) => {
+  test(`E8 ${name} while consume waits: it resolves with a stopped consumer, and so does the next`, async ({ db }) => {
     const connectionString = Object.assign(new URL(db.connectionString), { port: '1' }).href
     const process = startStopProcess(db, {
       queue: 'q',

@@ -125,7 +125,7 @@ test('B11 with the queue of notifications full, sweeps run every job, and no out
   await full.end()
 })
 
-test('B11 with the queue half full, nobody is notified and no listener takes itself for live: sweeps run every job', async () => {
+test('B11 with the queue half full, nobody is notified, no listener is live, and sweeps run every job', async () => {
   const half = await fillQueue('half')
   await sleepOn('q')
   const ran: unknown[] = []

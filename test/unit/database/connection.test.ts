@@ -12,8 +12,10 @@ import {
   pgConfig,
   postgresOptions,
   resolveConnection,
+  warningsAbout,
 } from '../../../src/database/connection.js'
 import { BugleError } from '../../../src/errors.js'
+import { createBugle } from '../../../src/index.js'
 
 const files = mkdtempSync(join(tmpdir(), 'bugle-connection-'))
 const [root, certificate, key] = ['root.pem', 'client.pem', 'client.key'].map((name) => {
@@ -149,6 +151,20 @@ describe('URLs', () => {
       cert: 'content of client.pem',
       key: 'content of client.key',
     })
+  })
+
+  test('what is asked for and not had is a warning each, for whoever has set it up', () => {
+    const url = (parameters: string) => warningsAbout(fromUrl(`postgres://db?${parameters}`))
+    expect(url('channel_binding=require&min_protocol_version=3.2&ssl_min_protocol_version=TLSv1.3')).toEqual([
+      expect.stringMatching(/^connectionString: channel_binding is left alone; .*sslmode=verify-full/),
+      expect.stringMatching(/^connectionString: min_protocol_version is left alone; .*3\.0/),
+      expect.stringMatching(/^connectionString: ssl_min_protocol_version is left alone; .*minVersion/),
+    ])
+    expect(url('channel_binding=prefer&min_protocol_version=3.0&ssl_min_protocol_version=TLSv1.2')).toEqual([])
+    const lines: string[] = []
+    const logger = { info() {}, warn: (line: string) => void lines.push(line), error() {} }
+    createBugle({ connectionString: 'postgres://db?channel_binding=require', logger })
+    expect(lines).toEqual([expect.stringMatching(/^bugle: connectionString: channel_binding is left alone/)])
   })
 
   test.each<[string, string]>([

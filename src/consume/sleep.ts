@@ -144,7 +144,7 @@ const waitForSlowTrip = 3
 /** Wake-ups for nothing in a row, until one dozes; and until it counts the others again. */
 const emptyWakes = { beforeDoze: 4, beforeCount: 16 } as const
 const fewDozers = 3
-const dozeMsEach = 75
+const dozeMsEach = 100
 const dozeMsMost = 10_000
 
 const asleep: Step = { do: 'sleep' }

@@ -1,8 +1,10 @@
 import postgres from 'postgres'
 import { expect } from 'vitest'
-import { test } from '../../support/database.js'
+import type { Job } from '../../../src/index.js'
+import { signal, test } from '../../support/database.js'
 import { insertSteadily, percentile, startFleet } from '../../support/fleet.js'
 import { startProxy } from '../../support/proxy.js'
+import { untilAsleep } from '../../support/sleepers.js'
 import { countNotifications } from '../../support/wakeups.js'
 
 // How long an idle consumer is watched; a minute for the record.
@@ -47,6 +49,66 @@ test('B13 with transactions of others left open an idle consumer settles to swee
   await here.unsafe('rollback')
   await elsewhere.unsafe('rollback')
   await elsewhere.end()
+  await proxy.close()
+})
+
+test('fleet: of many that sleep a few claim at an insert; one that is stopped is replaced, and a burst wakes all', async ({
+  db,
+}) => {
+  const { hostname, port } = new URL(db.connectionString)
+  const proxy = await startProxy({ host: hostname, port: Number(port) })
+  const through = new URL(db.connectionString)
+  through.port = String(proxy.port)
+  const size = 24
+  const runs: number[] = Array(size).fill(0)
+  let ran = signal<number>()
+  const bursts = Array.from({ length: size }, () => signal())
+  const held = signal()
+  const consumers = await Promise.all(
+    runs.map(async (_, index) => {
+      // Without heartbeats, which would be counted as well.
+      const options = { rescueAfterMs: 3_600_000, hungAfterMs: 3_600_000, poolSize: 2 }
+      const bugle = db.bugle({ connectionString: through.href, ...options })
+      const handler = async ({ payload }: Job): Promise<void> => {
+        if (payload === 'burst') {
+          bursts[index]?.resolve()
+          return held.promise
+        }
+        runs[index] = (runs[index] ?? 0) + 1
+        ran.resolve(index)
+      }
+      return bugle.consume('q', handler, { concurrency: 2, prefetch: 0 })
+    }),
+  )
+  await untilAsleep(db, 'q', size)
+  const insert = (payload: string, jobs = 1): Promise<unknown> =>
+    db.sql.unsafe(
+      `insert into ${db.s}.job (queue, payload) select 'q', to_jsonb($1::text) from generate_series(1, $2)`,
+      [payload, jobs],
+    )
+  async function insertOne(): Promise<number> {
+    ran = signal()
+    await insert('one')
+    const index = await ran.promise
+    await watch(60)
+    return index
+  }
+  // All of them would claim once, and one would ack. Those that doze do so after some wake-ups for nothing.
+  let last = 0
+  for (let perJob = Number.POSITIVE_INFINITY; perJob > size / 2; ) {
+    const before = proxy.sent
+    for (let n = 0; n < 10; n += 1) last = await insertOne()
+    perJob = (proxy.sent - before) / 10
+    console.log(`fleet: ${perJob.toFixed(1)} statements a job of ${size} consumers that sleep`)
+  }
+
+  await consumers[last]?.stop()
+  expect(await insertOne()).not.toBe(last)
+  await insert('burst', 2 * (size - 1))
+  await Promise.all(bursts.map(({ promise }, index) => (index === last ? undefined : promise)))
+  held.resolve()
+  await Promise.all(consumers.map((consumer) => consumer.stop()))
+  expect(await db.jobs()).toEqual([])
   await proxy.close()
 })
 

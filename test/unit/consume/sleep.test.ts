@@ -200,9 +200,7 @@ describe('dozing', () => {
   }
 
   test('a notification is answered the later the more others doze; beside a few at once', () => {
-    expect([0, 3, 4, 63, 10_000].map((others) => dozing(others).protocol.notified())).toEqual([
-      0, 0, 37.5, 2_250, 5_000,
-    ])
+    expect([0, 3, 4, 63, 10_000].map((others) => dozing(others).protocol.notified())).toEqual([0, 0, 50, 3_000, 5_000])
     expect([0, 3, 4].map((others) => dozing(others).protocol.isDozing)).toEqual([false, false, true])
   })
 

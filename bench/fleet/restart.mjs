@@ -57,7 +57,7 @@ export async function* run({ tries, isSmoke, tell }) {
       const lines = logLines(server).slice(linesBefore)
       const received = lines.filter((line) => line.includes('connection received')).length
       const perProcess = consumers.map(
-        (_, index) => lines.filter((line) => line.endsWith(`application_name=${nameOf(index)}`)).length,
+        (_, index) => lines.filter((line) => line.includes(`application_name=${nameOf(index)}`)).length,
       )
       addValue(figures, 'all asleep again, since the server is up', 'ms', nowMs() - upAt)
       addValue(figures, 'the server was away', 'ms', upAt - downAt)

@@ -9,7 +9,7 @@ import { createPool, type Pool, type SqlValue } from './pool.js'
 import { openSession, ReadOnlyError, type Session, sessionSettings, startupOptions } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
-import { demandUsable } from './unusable.js'
+import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:database')
@@ -256,13 +256,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   function demandServer({ state }: Session): void {
-    if (state.isPglite) {
-      throw new BugleError(
-        'INVALID_OPTION',
-        'the connection must lead to a PostgreSQL server; got PGlite, whose one session serves all connections: they ' +
-          'would get each other’s statements and notifications. `bugle/embedded` starts a real server',
-      )
-    }
+    demandSessions(state)
     if (state.readOnly && !state.standby) throw unreachable(new ReadOnlyError())
   }
 

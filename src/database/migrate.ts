@@ -6,7 +6,7 @@ import { databaseDown, schemaTooNew } from './database.js'
 import { callError } from './fault.js'
 import { openSession, ReadOnlyError, readState, type ServerState, type Session } from './session.js'
 import { loadMigrations, loadStatements, type Migration, newestMigration, type Statements } from './statements.js'
-import { demandUsable } from './unusable.js'
+import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:migrate')
@@ -136,10 +136,18 @@ function ended(statement: string): string {
 
 /** No settings: they are those of each transaction. So the session may be any pooler's. */
 async function reach(connection: Connection, statements: Statements, name: string): Promise<Session> {
+  let session: Session
   try {
-    return await openSession({ connection, stateStatement: statements.state, name: `${name} migrate` })
+    session = await openSession({ connection, stateStatement: statements.state, name: `${name} migrate` })
   } catch (error) {
     throw databaseDown(connection, error)
+  }
+  try {
+    demandSessions(session.state)
+    return session
+  } catch (error) {
+    await session.end()
+    throw error
   }
 }
 

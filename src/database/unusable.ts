@@ -43,6 +43,20 @@ export function whyUnusable(schema: string, { occupied, hidden }: SchemaState, u
   return { message, remedy }
 }
 
+/**
+ * PGlite has one session for all its connections: they would get each other's statements and notifications.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function demandSessions({ isPglite }: { readonly isPglite: boolean }): void {
+  if (!isPglite) return
+  throw new BugleError(
+    'INVALID_OPTION',
+    'the connection must lead to a PostgreSQL server; got PGlite, which has one session for all connections, and Bugle ' +
+      'needs sessions of its own: `bugle/embedded` starts a real server',
+  )
+}
+
 /** @throws BugleError `SCHEMA_UNUSABLE` */
 export function demandUsable(schema: string, state: SchemaState, user: string): void {
   const found = whyUnusable(schema, state, user)

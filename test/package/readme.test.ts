@@ -126,6 +126,63 @@ test('every TypeScript block runs to its end', { timeout: 120_000 }, async ({ db
   await sql.end()
 })
 
+test('the transaction that is recommended outlives its connection, wherever that is lost', async ({ db }) => {
+  const url = await emptyDatabase(db)
+  const sql = postgres(url, { onnotice: () => {}, max: 1 })
+  const bugle = createBugle({ connectionString: url })
+  await bugle.migrate()
+  await bugle.close()
+  // The first insert ends its own backend. A sequence is not rolled back.
+  await sql.unsafe(`
+    create table account (name text);
+    create sequence inserts;
+    create function die() returns trigger language plpgsql as $$
+    begin
+      if nextval('inserts') = 1 then
+        perform pg_terminate_backend(pg_backend_pid());
+      end if;
+      return new;
+    end $$;
+    create trigger die before insert on account for each row execute function die()`)
+  const [block = ''] = blocks('ts').filter((text) => text.includes("pool.on('connect'"))
+  const call = /^await (transaction\(async \(client\) => \{.*?^\}\))$/ms.exec(block)?.[1] ?? ''
+  expect(call).toContain('bugle.put(')
+  const program = `${block.replace(`await ${call}`, '')}
+    const attempt = () => ${call}
+    const told = (what: string) => [() => console.log(what + ': committed'), () => console.log(what + ': failed')] as const
+    async function kill(pid: number) {
+      const other = new pg.Client(process.env.DATABASE_URL)
+      await other.connect()
+      await other.query('select pg_terminate_backend($1)', [pid])
+      await other.end()
+    }
+    const pidOf = async (client: any) => (await client.query('select pg_backend_pid() as pid')).rows[0].pid
+    await attempt().then(...told('in a statement'))
+    await transaction(async (client) => {
+      await client.query("insert into account (name) values ('nobody')")
+      const ended = new Promise((resolve) => client.once('end', resolve))
+      await kill(await pidOf(client))
+      await ended
+    }).then(...told('between two statements'))
+    const removed = new Promise((resolve) => pool.once('remove', resolve))
+    await kill(await pidOf(pool))
+    await removed
+    await attempt().then(...told('after one that was lost while idle'))
+    await bugle.close()
+    await pool.end()`
+  const { outputText } = ts.transpileModule(program, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  })
+  expect(await startModule(outputText, { DATABASE_URL: url }).ended).toEqual({
+    code: 0,
+    stdout: 'in a statement: failed\nbetween two statements: failed\nafter one that was lost while idle: committed\n',
+    stderr: '',
+  })
+  expect(await sql`select name from account`).toEqual([{ name: 'Ada' }])
+  expect(await sql`select payload from bugle.job`).toEqual([{ payload: { to: 'ada@example.org' } }])
+  await sql.end()
+})
+
 test('the shell blocks name scripts and a command that are there', () => {
   const { scripts, bin } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as Record<string, object>
   const text = blocks('sh').join('')

@@ -14,6 +14,8 @@ const statementNames = [
   'channel',
   'claim',
   'claim_kinds',
+  'claim_some',
+  'claimable',
   'collect_archived',
   'collect_failed',
   'health',
@@ -31,6 +33,7 @@ const statementNames = [
   'presence_holders',
   'presence_take',
   'presence_terminate',
+  'promotable',
   'promote',
   'put',
   'put_keep',
@@ -70,6 +73,7 @@ export type Statements = Readonly<Record<StatementName, string>>
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
+  claim_some: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
   put_reject: ['put_options', 'conflict'],
   requeue_archived: ['requeue_failed', 'source'],

@@ -36,8 +36,9 @@ const log = createDebug('bugle:claimer')
  * the claim is refused for no job as well, or goes on being refused, that is an error of the consumer's, as ever.
  *
  * What may interleave:
- * - a statement fails in the middle: the jobs that others before it took are ours, and run. Those of one whose answer
- *   was lost are found by heartbeats, as after any claim;
+ * - a statement fails in the middle: the jobs that others before it took are ours, and run, and the acks that went with
+ *   the first are settled. The answer says that jobs may be left behind. Those of a statement whose answer was lost are
+ *   found by heartbeats, as after any claim;
  * - others claim what was listed, or lock it: it is skipped. The last statement is one for whatever there is, so its
  *   signs, and not those of the parts, prove what the sleep protocol wants proven;
  * - acks travel with a claim that is refused: it throws, they go alone, and the consumer claims once more without them.
@@ -112,7 +113,9 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
       } catch (error) {
         log('in parts, round %d: %s', round, toError(error).message)
         if (isRefusal(error) && round < mostRounds && !passedOver.isFull) continue
-        return unproven(taken, error)
+        const last = taken.at(-1)
+        if (last === undefined || foundIn(taken) === 0) throw error
+        return unproven(joined(limit, taken, withoutJobs(last)))
       }
     }
   }
@@ -146,8 +149,9 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
       const { claimed, ...rest } = joined(limit, taken, last)
       return { ...rest, acked: seen.acked, claimed: { ...claimed, leftBehind: claimed.leftBehind || left > 0 } }
     } catch (error) {
+      // No throw: what the first statement has done, claimed and acked, is done.
       onError(toError(error))
-      return { ...unproven(taken, error), acked: seen.acked }
+      return { ...unproven(joined(limit, taken, withoutJobs(seen))), acked: seen.acked }
     }
   }
 
@@ -238,15 +242,10 @@ function joined(limit: number, taken: readonly ClaimResult[], last: ClaimResult)
   }
 }
 
-/**
- * The answer of those that came before an error. It is one that found all that it had asked for: such a claim proves
- * nothing, and is followed by another at once, which meets the error.
- *
- * @throws the error, if no job was taken
- */
-function unproven(taken: readonly ClaimResult[], error: unknown): ClaimResult {
-  const last = taken.at(-1)
-  const found = foundIn(taken)
-  if (last === undefined || found === 0) throw error
-  return joined(found, taken, withoutJobs(last))
+/** An answer that came before an error: more jobs may be there, and nothing is proven. */
+function unproven({ claimed, ...rest }: ClaimResult): ClaimResult {
+  return { ...rest, claimed: { ...claimed, leftBehind: true, xmin: 0n, target: noTransaction } }
 }
+
+/** As a debt of the sleep protocol it is paid by looks, and not by a claim. */
+const noTransaction = 2n ** 64n

@@ -160,7 +160,10 @@ for (const prefetch of ['earned', 20] as const) {
   })
 }
 
-test('jobs that a process has died under are not held: one runs, and the others are not claimed', async ({ db, gate }) => {
+test('jobs that a process has died under are not held: one runs, and the others are not claimed', async ({
+  db,
+  gate,
+}) => {
   const blocked = gate()
   const bugle = db.bugle()
   await bugle.putMany('q', payloads.slice(0, 30))

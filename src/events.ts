@@ -116,7 +116,10 @@ export interface BugleEvents<Queue extends string = string> {
   /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
   'database:down': EventData<Queue> & { readonly error: Error }
   'database:up': EventData<Queue> & { readonly downMs: number }
-  /** A claim, or what a consumer needs around it, failed; it is tried again. */
+  /**
+   * A claim, or what a consumer needs around it, failed; it is tried again. With the code `JOB_REFUSED`: the database
+   * refuses to write one job, and all others go on.
+   */
   'claim:error': { readonly queue: Queue; readonly error: Error }
   /**
    * This consumer cannot sleep under its lock, and lives by sweeps every second until it can.

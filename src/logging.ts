@@ -64,6 +64,10 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
     }
     if (reason === 'down') to.info(`${of}: the control session is lost`)
   })
+  events.on('claim:error', ({ queue, error }) => {
+    // Other errors of claims pass, or are those of the whole database.
+    if (error instanceof BugleError && error.code === 'JOB_REFUSED') to.warn(`${describe(queue)}: ${inOneLine(error)}`)
+  })
   events.on('worker:rescued', ({ deadWorkerId, jobs }) =>
     to.warn(`worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`),
   )

@@ -11,6 +11,8 @@
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
 --   acked: null: all acked jobs have matched; otherwise the ids of those that have
+--   suspects: how many of the first ready jobs, `limit` at most, have had a process die under them. They are not taken:
+--     each has a claim of its own (claim_some). For what was found and what was left behind they count as taken
 --   short: null, unless fewer jobs were found than the limit. Then
 --     xmin: of this statement's snapshot; every transaction with a lower id had ended
 --     target: at least the next transaction id to be assigned when this statement began
@@ -41,7 +43,7 @@ present as materialized (
 ),
 -- begin picked
 picked as materialized (
-  select id
+  select id, crashes > 0 as is_suspect
   from :"schema".job
   where queue = $1::text
     and state = 'ready'
@@ -75,7 +77,7 @@ claimed as (
     attempt = least(job.attempt + 1, 1000000000),
     -- A random step, drawn for each job: after a failover to an older state the same numbers must not come twice.
     lease = least(job.lease + 1 + floor(random() * 2147483648)::bigint, 4611686018427387904)
-  where id = any (array(select id from picked))
+  where id = any (array(select id from picked where not is_suspect))
   returning
     id, kind, payload, attempt, lease, crashes, priority, key, flags, max_attempts, timeout_ms, progress,
     created_at, run_at
@@ -114,6 +116,7 @@ select
       when (select count(*) from acked) < cardinality($5::bigint[])
         then (select coalesce(json_agg(id::text), '[]') from acked)
     end,
+    'suspects', suspects,
     'short', case
       when ready < $2::int then json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text,
@@ -136,4 +139,4 @@ select
       )
     end
   )
-from (select count(*) as ready from picked) as counted
+from (select count(*) as ready, count(*) filter (where is_suspect) as suspects from picked) as counted

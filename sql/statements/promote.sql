@@ -1,7 +1,9 @@
 -- promote: make scheduled jobs of one queue that are due ready; their trigger wakes consumers that sleep
 -- $1 queue text, $2 limit int
--- rows: one: promoted int; due_in_ms: until the nearest that is still scheduled (0 or less: due, but locked by
---   somebody, or beyond the limit), null: none
+-- $3 ids as an array literal of bigint: those jobs only; null: any
+-- $4 ids: all but those
+-- rows: one: promoted int; due_in_ms: until the nearest that is still scheduled, but for those (0 or less: due, but
+--   locked by somebody, or beyond the limit), null: none
 -- plan: job_due, then job_pkey
 with due as materialized (
   select id
@@ -9,6 +11,8 @@ with due as materialized (
   where queue = $1::text
     and state = 'scheduled'
     and run_at <= statement_timestamp()
+    and ($3::text is null or id = any ((select $3::text::bigint[])::bigint[]))
+    and id <> all ((select $4::text::bigint[])::bigint[])
   order by run_at
   limit $2::int
   for no key update skip locked
@@ -27,6 +31,7 @@ select
     where queue = $1::text
       and state = 'scheduled'
       and id <> all (array(select id from due))
+      and id <> all ((select $4::text::bigint[])::bigint[])
     order by run_at
     limit 1
   )::float8 as due_in_ms

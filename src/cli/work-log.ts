@@ -1,4 +1,5 @@
 import type { Bugle } from '../bugle.js'
+import { BugleError } from '../errors.js'
 import type { Logger } from '../logging.js'
 import { shown } from '../terminal/text.js'
 import type { Output } from './output.js'
@@ -23,9 +24,10 @@ export function tellRuns(bugle: Bugle, log: Logger, verbose: boolean): void {
   bugle.on('job:failed', (data) =>
     log.error(`${job(data)}: failed (${data.cause}): ${firstLine(data.error.message, 200)}`),
   )
-  bugle.on('claim:error', ({ queue, error }) =>
-    log.warn(`a claim of ${JSON.stringify(queue)} failed, and is tried again: ${firstLine(error.message, 200)}`),
-  )
+  bugle.on('claim:error', ({ queue, error }) => {
+    if (error instanceof BugleError && error.code === 'JOB_REFUSED') return
+    log.warn(`a claim of ${JSON.stringify(queue)} failed, and is tried again: ${firstLine(error.message, 200)}`)
+  })
   if (!verbose) return
   bugle.on('job:started', (data) => log.info(`${job(data)}: started after ${Math.round(data.waitMs)} ms`))
   bugle.on('job:acked', (data) => log.info(`${job(data)}: acked after ${Math.round(data.runMs)} ms`))

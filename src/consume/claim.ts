@@ -34,6 +34,7 @@ interface Signs {
   readonly claimed_at: number
   readonly took_ms: number
   readonly acked: readonly string[] | null
+  readonly suspects: number
   readonly short: null | {
     readonly xmin: string
     readonly target: string
@@ -59,7 +60,26 @@ export interface ClaimRequest {
   readonly from: string | null
   /** Whether to look for jobs that were left behind. */
   readonly proves: boolean
+  /** By default it looks at all of the consumer's. */
+  readonly narrowed?: Narrowed
 }
+
+/** Which jobs a claim looks at that follows another one (claimer.ts). The others count neither as found nor as left. */
+export interface Narrowed {
+  readonly suspects: SuspectMode
+  /** null: any. */
+  readonly only: readonly string[] | null
+  readonly except: readonly string[]
+}
+
+/** What a claim does with jobs that a process has died under. */
+export type SuspectMode =
+  /** It counts them, and takes the others. */
+  | 'apart'
+  /** It takes them, and no others. */
+  | 'only'
+  /** It looks past them. */
+  | 'none'
 
 /** Below every id: a claim from here on looks at all jobs. */
 export const lowestId = '-9223372036854775808'
@@ -67,26 +87,37 @@ export const lowestId = '-9223372036854775808'
 /** What the database answers; the sender knows how long that took. */
 export type Claimed = Omit<ClaimAnswer<ClaimedJob>, 'tripMs'> & ClaimOfDue
 
+export interface ClaimResult {
+  readonly claimed: Claimed
+  /** The ids of the acks that matched; null: all of them. */
+  readonly acked: readonly string[] | null
+  /** How long the statement took on the server, in ms. */
+  readonly tookMs: number
+  /** How many of the first ready jobs, `limit` at most, were not taken, since a process has died under them. */
+  readonly suspects: number
+}
+
 /**
  * Claim up to `limit` ready jobs of one queue; and settle acks in the same statement.
  *
  * Jobs that another session has locked are skipped, not waited for, so no two callers get the same job.
  * Order: highest priority first, then id.
  *
- * @returns 0 to `limit` jobs, `attempt` and lease already raised; the signs that the sleep protocol reads; and `acked`:
- *   the ids of the acks that matched, null: all of them; and how long the statement took on the server, in ms
+ * @returns 0 to `limit` jobs, `attempt` and lease already raised; and the signs that the sleep protocol reads
  * @see sql/statements/claim.sql
  * @see sql/statements/parts/claim.picked.claim_kinds.sql
+ * @see sql/statements/parts/claim.picked.claim_some.sql
  */
 export async function claimJobs(
   database: Database,
   choice: Choice,
   limit: number,
   workerId: string,
-  { acks, from, proves }: ClaimRequest,
-): Promise<{ claimed: Claimed; acked: readonly string[] | null; tookMs: number }> {
-  const { queue, kinds } = choice
-  const statement = kinds === null ? 'claim' : 'claim_kinds'
+  { acks, from, proves, narrowed }: ClaimRequest,
+): Promise<ClaimResult> {
+  const { queue } = choice
+  const kinds = kindsOf(choice)
+  const statement = narrowed === undefined ? (kinds === null ? 'claim' : 'claim_kinds') : 'claim_some'
   const rows = await database.query<ClaimRow>(statement, [
     queue,
     limit,
@@ -95,7 +126,11 @@ export async function claimJobs(
     ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
     from ?? lowestId,
     String(proves),
-    ...(kinds === null ? [] : [textArray(kinds)]),
+    ...(narrowed !== undefined
+      ? [kinds, narrowed.suspects, narrowed.only && numberArray(narrowed.only), numberArray(narrowed.except)]
+      : kinds === null
+        ? []
+        : [kinds]),
   ])
   const signs = rows.pop()?.signs
   if (signs == null) throw new Error('a claim ended without its signs')
@@ -114,12 +149,32 @@ export async function claimJobs(
     },
     acked: signs.acked,
     tookMs: signs.took_ms,
+    suspects: signs.suspects,
   }
+}
+
+/**
+ * The jobs that a claim would look at, in the order of claiming, locked or not.
+ *
+ * @see sql/statements/claimable.sql
+ */
+export async function claimableJobs(
+  database: Database,
+  choice: Choice,
+  limit: number,
+  { suspects, except }: Pick<Narrowed, 'suspects' | 'except'>,
+): Promise<string[]> {
+  const given = [choice.queue, limit, flagsOf(choice), kindsOf(choice), suspects, numberArray(except)]
+  return (await database.query<{ id: string }>('claimable', given)).map(({ id }) => id)
 }
 
 /** As the statements take them. */
 function flagsOf({ withoutFlags }: Choice): string | null {
   return withoutFlags.length === 0 ? null : textArray(withoutFlags)
+}
+
+function kindsOf({ kinds }: Choice): string | null {
+  return kinds && textArray(kinds)
 }
 
 /**
@@ -131,7 +186,7 @@ function flagsOf({ withoutFlags }: Choice): string | null {
 export async function nextScheduled(database: Database, choice: Choice): Promise<number | null> {
   const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [
     choice.queue,
-    choice.kinds && textArray(choice.kinds),
+    kindsOf(choice),
     flagsOf(choice),
   ])
   return row?.dueInMs ?? null
@@ -141,6 +196,11 @@ export async function nextScheduled(database: Database, choice: Choice): Promise
 function inClaimOrder(rows: ClaimRow[]): ClaimRow[] {
   const first = rows[0]?.priority
   return rows.every((row) => row.priority === first) ? rows : rows.sort((a, b) => b.priority - a.priority)
+}
+
+/** For jobs of several claims. */
+export function byClaimOrder({ job: one }: ClaimedJob, { job: other }: ClaimedJob): number {
+  return other.priority - one.priority || (isLess(one.id, other.id) ? -1 : 1)
 }
 
 const noFlags: readonly string[] = Object.freeze([])
@@ -183,6 +243,7 @@ function toDate(seconds: number): Date {
 /**
  * Make up to `limit` due jobs of one queue ready; their trigger wakes consumers that sleep.
  *
+ * @param narrowed - by default all of the queue's
  * @returns also until the nearest that is still scheduled is due: 0 or less: it is; null: there is none
  * @see sql/statements/promote.sql
  */
@@ -190,9 +251,31 @@ export async function promoteJobs(
   database: Database,
   queue: string,
   limit: number,
-): Promise<{ promoted: number; dueInMs: number | null }> {
-  const [row] = await database.query<{ promoted: number; dueInMs: number | null }>('promote', [queue, limit])
+  { only, except }: Pick<Narrowed, 'only' | 'except'> = { only: null, except: [] },
+): Promise<Promoted> {
+  const given = [queue, limit, only && numberArray(only), numberArray(except)]
+  const [row] = await database.query<Promoted>('promote', given)
   return row ?? { promoted: 0, dueInMs: null }
+}
+
+interface Promoted {
+  readonly promoted: number
+  readonly dueInMs: number | null
+}
+
+/**
+ * The due jobs of one queue, the longest due first, locked or not.
+ *
+ * @see sql/statements/promotable.sql
+ */
+export async function promotableJobs(
+  database: Database,
+  queue: string,
+  limit: number,
+  except: readonly string[],
+): Promise<string[]> {
+  const rows = await database.query<{ id: string }>('promotable', [queue, limit, numberArray(except)])
+  return rows.map(({ id }) => id)
 }
 
 /**

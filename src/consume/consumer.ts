@@ -10,16 +10,9 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { callOf } from './call.js'
-import {
-  ackInTransaction,
-  type Choice,
-  claimJobs,
-  nextScheduled,
-  promoteJobs,
-  writeNoOutcome,
-  writeOutcomes,
-} from './claim.js'
+import { ackInTransaction, type Choice, nextScheduled, writeNoOutcome, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
+import { createClaimer } from './claimer.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
 import { createDueTimer } from './due.js'
@@ -33,6 +26,7 @@ import { type Carried, createSettler, mostAtOnce, type WhatNow } from './settler
 import { createSlots } from './slots.js'
 import type { StepLimit } from './step.js'
 import { createStop, leaveMs, tidyUpBy } from './stop.js'
+import type { SuspectTurn } from './suspects.js'
 import { type ConsumerStats, createTally } from './tally.js'
 
 /** Look-ahead from which on a second claim is worth its statement. */
@@ -89,6 +83,8 @@ export interface ConsumerParts {
   readonly payloads: Payloads
   readonly database: Database
   readonly worker: Worker
+  /** All consumers of the worker share it. */
+  readonly suspectTurn: SuspectTurn
   readonly events: Events
   /** For outcomes: also after the instance is closed. */
   readonly settle: Query
@@ -210,8 +206,18 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     now,
   })
 
+  const claimer = createClaimer({
+    database,
+    choice,
+    turn: parts.suspectTurn,
+    wake: () => dispatcher.raise(),
+    onError: claimError,
+    now,
+  })
+
   function forget(run: Run): void {
     runs.remove(run)
+    claimer.ended(run.claimed)
     dispatcher.slotFreed()
   }
 
@@ -270,7 +276,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     asking += limit
     try {
       const request = { acks: carried?.acks ?? [], from, proves }
-      const { claimed, acked, tookMs } = await claimJobs(database, choice, limit, workerId, request)
+      const { claimed, acked, tookMs } = await claimer.claim(limit, workerId, request)
       carried?.arrived(acked)
       const { jobs } = claimed
       const measuredMs = now() - sentAt
@@ -314,7 +320,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const due = createDueTimer({
     isWaiting: () => dispatcher.isWaiting,
     wake: () => dispatcher.raise(),
-    promote: (limit) => promoteJobs(database, queue, limit),
+    promote: claimer.promote,
     onError: claimError,
     now,
   })

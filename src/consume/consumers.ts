@@ -6,6 +6,7 @@ import { resolveHandlers } from './handlers.js'
 import type { StopReport } from './report.js'
 import type { StepLimit } from './step.js'
 import { stoppedConsumer } from './stopped.js'
+import { createSuspectTurn } from './suspects.js'
 
 /**
  * The consumers of one instance, at most one per queue, from the wait for the database to the end of the last abandoned
@@ -36,7 +37,7 @@ interface Consumers {
 
 type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
 
-interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options' | 'limit'> {}
+interface ConsumersParts extends Omit<ConsumerParts, 'queue' | 'handlers' | 'options' | 'limit' | 'suspectTurn'> {}
 
 interface Entry {
   /** Rejects if the consumer could not begin. */
@@ -54,6 +55,7 @@ interface Begun extends Pick<Consuming, 'consumer' | 'drained'> {
 export function createConsumers(parts: ConsumersParts): Consumers {
   const entries = new Map<string, Entry>()
   const present = new Set<Consuming>()
+  const suspectTurn = createSuspectTurn()
 
   async function begin(
     queue: string,
@@ -86,10 +88,13 @@ export function createConsumers(parts: ConsumersParts): Consumers {
     }
   }
 
-  async function join(own: Omit<ConsumerParts, keyof ConsumersParts>, signal: AbortSignal): Promise<Consuming> {
+  async function join(
+    own: Omit<ConsumerParts, keyof ConsumersParts | 'suspectTurn'>,
+    signal: AbortSignal,
+  ): Promise<Consuming> {
     signal.throwIfAborted()
     await parts.worker.join(signal)
-    return startConsumer({ ...parts, ...own }, signal)
+    return startConsumer({ ...parts, ...own, suspectTurn }, signal)
   }
 
   async function stopOne({ joining }: Entry, times: Partial<StopTimes> | undefined): Promise<number> {

@@ -16,6 +16,8 @@ const statementNames = [
   'channel',
   'claim',
   'claim_kinds',
+  'claim_some',
+  'claimable',
   'collect_archived',
   'collect_failed',
   'doze',
@@ -37,6 +39,7 @@ const statementNames = [
   'presence_holders',
   'presence_take',
   'presence_terminate',
+  'promotable',
   'promote',
   'put',
   'put_keep',
@@ -77,6 +80,7 @@ export type Statements = Readonly<Record<StatementName, string>>
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
+  claim_some: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
   requeue_archived: ['requeue_failed', 'source'],
 }

@@ -1,10 +1,10 @@
 // A process of its own that consumes, for tests in which processes die. Started by fork(); needs a build (dist/).
 // node crash-process.mjs <{ connectionString, schema, queue, options, consumeOptions } as JSON>
 //
-// A job's payload says what its handler does: 'hold' (until the parent sends 'go'), 'block' (compute for `ms` without
-// yielding), 'die' (end the process by SIGKILL), or nothing. The parent is told of each run ({ run: job }), of the
-// reason why a run was aborted ({ aborted: id, code }) and of each event ({ event: name, data }). It sends 'go' and
-// 'stop'.
+// A job's payload says what its handler does: 'hold' (until the parent sends 'go'), 'wait' (for `ms`), 'block' (compute
+// for `ms` without yielding), 'die' (end the process by SIGKILL), or nothing. The parent is told of each run
+// ({ run: job }), of the reason why a run was aborted ({ aborted: id, code }) and of each event
+// ({ event: name, data }). It sends 'go' and 'stop'.
 import { createBugle } from '../../dist/index.js'
 
 const { connectionString, schema, queue, options, consumeOptions } = JSON.parse(process.argv[2] ?? '{}')
@@ -31,6 +31,7 @@ const consumer = await bugle.consume(
     tell({ run: { id: job.id, attempt: job.attempt, crashes: job.crashes } })
     const { does, ms = 0 } = /** @type {{ does?: string, ms?: number }} */ (job.payload ?? {})
     if (does === 'hold') await gone
+    if (does === 'wait') await new Promise((resolve) => setTimeout(resolve, ms))
     if (does === 'die') process.kill(process.pid, 'SIGKILL')
     // The parent's pipe is written first.
     if (does === 'block') await new Promise((resolve) => setTimeout(resolve, 10))

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest'
+import { jobRefused } from '../../src/errors.js'
 import { createEvents } from '../../src/events.js'
 import { logEvents } from '../../src/logging.js'
 import { resolveBugleOptions } from '../../src/options.js'
@@ -16,12 +17,14 @@ function tellAll(events: ReturnType<typeof createEvents>): void {
   events.emit('consumer:unprotected', { queue: 'q', reason: 'limit', pid: null })
   events.emit('consumer:unprotected', { queue: 'q', reason: 'blocked', pid: 17 })
   events.emit('consumer:unprotected', { queue: 'q', reason: 'down', pid: null })
+  events.emit('claim:error', { queue: 'q', error: jobRefused('7', 'cannot be claimed', error) })
   events.emit('worker:rescued', { queue: null, deadWorkerId: '8', jobs: 3 })
   events.emit('worker:lost', { queue: null, workerId: '9', newWorkerId: '10' })
   events.emit('worker:lag', { queue: null, ms: 2_000 })
   events.emit('job:stuck', { ...job, reason: 'TIMEOUT', ageMs: 12_000 })
   events.emit('callback:error', { queue: null, where: 'listener', error })
   // And what is everyday's.
+  events.emit('claim:error', { queue: 'q', error })
   events.emit('job:started', { ...job, waitMs: 1 })
   events.emit('job:acked', { ...job, runMs: 1 })
   events.emit('job:failed', { ...job, error, cause: 'exhausted' })
@@ -54,6 +57,7 @@ test('what an operator should know is one line each, by the functions of the log
     'warn bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: backend 17 holds the ' +
       'lock exclusively',
     'info bugle: the consumer of "q" cannot sleep under its lock and sweeps every second: the control session is lost',
+    'warn bugle: "q": BugleError: job 7 cannot be claimed: first line second line',
     'warn bugle: worker 8 is dead or was given up; 3 of its jobs were given back',
     'error bugle: this worker, 9, was given up by others and its handlers aborted; it goes on as 10',
     'warn bugle: the event loop was blocked for 2.0 s; nothing is claimed until it runs freely',

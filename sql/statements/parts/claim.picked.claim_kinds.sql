@@ -25,10 +25,10 @@ shares as materialized (
   group by kind
 ),
 picked as materialized (
-  select waiting.id
+  select waiting.id, waiting.is_suspect
   from shares,
     lateral (
-      select id
+      select id, crashes > 0 as is_suspect
       from :"schema".job
       where queue = $1::text
         and kind = shares.kind

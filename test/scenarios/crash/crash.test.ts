@@ -66,6 +66,36 @@ test('F2 a job that kills its process is failed after maxCrashes, by whoever res
   expect((await fullRows(db))[0]?.finished_at).not.toBeNull()
 })
 
+test('F2 of ten jobs that die together one has killed the process: it alone fails, and the innocent are acked', async ({
+  db,
+}) => {
+  const rescuer = db.bugle(quick)
+  await rescuer.consume('other', () => {})
+  const rescued = db.collect(rescuer, 'worker:rescued')
+  const failed = db.collect(rescuer, 'job:failed')
+  const ids = await rescuer.putMany(
+    'q',
+    Array.from({ length: 10 }, (_, n) => (n === 4 ? { does: 'die' } : { does: 'wait', ms: 30 })),
+  )
+  const killer = ids[4]
+  for (let death = 1; death <= 3; death += 1) {
+    const dying = await startCrashProcess(db, { options: quick, dies: true })
+    await dying.ended
+    expect(dying.runs.map(({ id }) => id)).toContain(killer)
+    expect(await rescued.next()).toEqual({ queue: null, deadWorkerId: dying.workerId, jobs: death === 1 ? 10 : 1 })
+  }
+  expect(await failed.next()).toMatchObject({ id: killer, cause: 'crashed' })
+
+  const last = await startCrashProcess(db, { options: quick })
+  await until(async () => (await fullRows(db)).length === 1)
+  expect(await fullRows(db)).toMatchObject([{ id: killer, state: 'failed', crashes: 3 }])
+  const archived = await archivedRows(db)
+  expect(archived.map(({ id }) => id).sort()).toEqual(ids.filter((id) => id !== killer).sort())
+  for (const row of archived) expect(row).toMatchObject({ crashes: 1 })
+  expect(failed.all).toHaveLength(1)
+  await last.stop()
+})
+
 test('F3 a stopped process is declared hung, another finishes its job, and its own outcome changes nothing', async ({
   db,
 }) => {

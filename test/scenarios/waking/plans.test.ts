@@ -24,6 +24,12 @@ const calls = {
     values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', '{a,b}'`,
     indexes: [...claimIndexes, 'job_kind', 'job_kind'],
   },
+  // As it follows another, for what is behind suspects and for jobs that were refused together.
+  claimSome: {
+    statement: 'claim_some',
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', null, 'none', null, '{1}'`,
+    indexes: [...claimIndexes, 'job_ready', 'job_ready'],
+  },
   settle: { statement: 'settle', values: `7, '{1}', '{1}'`, indexes: ['job_pkey', 'job_pkey'] },
   settleOther: {
     statement: 'settle_other',
@@ -31,7 +37,11 @@ const calls = {
     // Archived; failed or waiting; and the leases of those that did not match.
     indexes: ['job_pkey', 'job_pkey', 'job_pkey'],
   },
-  promote: { statement: 'promote', values: `'emails', ${claimed}`, indexes: ['job_due', 'job_due', 'job_pkey'] },
+  promote: {
+    statement: 'promote',
+    values: `'emails', ${claimed}, null, '{}'`,
+    indexes: ['job_due', 'job_due', 'job_pkey'],
+  },
   sweep: { statement: 'sweep', values: `'["emails"]'`, indexes: ['job_due', 'job_ready'] },
   // Its own row (the others are read in whole); its jobs; the queues.
   heartbeat: {

@@ -1,0 +1,251 @@
+import createDebug from 'debug'
+import type { Database } from '../database/database.js'
+import { isRefusal, type Refused, sendInParts } from '../database/halving.js'
+import { jobRefused, toError } from '../errors.js'
+import {
+  byClaimOrder,
+  type Choice,
+  type ClaimRequest,
+  type ClaimResult,
+  claimableJobs,
+  claimJobs,
+  promotableJobs,
+  promoteJobs,
+  type SuspectMode,
+} from './claim.js'
+import type { ClaimedJob } from './claimed-job.js'
+import { createPassedOver } from './passed-over.js'
+import type { SuspectTurn } from './suspects.js'
+
+const log = createDebug('bugle:claimer')
+
+/**
+ * What one consumer claims and makes ready, despite jobs that would do harm to others.
+ *
+ * Nearly every claim is one statement, the plain one. Two kinds of jobs make others follow it:
+ *
+ * **Suspects**, which a process has died under (suspects.ts). The plain claim counts and does not take them. Where it
+ * saw some, and the turn is free, one is claimed by a statement of its own, alone. Where suspects were so many that
+ * they filled the claim, one more looks past them. Suspects that are not taken are left behind, so the consumer goes on
+ * asking, a few times a second at most, and a drain does not end.
+ *
+ * **Refused jobs**, by a trigger of the application's, say, or since the row is damaged. One is enough for the database
+ * to refuse the claim, and the next one, and so on: it is the first in the queue. So after a refusal the jobs are
+ * listed and claimed in parts (database/halving.ts). The others run; those at fault are told of and passed over for a
+ * while (passed-over.ts). While some are, claims leave them out; they count neither as found nor as left behind. If
+ * the claim is refused for no job as well, or goes on being refused, that is an error of the consumer's, as ever.
+ *
+ * What may interleave:
+ * - a statement fails in the middle: the jobs that others before it took are ours, and run, and the acks that went with
+ *   the first are settled. The answer says that jobs may be left behind. Those of a statement whose answer was lost are
+ *   found by heartbeats, as after any claim;
+ * - others claim what was listed, or lock it: it is skipped. The last statement is one for whatever there is, so its
+ *   signs, and not those of the parts, prove what the sleep protocol wants proven;
+ * - acks travel with a claim that is refused: it throws, they go alone, and the consumer claims once more without them.
+ */
+interface Claimer {
+  /** @throws as `claimJobs` */
+  claim(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult>
+  /** @throws as `promoteJobs` */
+  promote(limit: number): Promise<{ promoted: number; dueInMs: number | null }>
+  /** The outcome of a job is durable, or will never be. */
+  ended(claimed: ClaimedJob): void
+}
+
+interface ClaimerParts {
+  readonly database: Database
+  readonly choice: Choice
+  readonly turn: SuspectTurn
+  /** There may be jobs. */
+  readonly wake: () => void
+  readonly onError: (error: Error) => void
+  readonly now: () => number
+}
+
+/** How often in a row what is left is refused, before that is an error. */
+const mostRounds = 3
+
+export function createClaimer({ database, choice, turn, wake, onError, now }: ClaimerParts): Claimer {
+  const passedOver = createPassedOver({ wake, now })
+
+  function send(
+    limit: number,
+    workerId: string,
+    request: ClaimRequest,
+    suspects: SuspectMode,
+    only: readonly string[] | null = null,
+  ): Promise<ClaimResult> {
+    const narrowed = { suspects, only, except: only === null ? passedOver.ids : [] }
+    return claimJobs(database, choice, limit, workerId, { ...request, narrowed })
+  }
+
+  async function first(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult> {
+    try {
+      if (passedOver.ids.length > 0) return await send(limit, workerId, request, 'apart')
+      return await claimJobs(database, choice, limit, workerId, request)
+    } catch (refusal) {
+      if (!isRefusal(refusal) || request.acks.length > 0 || passedOver.isFull) throw refusal
+      return inParts(limit, workerId, request, 'apart')
+    }
+  }
+
+  /** After a refusal. */
+  async function inParts(
+    limit: number,
+    workerId: string,
+    request: ClaimRequest,
+    suspects: SuspectMode,
+  ): Promise<ClaimResult> {
+    const taken: ClaimResult[] = []
+    const missing = (): number => limit - foundIn(taken)
+    for (let round = 1; ; round += 1) {
+      try {
+        const except = passedOver.ids
+        const listed = await claimableJobs(database, choice, missing(), { suspects, except })
+        if (listed.length > 0) {
+          const refused = await sendInParts(listed, {
+            send: async (part) => taken.push(await send(part.length, workerId, request, suspects, part)),
+            sendNone: () => send(0, workerId, request, suspects, []),
+          })
+          passOver(refused, 'cannot be claimed')
+        }
+        return joined(limit, taken, await send(missing(), workerId, request, suspects))
+      } catch (error) {
+        log('in parts, round %d: %s', round, toError(error).message)
+        if (isRefusal(error) && round < mostRounds && !passedOver.isFull) continue
+        const last = taken.at(-1)
+        if (last === undefined || foundIn(taken) === 0) throw error
+        return unproven(joined(limit, taken, withoutJobs(last)))
+      }
+    }
+  }
+
+  function passOver(refused: readonly Refused<string>[], what: string): void {
+    for (const { member, error } of refused) {
+      const forMs = passedOver.add(member)
+      onError(jobRefused(member, `${what}, and is passed over for ${forMs / 1_000} s`, error))
+    }
+  }
+
+  async function withSuspects(
+    limit: number,
+    workerId: string,
+    { proves }: ClaimRequest,
+    seen: ClaimResult,
+  ): Promise<ClaimResult> {
+    const request = { acks: [], from: null, proves }
+    const taken = [seen]
+    const missing = (): number => limit - foundIn(taken)
+    // Where the suspects filled the claim, it cannot know what is behind them.
+    const isFull = missing() - seen.suspects <= 0
+    let left = seen.suspects
+    try {
+      if (missing() > 0 && turn.take()) {
+        const one = await oneSuspect(workerId, request)
+        taken.push(one)
+        left -= one.claimed.found
+      }
+      const last = isFull && missing() > 0 ? await follow(missing(), workerId, request, 'none') : withoutJobs(seen)
+      const { claimed, ...rest } = joined(limit, taken, last)
+      return { ...rest, acked: seen.acked, claimed: { ...claimed, leftBehind: claimed.leftBehind || left > 0 } }
+    } catch (error) {
+      // No throw: what the first statement has done, claimed and acked, is done.
+      onError(toError(error))
+      return { ...unproven(joined(limit, taken, withoutJobs(seen))), acked: seen.acked }
+    }
+  }
+
+  async function oneSuspect(workerId: string, request: ClaimRequest): Promise<ClaimResult> {
+    let found = 0
+    try {
+      const one = await follow(1, workerId, request, 'only')
+      found = one.claimed.found
+      return one
+    } finally {
+      if (found === 0) turn.over()
+    }
+  }
+
+  async function follow(
+    limit: number,
+    workerId: string,
+    request: ClaimRequest,
+    suspects: SuspectMode,
+  ): Promise<ClaimResult> {
+    try {
+      return await send(limit, workerId, request, suspects)
+    } catch (error) {
+      if (!isRefusal(error) || passedOver.isFull) throw error
+      return inParts(limit, workerId, request, suspects)
+    }
+  }
+
+  async function promoteApart(limit: number): Promise<{ promoted: number; dueInMs: number | null }> {
+    const { queue } = choice
+    let promoted = 0
+    const listed = await promotableJobs(database, queue, limit, passedOver.ids)
+    if (listed.length > 0) {
+      const refused = await sendInParts(listed, {
+        send: async (only) => {
+          promoted += (await promoteJobs(database, queue, only.length, { only, except: [] })).promoted
+        },
+        sendNone: () => promoteJobs(database, queue, 0, { only: [], except: [] }),
+      })
+      passOver(refused, 'is due and cannot be made ready')
+    }
+    const last = await promoteJobs(database, queue, limit, { only: null, except: passedOver.ids })
+    return { promoted: promoted + last.promoted, dueInMs: last.dueInMs }
+  }
+
+  return {
+    async claim(limit, workerId, request) {
+      const seen = await first(limit, workerId, request)
+      return seen.suspects === 0 ? seen : withSuspects(limit, workerId, request, seen)
+    },
+    async promote(limit) {
+      const except = passedOver.ids
+      let answer: { promoted: number; dueInMs: number | null }
+      try {
+        answer = await promoteJobs(database, choice.queue, limit, { only: null, except })
+      } catch (refusal) {
+        if (!isRefusal(refusal) || passedOver.isFull) throw refusal
+        answer = await promoteApart(limit)
+      }
+      // One that is passed over is due again when it is tried again.
+      const againInMs = passedOver.nextInMs
+      if (againInMs === null) return answer
+      return { ...answer, dueInMs: Math.min(answer.dueInMs ?? Number.POSITIVE_INFINITY, againInMs) }
+    },
+    ended({ job }) {
+      if (job.crashes === 0) return
+      turn.over()
+      wake()
+    },
+  }
+}
+
+function foundIn(results: readonly ClaimResult[]): number {
+  return results.reduce((found, { claimed }) => found + claimed.found, 0)
+}
+
+function withoutJobs(result: ClaimResult): ClaimResult {
+  return { ...result, claimed: { ...result.claimed, found: 0, jobs: [] } }
+}
+
+/** One answer of several: all jobs, and the signs of the last. */
+function joined(limit: number, taken: readonly ClaimResult[], last: ClaimResult): ClaimResult {
+  const jobs = [...taken, last].flatMap(({ claimed }) => claimed.jobs).sort(byClaimOrder)
+  return {
+    ...last,
+    claimed: { ...last.claimed, asked: limit, found: jobs.length, jobs },
+    tookMs: taken.reduce((ms, { tookMs }) => ms + tookMs, last.tookMs),
+  }
+}
+
+/** An answer that came before an error: more jobs may be there, and nothing is proven. */
+function unproven({ claimed, ...rest }: ClaimResult): ClaimResult {
+  return { ...rest, claimed: { ...claimed, leftBehind: true, xmin: 0n, target: noTransaction } }
+}
+
+/** As a debt of the sleep protocol it is paid by looks, and not by a claim. */
+const noTransaction = 2n ** 64n

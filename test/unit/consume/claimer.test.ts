@@ -1,0 +1,157 @@
+import { expect, test } from 'vitest'
+import { createClaimer } from '../../../src/consume/claimer.js'
+import { createSuspectTurn } from '../../../src/consume/suspects.js'
+import type { Database } from '../../../src/database/database.js'
+import { databaseError } from '../../support/settler.js'
+
+interface Row {
+  readonly id: string
+  readonly crashes?: number
+}
+
+/**
+ * A queue in memory, of which nothing is locked. `fails` may throw for a statement: by its name, how it treats
+ * suspects, and the ids that it looks at.
+ */
+function underTest(rows: readonly Row[], fails: (name: string, suspects: string, ids: string[]) => void = () => {}) {
+  let ready = [...rows]
+  const sent: string[] = []
+  const errors: string[] = []
+  const idsOf = (text: unknown): string[] => String(text).slice(1, -1).split(',').filter(Boolean)
+  const query = async (name: string, given: readonly unknown[]): Promise<unknown[]> => {
+    const isClaim = name !== 'claimable'
+    const limit = Number(given[1])
+    const suspects = String(name === 'claim' ? 'apart' : given[isClaim ? 9 : 4])
+    const only = name === 'claim_some' && given[10] !== null ? idsOf(given[10]) : null
+    const except = name === 'claim' ? [] : idsOf(given[isClaim ? 11 : 5])
+    const seen = ready
+      .filter(({ id, crashes = 0 }) => {
+        const isMeant = (only?.includes(id) ?? true) && !except.includes(id)
+        return isMeant && (suspects === 'apart' || crashes > 0 === (suspects === 'only'))
+      })
+      .slice(0, limit)
+    sent.push(`${name} ${suspects} ${limit}`)
+    const isHeldBack = ({ crashes = 0 }: Row): boolean => suspects === 'apart' && crashes > 0
+    const taken = seen.filter((row) => !isHeldBack(row))
+    fails(
+      name,
+      suspects,
+      taken.map(({ id }) => id),
+    )
+    if (!isClaim) return seen
+    ready = ready.filter((row) => !taken.includes(row))
+    const short =
+      seen.length < limit ? { xmin: '9', target: '9', left_behind: false, due_in_ms: null, paused: false } : null
+    const signs = { claimed_at: 0, took_ms: 1, acked: null, suspects: seen.filter(isHeldBack).length, short }
+    return [...taken.map((row) => ({ priority: 0, crashes: 0, flags: null, ...row, signs: null })), { id: null, signs }]
+  }
+  const turn = createSuspectTurn()
+  const claimer = createClaimer({
+    database: { query } as unknown as Database,
+    choice: { queue: 'q', kinds: null, withoutFlags: [] },
+    turn,
+    wake: () => {},
+    onError: ({ message }) => errors.push(message),
+    now: () => performance.now(),
+  })
+  return {
+    sent,
+    errors,
+    turn,
+    claimer,
+    async claim(limit: number) {
+      const { claimed } = await claimer.claim(limit, '5', { acks: [], from: null, proves: true })
+      const { asked, found, leftBehind } = claimed
+      return { ids: claimed.jobs.map(({ job }) => job.id).join(), asked, found, leftBehind, jobs: claimed.jobs }
+    },
+  }
+}
+
+const rowsOf = (text: string): Row[] =>
+  text.split(' ').map((row) => ({ id: row.replace('!', ''), crashes: row.endsWith('!') ? 1 : 0 }))
+
+test('where there is nothing to take care of a claim is one statement', async () => {
+  const { claim, sent } = underTest(rowsOf('1 2 3'))
+  expect(await claim(2)).toMatchObject({ ids: '1,2', asked: 2, found: 2, leftBehind: false })
+  expect(await claim(2)).toMatchObject({ ids: '3', asked: 2, found: 1, leftBehind: false })
+  expect(sent).toEqual(['claim apart 2', 'claim apart 2'])
+})
+
+test('one suspect is claimed, alone; the next one when its outcome is durable', async () => {
+  const { claim, claimer, sent } = underTest(rowsOf('1! 2 3!'))
+  const first = await claim(5)
+  expect(first).toMatchObject({ ids: '1,2', asked: 5, found: 2, leftBehind: true })
+  expect(sent).toEqual(['claim apart 5', 'claim_some only 1'])
+  expect(await claim(5)).toMatchObject({ ids: '', found: 0, leftBehind: true })
+  const [suspect] = first.jobs
+  if (suspect !== undefined) claimer.ended(suspect)
+  expect(await claim(5)).toMatchObject({ ids: '3', found: 1, leftBehind: false })
+})
+
+test('where suspects fill the claim, one more statement looks past them', async () => {
+  const { claim, sent } = underTest(rowsOf('1! 2! 3! 4 5 6'))
+  expect(await claim(3)).toMatchObject({ ids: '1,4,5', asked: 3, found: 3 })
+  expect(sent).toEqual(['claim apart 3', 'claim_some only 1', 'claim_some none 2'])
+  expect(await claim(3)).toMatchObject({ ids: '6', asked: 3, found: 1, leftBehind: true })
+})
+
+test('a claim of a suspect that fails leaves the turn free, and says that jobs are left', async () => {
+  let isGone = false
+  const { claim, turn, errors } = underTest(rowsOf('1! 2'), (_name, suspects) => {
+    if (suspects !== 'only' || isGone) return
+    isGone = true
+    throw databaseError('CONNECTION_CLOSED')
+  })
+  // No throw: acks that went with the first statement are settled.
+  expect(await claim(1)).toMatchObject({ ids: '', asked: 1, found: 0, leftBehind: true })
+  expect(errors).toEqual(['code CONNECTION_CLOSED'])
+  expect(turn.take()).toBe(true)
+})
+
+test('a statement that fails after others have taken jobs loses none of them, and proves nothing', async () => {
+  const { claim, errors, turn } = underTest(rowsOf('1! 2 3'), (_, suspects) => {
+    if (suspects === 'only') throw databaseError('CONNECTION_CLOSED')
+  })
+  expect(await claim(5)).toMatchObject({ ids: '2,3', asked: 5, found: 2, leftBehind: true })
+  expect(errors).toEqual(['code CONNECTION_CLOSED'])
+  expect(turn.take()).toBe(true)
+})
+
+test('the same in the middle of a claim in parts', async () => {
+  const { claim } = underTest(rowsOf('1 2 3 4'), (name, _, ids) => {
+    if (ids.includes('3') && name !== 'claimable') throw databaseError(ids.length > 2 ? 'P0001' : 'CONNECTION_CLOSED')
+  })
+  expect(await claim(4)).toMatchObject({ ids: '1,2', asked: 4, found: 2, leftBehind: true })
+  await expect(claim(4)).rejects.toThrow('CONNECTION_CLOSED')
+})
+
+test('what is refused is passed over, and the claim ends with one that proves something', async () => {
+  const { claim, errors, sent } = underTest(rowsOf('1 2 3 4'), (name, _, ids) => {
+    if (ids.includes('2') && name !== 'claimable') throw databaseError('P0001')
+  })
+  expect(await claim(10)).toMatchObject({ ids: '1,3,4', asked: 10, found: 3, leftBehind: false })
+  expect(errors).toEqual(['job 2 cannot be claimed, and is passed over for 1 s: code P0001'])
+  const before = sent.length
+  expect(await claim(10)).toMatchObject({ ids: '', asked: 10, found: 0, leftBehind: false })
+  expect(sent.slice(before)).toEqual(['claim_some apart 10'])
+})
+
+test('a suspect that is refused is passed over as well, and the turn is free', async () => {
+  const { claim, errors, turn } = underTest(rowsOf('1! 2'), (name, _, ids) => {
+    if (ids.includes('1') && name !== 'claimable') throw databaseError('P0001')
+  })
+  expect(await claim(10)).toMatchObject({ ids: '2', found: 1 })
+  expect(errors).toEqual(['job 1 cannot be claimed, and is passed over for 1 s: code P0001'])
+  expect(turn.take()).toBe(true)
+})
+
+test('a claim refused for no job as well is an error of the consumer’s, and nothing is passed over', async () => {
+  let isRefused = true
+  const { claim, errors } = underTest(rowsOf('1 2'), (name) => {
+    if (isRefused && name !== 'claimable') throw databaseError('42501')
+  })
+  await expect(claim(2)).rejects.toThrow('42501')
+  expect(errors).toEqual([])
+  isRefused = false
+  expect(await claim(2)).toMatchObject({ ids: '1,2', found: 2 })
+})

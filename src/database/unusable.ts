@@ -52,8 +52,8 @@ export function demandSessions({ isPglite }: { readonly isPglite: boolean }): vo
   if (!isPglite) return
   throw new BugleError(
     'INVALID_OPTION',
-    'the connection must lead to a PostgreSQL server; got PGlite, which has one session for all connections, and Bugle ' +
-      'needs sessions of its own: `bugle/embedded` starts a real server',
+    'the connection must lead to a PostgreSQL server; got PGlite, which has one session for all connections, and ' +
+      'Bugle needs sessions of its own: `bugle/embedded` starts a real server',
   )
 }
 

@@ -149,7 +149,8 @@ test('the transaction that is recommended outlives its connection, wherever that
   expect(call).toContain('bugle.put(')
   const program = `${block.replace(`await ${call}`, '')}
     const attempt = () => ${call}
-    const told = (what: string) => [() => console.log(what + ': committed'), () => console.log(what + ': failed')] as const
+    const told = (what: string) =>
+      [() => console.log(what + ': committed'), () => console.log(what + ': failed')] as const
     async function kill(pid: number) {
       const other = new pg.Client(process.env.DATABASE_URL)
       await other.connect()

@@ -84,6 +84,8 @@ export class Run {
   readonly claimedAt: number
   /** The handler has acked it in a transaction of its own, which may have been committed. */
   wasAckedInTransaction = false
+  /** Its handler goes on long after its abort. */
+  isStuck = false
   readonly #parts: RunHooks
   #scope: RunScope | null = null
   #reason: AbortReason | null = null
@@ -167,7 +169,10 @@ export class Run {
   }
 
   #watch(): void {
-    this.#stuck = setTimeout(() => this.#parts.onStuck(this), stuckAfterMs)
+    this.#stuck = setTimeout(() => {
+      this.isStuck = true
+      this.#parts.onStuck(this)
+    }, stuckAfterMs)
     // A process that has nothing else to do may end.
     this.#stuck.unref()
   }

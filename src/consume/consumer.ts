@@ -19,6 +19,7 @@ import { createDueTimer } from './due.js'
 import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
 import { createLookAhead, roundTripMs } from './look-ahead.js'
+import { runIsStuck } from './lost-outcome.js'
 import type { StopReport } from './report.js'
 import { aboutJob, createRunJobs } from './run.js'
 import { createRunScopes } from './run-scope.js'
@@ -146,6 +147,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       events.emit('job:timeout', { ...aboutJob(claimed), timeoutMs })
     },
     onStuck: ({ claimed, claimedAt, reason }) => {
+      runIsStuck()
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },

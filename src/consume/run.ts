@@ -94,11 +94,11 @@ export function createRunJobs(parts: RunParts): RunJobs {
       else if (handler === undefined) decision = noHandler(job)
       else {
         run.begin(claimed.timeoutMs ?? options.timeoutMs)
-        runBegins()
+        const before = runBegins()
         const attempted = run.scope.runInAsyncScope(attempt, undefined, handler, job, new RunContext(run, surroundings))
         const outcome = attempted instanceof Promise ? await attempted : attempted
         run.end()
-        const lost = runEnds(outcome)
+        const lost = runEnds(outcome, attempted === outcome ? before : null, run.isStuck)
         if (lost !== null) tellLost(job, lost)
         const ended = run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome
         const decided = decide(decisionParts, job, ended, run)

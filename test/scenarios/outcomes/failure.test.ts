@@ -28,7 +28,6 @@ const thrown: Record<string, { value: () => unknown; message?: string | RegExp }
     message: 'circle',
   },
   'an aggregate of errors': { value: () => new AggregateError([new Error('a'), 'b'], 'several'), message: 'several' },
-  'an outcome': { value: () => ack() },
   'an error with NUL and a lone surrogate': {
     value: () => new Error('a\0b\ud800c'),
     message: 'a\uFFFDb\uFFFDc',

@@ -57,7 +57,8 @@ export type BugleErrorCode =
   /** A handler did not give the outcome that it seems to have meant, and its job is acked: return the outcome. */
   | 'OUTCOME_LOST'
   /**
-   * The database refuses to write this one job: a trigger of the application's, data, a damaged row. The cause says why.
+   * The database refuses to write this one job: a trigger of the application's, data, a damaged row. The cause says
+   * why.
    */
   | 'JOB_REFUSED'
   /** No handler for the job's kind: add one, or leave such jobs to others by `unknownKinds`. */

@@ -43,7 +43,8 @@ function underTest(rows: readonly Row[], fails: (name: string, suspects: string,
     const short =
       seen.length < limit ? { xmin: '9', target: '9', left_behind: false, due_in_ms: null, paused: false } : null
     const signs = { claimed_at: 0, took_ms: 1, acked: null, suspects: seen.filter(isHeldBack).length, short }
-    return [...taken.map((row) => ({ priority: 0, crashes: 0, flags: null, ...row, signs: null })), { id: null, signs }]
+    const rest = { priority: 0, crashes: 0, flags: null, payload: null, progress: null, signs: null }
+    return [...taken.map((row) => ({ ...rest, ...row })), { id: null, signs }]
   }
   const turn = createSuspectTurn()
   const claimer = createClaimer({

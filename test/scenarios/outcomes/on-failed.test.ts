@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import * as z from 'zod'
-import { partial, reject, release, retry } from '../../../src/index.js'
+import { reject, release, retry } from '../../../src/index.js'
 import { broken, throwing } from '../../support/broken.js'
 import { test } from '../../support/database.js'
 import { fullRows } from '../../support/rows.js'
@@ -111,18 +111,21 @@ test('D4 onFailed is called once for each cause, with the job and its error, whe
   expect((await db.jobs()).filter(({ queue }) => queue === 'dead letters')).toHaveLength(6)
 })
 
-test('D4 onFailed is called too where the database refuses to store an outcome, with its error', async ({ db }) => {
-  await db.sql.unsafe(`alter table ${db.s}.job add constraint no_poison check (progress <> '"poison"')`)
+test('D4 onFailed is called too where the database refuses to store a failure, with its error', async ({ db }) => {
+  await db.sql.unsafe(`
+    alter table ${db.s}.job add constraint no_poison check (last_error ->> 'message' not like '%poison%')`)
   const bugle = db.bugle()
   const seen: unknown[] = []
-  const consumer = await bugle.consume('emails', ({ payload }) => partial(payload), {
-    onFailed: (job, error) => seen.push([job.id, error.message]),
+  const consumer = await bugle.consume('emails', ({ payload }) => reject(String(payload)), {
+    onFailed: (job, error) => seen.push([job.payload, error.message]),
   })
-  const [id] = await bugle.putMany('emails', ['poison', 'fine'])
+  const [id, fine] = await bugle.putMany('emails', ['poison', 'fine'])
   await consumer.idle()
-  expect(seen).toEqual([[id, expect.stringContaining('no_poison')]])
+  expect(seen).toHaveLength(2)
+  expect(seen).toContainEqual(['poison', expect.stringContaining('no_poison')])
+  expect(seen).toContainEqual(['fine', 'fine'])
   expect(await fullRows(db)).toMatchObject([
-    { id, state: 'failed', attempt: 1, progress: null, last_error: { failedBy: 'invalid' } },
-    { state: 'scheduled', attempt: 1, progress: 'fine' },
+    { id, state: 'failed', attempt: 1, last_error: { failedBy: 'invalid' } },
+    { id: fine, state: 'failed', attempt: 1, last_error: { failedBy: 'rejected', message: 'fine' } },
   ])
 })

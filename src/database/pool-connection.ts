@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import createDebug from 'debug'
 import postgres from 'postgres'
 import { DeadlineError, deadline } from '../deadline.js'
@@ -6,7 +5,7 @@ import { toError } from '../errors.js'
 import { type Connection, type Host, postgresOptions } from './connection.js'
 import { ConnectTimeoutError, LostError } from './pool-errors.js'
 import { sqlState } from './verdict.js'
-import { openSocket } from './watched-socket.js'
+import { openSocket, type WatchedSocket } from './watched-socket.js'
 
 const log = createDebug('bugle:pool')
 
@@ -89,7 +88,7 @@ export function openPoolConnection(
   onGone: (connection: PoolConnection) => void,
 ): PoolConnection {
   const { prepare, connection } = options
-  let socket: Socket | null = null
+  let socket: WatchedSocket | null = null
   let isOpen = false
   let isGone = false
   /** Of the statement in flight: settles it as lost. */
@@ -155,7 +154,7 @@ export function openPoolConnection(
   function drop(error: Error): void {
     if (!isOpen) loseStatement(error)
     gone(error)
-    socket?.destroy()
+    socket?.abandon()
   }
 
   function loseStatement(cause: Error): void {
@@ -221,7 +220,7 @@ export function openPoolConnection(
       self.destroy()
     },
     destroy() {
-      socket?.destroy()
+      socket?.abandon()
       gone(null)
     },
   }

@@ -17,6 +17,18 @@ export class WatchedSocket extends Socket {
     this.#onGone = onGone
   }
 
+  /**
+   * Destroy it, and first the TLS socket that the driver may have put on it, to which nobody else has a way.
+   *
+   * That one listens for our `close`, which comes in the next round of the event loop. What the driver writes until then
+   * would fail, and the TLS socket would emit `close` before the error: by then the driver has removed its listeners, and
+   * an error without a listener ends the process. A destroyed socket takes writes in silence.
+   */
+  abandon(): void {
+    this.emit('close')
+    this.destroy()
+  }
+
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#onGone(error)
     super._destroy(error, callback)
@@ -24,7 +36,7 @@ export class WatchedSocket extends Socket {
 }
 
 /** It is connecting still: what is written waits. */
-export function openSocket({ host, port }: Host, onGone: (error: Error | null) => void): Socket {
+export function openSocket({ host, port }: Host, onGone: (error: Error | null) => void): WatchedSocket {
   const socket = new WatchedSocket(onGone)
   // An error at once comes before the driver listens for it.
   socket.on('error', () => {})

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
-import { inject, onTestFinished } from 'vitest'
+import tls, { type TLSSocket } from 'node:tls'
+import { inject, onTestFinished, vi } from 'vitest'
 import { resolveConnection } from '../../src/database/connection.js'
 import { createPool, type Pool, type PoolOptions } from '../../src/database/pool.js'
 import { startProxy, type Proxy as TestProxy } from './proxy.js'
@@ -13,6 +14,7 @@ export async function poolUnderTest(
   const { hostname, port } = new URL(inject('connectionString'))
   const proxy = await startProxy({ host: hostname, port: Number(port) }, { tls: own.sslmode === 'require' })
   const { through = [proxy], user = 'postgres', sslmode = 'disable', ...options } = own
+  if (sslmode === 'require') watchTls()
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(
     { connectionString: `postgres://${user}@${hosts}/postgres?connect_timeout=1&sslmode=${sslmode}` },
@@ -70,8 +72,22 @@ export function socketsTo(port: number): Socket[] {
 /** What a reset by the other side looks like from here, in the very turn in which it comes. */
 export function resetNow(port: number): void {
   for (const socket of socketsTo(port)) {
-    // Its owner may have put TLS on it, or be gone.
-    socket.on('error', () => {})
-    socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))
+    const hit = tlsOn.get(socket) ?? socket
+    // Its owner may be gone.
+    hit.on('error', () => {})
+    hit.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))
   }
+}
+
+/** What the driver has put on a socket. */
+const tlsOn = new WeakMap<Socket, TLSSocket>()
+
+function watchTls(): void {
+  const { connect } = tls
+  const spy = vi.spyOn(tls, 'connect').mockImplementation(((options: tls.ConnectionOptions) => {
+    const made = connect(options)
+    if (options.socket instanceof Socket) tlsOn.set(options.socket, made)
+    return made
+  }) as typeof connect)
+  onTestFinished(() => spy.mockRestore())
 }

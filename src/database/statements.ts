@@ -14,6 +14,7 @@ const statementNames = [
   'channel',
   'claim',
   'claim_kinds',
+  'claim_listed',
   'claim_some',
   'claimable',
   'collect_archived',
@@ -73,6 +74,7 @@ export type Statements = Readonly<Record<StatementName, string>>
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
+  claim_listed: ['claim', 'picked'],
   claim_some: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
   put_reject: ['put_options', 'conflict'],

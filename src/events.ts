@@ -38,7 +38,10 @@ export type FailureCause =
   | 'rejected'
   /** Its last attempt threw, or asked for a retry. */
   | 'exhausted'
-  /** Its payload was refused by schema or codec, or its result or progress cannot be stored. */
+  /**
+   * Its payload was refused by schema or codec, its result or progress is nothing that JSON can hold, or the database
+   * refuses to store its error.
+   */
   | 'invalid'
   /** No handler for its kind, and the consumer has `unknownKinds: 'fail'`. */
   | 'no-handler'

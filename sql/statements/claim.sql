@@ -11,8 +11,8 @@
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
 --   acked: null: all acked jobs have matched; otherwise the ids of those that have
---   suspects: how many of the first ready jobs, `limit` at most, have had a process die under them. They are not taken:
---     each has a claim of its own (claim_some). For what was found and what was left behind they count as taken
+--   suspects: the ids of those of the first ready jobs, `limit` at most, that have had a process die under them; null:
+--     none. They are not taken: each has a claim of its own (claim_listed). In `short` they count as taken
 --   short: null, unless fewer jobs were found than the limit. Then
 --     xmin: of this statement's snapshot; every transaction with a lower id had ended
 --     target: at least the next transaction id to be assigned when this statement began
@@ -116,7 +116,7 @@ select
       when (select count(*) from acked) < cardinality($5::bigint[])
         then (select coalesce(json_agg(id::text), '[]') from acked)
     end,
-    'suspects', suspects,
+    'suspects', case when suspects > 0 then (select json_agg(id::text) from picked where is_suspect) end,
     'short', case
       when ready < $2::int then json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text,

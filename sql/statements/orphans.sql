@@ -1,4 +1,4 @@
--- orphans: running jobs whose worker has no row, by id: what rescue would give back
+-- orphans: running jobs whose worker has no row: what rescue would give back
 -- $1 limit int, $2 ids as an array literal of bigint: all but those
 -- rows: one per job: id, queue, has_key
 -- plan: job_running, read in whole; worker_pkey. Sent only where a rescue was refused.
@@ -7,5 +7,4 @@ from :"schema".job
 where state = 'running'
   and not exists (select from :"schema".worker where worker.id = job.worker_id)
   and id <> all ($2::bigint[])
-order by id
 limit $1::int

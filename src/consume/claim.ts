@@ -1,5 +1,6 @@
 import type { Database, Query } from '../database/database.js'
 import { isRefusal, sendInParts } from '../database/halving.js'
+import type { StatementName } from '../database/statements.js'
 import { BugleError, jobRefused } from '../errors.js'
 import { inTransaction } from '../put/transaction.js'
 import type { ClaimedJob } from './claimed-job.js'
@@ -34,7 +35,7 @@ interface Signs {
   readonly claimed_at: number
   readonly took_ms: number
   readonly acked: readonly string[] | null
-  readonly suspects: number
+  readonly suspects: readonly string[] | null
   readonly short: null | {
     readonly xmin: string
     readonly target: string
@@ -64,22 +65,15 @@ export interface ClaimRequest {
   readonly narrowed?: Narrowed
 }
 
-/** Which jobs a claim looks at that follows another one (claimer.ts). The others count neither as found nor as left. */
-export interface Narrowed {
-  readonly suspects: SuspectMode
-  /** null: any. */
-  readonly only: readonly string[] | null
-  readonly except: readonly string[]
-}
-
-/** What a claim does with jobs that a process has died under. */
-export type SuspectMode =
-  /** It counts them, and takes the others. */
-  | 'apart'
-  /** It takes them, and no others. */
-  | 'only'
-  /** It looks past them. */
-  | 'none'
+/** Which jobs a claim looks at that takes care (claimer.ts). The others count neither as found nor as left behind. */
+export type Narrowed =
+  /** Those, suspects too; the limit is their number. */
+  | { readonly ids: readonly string[] }
+  | {
+      /** It looks past suspects; otherwise it counts them, and takes the others. */
+      readonly withoutSuspects: boolean
+      readonly except: readonly string[]
+    }
 
 /** Below every id: a claim from here on looks at all jobs. */
 export const lowestId = '-9223372036854775808'
@@ -93,8 +87,8 @@ export interface ClaimResult {
   readonly acked: readonly string[] | null
   /** How long the statement took on the server, in ms. */
   readonly tookMs: number
-  /** How many of the first ready jobs, `limit` at most, were not taken, since a process has died under them. */
-  readonly suspects: number
+  /** Those of the first ready jobs, `limit` at most, that were not taken, since a process has died under them. */
+  readonly suspects: readonly string[]
 }
 
 /**
@@ -107,6 +101,7 @@ export interface ClaimResult {
  * @see sql/statements/claim.sql
  * @see sql/statements/parts/claim.picked.claim_kinds.sql
  * @see sql/statements/parts/claim.picked.claim_some.sql
+ * @see sql/statements/parts/claim.picked.claim_listed.sql
  */
 export async function claimJobs(
   database: Database,
@@ -116,8 +111,7 @@ export async function claimJobs(
   { acks, from, proves, narrowed }: ClaimRequest,
 ): Promise<ClaimResult> {
   const { queue } = choice
-  const kinds = kindsOf(choice)
-  const statement = narrowed === undefined ? (kinds === null ? 'claim' : 'claim_kinds') : 'claim_some'
+  const [statement, ...more] = narrowed === undefined ? ofChoice(choice) : ofNarrowed(choice, narrowed)
   const rows = await database.query<ClaimRow>(statement, [
     queue,
     limit,
@@ -126,11 +120,7 @@ export async function claimJobs(
     ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
     from ?? lowestId,
     String(proves),
-    ...(narrowed !== undefined
-      ? [kinds, narrowed.suspects, narrowed.only && numberArray(narrowed.only), numberArray(narrowed.except)]
-      : kinds === null
-        ? []
-        : [kinds]),
+    ...more,
   ])
   const signs = rows.pop()?.signs
   if (signs == null) throw new Error('a claim ended without its signs')
@@ -149,12 +139,26 @@ export async function claimJobs(
     },
     acked: signs.acked,
     tookMs: signs.took_ms,
-    suspects: signs.suspects,
+    suspects: signs.suspects ?? none,
   }
 }
 
+const none: readonly string[] = []
+
+type ClaimStatement = readonly [name: StatementName, ...more: (string | null)[]]
+
+function ofChoice(choice: Choice): ClaimStatement {
+  const kinds = kindsOf(choice)
+  return kinds === null ? ['claim'] : ['claim_kinds', kinds]
+}
+
+function ofNarrowed(choice: Choice, narrowed: Narrowed): ClaimStatement {
+  if ('ids' in narrowed) return ['claim_listed', numberArray(narrowed.ids)]
+  return ['claim_some', kindsOf(choice), String(narrowed.withoutSuspects), numberArray(narrowed.except)]
+}
+
 /**
- * The jobs that a claim would look at, in the order of claiming, locked or not.
+ * The jobs that a claim would take, in the order of claiming, locked or not.
  *
  * @see sql/statements/claimable.sql
  */
@@ -162,9 +166,9 @@ export async function claimableJobs(
   database: Database,
   choice: Choice,
   limit: number,
-  { suspects, except }: Pick<Narrowed, 'suspects' | 'except'>,
+  except: readonly string[],
 ): Promise<string[]> {
-  const given = [choice.queue, limit, flagsOf(choice), kindsOf(choice), suspects, numberArray(except)]
+  const given = [choice.queue, limit, flagsOf(choice), kindsOf(choice), numberArray(except)]
   return (await database.query<{ id: string }>('claimable', given)).map(({ id }) => id)
 }
 
@@ -251,12 +255,14 @@ export async function promoteJobs(
   database: Database,
   queue: string,
   limit: number,
-  { only, except }: Pick<Narrowed, 'only' | 'except'> = { only: null, except: [] },
+  { only, except }: { readonly only: readonly string[] | null; readonly except: readonly string[] } = everyDue,
 ): Promise<Promoted> {
   const given = [queue, limit, only && numberArray(only), numberArray(except)]
   const [row] = await database.query<Promoted>('promote', given)
   return row ?? { promoted: 0, dueInMs: null }
 }
+
+const everyDue = { only: null, except: [] } as const
 
 interface Promoted {
   readonly promoted: number

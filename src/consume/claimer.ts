@@ -11,7 +11,6 @@ import {
   claimJobs,
   promotableJobs,
   promoteJobs,
-  type SuspectMode,
 } from './claim.js'
 import type { ClaimedJob } from './claimed-job.js'
 import { createPassedOver } from './passed-over.js'
@@ -64,28 +63,35 @@ interface ClaimerParts {
 
 /** How often in a row what is left is refused, before that is an error. */
 const mostRounds = 3
+/** How many suspects are tried until one is free. */
+const mostTries = 3
 
 export function createClaimer({ database, choice, turn, wake, onError, now }: ClaimerParts): Claimer {
   const passedOver = createPassedOver({ wake, now })
 
-  function send(
+  /** Whatever is there, but for what is passed over. */
+  function rest(
     limit: number,
     workerId: string,
     request: ClaimRequest,
-    suspects: SuspectMode,
-    only: readonly string[] | null = null,
+    withoutSuspects: boolean,
   ): Promise<ClaimResult> {
-    const narrowed = { suspects, only, except: only === null ? passedOver.ids : [] }
+    const narrowed = { withoutSuspects, except: passedOver.ids }
     return claimJobs(database, choice, limit, workerId, { ...request, narrowed })
+  }
+
+  function listed(ids: readonly string[], workerId: string): Promise<ClaimResult> {
+    const request = { acks: [], from: null, proves: false, narrowed: { ids } }
+    return claimJobs(database, choice, ids.length, workerId, request)
   }
 
   async function first(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult> {
     try {
-      if (passedOver.ids.length > 0) return await send(limit, workerId, request, 'apart')
+      if (passedOver.ids.length > 0) return await rest(limit, workerId, request, false)
       return await claimJobs(database, choice, limit, workerId, request)
     } catch (refusal) {
       if (!isRefusal(refusal) || request.acks.length > 0 || passedOver.isFull) throw refusal
-      return inParts(limit, workerId, request, 'apart')
+      return inParts(limit, workerId, request, false)
     }
   }
 
@@ -94,22 +100,15 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     limit: number,
     workerId: string,
     request: ClaimRequest,
-    suspects: SuspectMode,
+    withoutSuspects: boolean,
   ): Promise<ClaimResult> {
     const taken: ClaimResult[] = []
     const missing = (): number => limit - foundIn(taken)
     for (let round = 1; ; round += 1) {
       try {
-        const except = passedOver.ids
-        const listed = await claimableJobs(database, choice, missing(), { suspects, except })
-        if (listed.length > 0) {
-          const refused = await sendInParts(listed, {
-            send: async (part) => taken.push(await send(part.length, workerId, request, suspects, part)),
-            sendNone: () => send(0, workerId, request, suspects, []),
-          })
-          passOver(refused, 'cannot be claimed')
-        }
-        return joined(limit, taken, await send(missing(), workerId, request, suspects))
+        const ids = await claimableJobs(database, choice, missing(), passedOver.ids)
+        await takeApart(ids, workerId, taken)
+        return joined(limit, taken, await rest(missing(), workerId, request, withoutSuspects))
       } catch (error) {
         log('in parts, round %d: %s', round, toError(error).message)
         if (isRefusal(error) && round < mostRounds && !passedOver.isFull) continue
@@ -118,6 +117,16 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
         return unproven(joined(limit, taken, withoutJobs(last)))
       }
     }
+  }
+
+  /** Takes those that were refused together, but for those at fault: these are passed over. */
+  async function takeApart(ids: readonly string[], workerId: string, taken: ClaimResult[]): Promise<void> {
+    if (ids.length === 0) return
+    const refused = await sendInParts(ids, {
+      send: async (part) => taken.push(await listed(part, workerId)),
+      sendNone: () => listed([], workerId),
+    })
+    passOver(refused, 'cannot be claimed')
   }
 
   function passOver(refused: readonly Refused<string>[], what: string): void {
@@ -137,17 +146,17 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     const taken = [seen]
     const missing = (): number => limit - foundIn(taken)
     // Where the suspects filled the claim, it cannot know what is behind them.
-    const isFull = missing() - seen.suspects <= 0
-    let left = seen.suspects
+    const isFull = missing() <= seen.suspects.length
+    let left = seen.suspects.length
     try {
       if (missing() > 0 && turn.take()) {
-        const one = await oneSuspect(workerId, request)
-        taken.push(one)
-        left -= one.claimed.found
+        const found = foundIn(taken)
+        await takeSuspect(seen.suspects, workerId, taken)
+        left -= foundIn(taken) - found
       }
-      const last = isFull && missing() > 0 ? await follow(missing(), workerId, request, 'none') : withoutJobs(seen)
-      const { claimed, ...rest } = joined(limit, taken, last)
-      return { ...rest, acked: seen.acked, claimed: { ...claimed, leftBehind: claimed.leftBehind || left > 0 } }
+      const last = isFull && missing() > 0 ? await pastSuspects(missing(), workerId, request) : withoutJobs(seen)
+      const { claimed, ...signs } = joined(limit, taken, last)
+      return { ...signs, acked: seen.acked, claimed: { ...claimed, leftBehind: claimed.leftBehind || left > 0 } }
     } catch (error) {
       // No throw: what the first statement has done, claimed and acked, is done.
       onError(toError(error))
@@ -155,28 +164,34 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     }
   }
 
-  async function oneSuspect(workerId: string, request: ClaimRequest): Promise<ClaimResult> {
-    let found = 0
+  /** Takes the first of them that nobody else has. The turn is ours; it is over where there is none. */
+  async function takeSuspect(ids: readonly string[], workerId: string, taken: ClaimResult[]): Promise<void> {
+    const found = foundIn(taken)
     try {
-      const one = await follow(1, workerId, request, 'only')
-      found = one.claimed.found
-      return one
+      for (const id of ids.slice(0, mostTries)) {
+        await takeAlone(id, workerId, taken)
+        if (foundIn(taken) > found) return
+      }
     } finally {
-      if (found === 0) turn.over()
+      if (foundIn(taken) === found) turn.over()
     }
   }
 
-  async function follow(
-    limit: number,
-    workerId: string,
-    request: ClaimRequest,
-    suspects: SuspectMode,
-  ): Promise<ClaimResult> {
+  async function takeAlone(id: string, workerId: string, taken: ClaimResult[]): Promise<void> {
     try {
-      return await send(limit, workerId, request, suspects)
-    } catch (error) {
-      if (!isRefusal(error) || passedOver.isFull) throw error
-      return inParts(limit, workerId, request, suspects)
+      taken.push(await listed([id], workerId))
+    } catch (refusal) {
+      if (!isRefusal(refusal) || passedOver.isFull) throw refusal
+      await takeApart([id], workerId, taken)
+    }
+  }
+
+  async function pastSuspects(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult> {
+    try {
+      return await rest(limit, workerId, request, true)
+    } catch (refusal) {
+      if (!isRefusal(refusal) || passedOver.isFull) throw refusal
+      return inParts(limit, workerId, request, true)
     }
   }
 
@@ -200,7 +215,7 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
   return {
     async claim(limit, workerId, request) {
       const seen = await first(limit, workerId, request)
-      return seen.suspects === 0 ? seen : withSuspects(limit, workerId, request, seen)
+      return seen.suspects.length === 0 ? seen : withSuspects(limit, workerId, request, seen)
     },
     async promote(limit) {
       const except = passedOver.ids
@@ -248,4 +263,4 @@ function unproven({ claimed, ...rest }: ClaimResult): ClaimResult {
 }
 
 /** As a debt of the sleep protocol it is paid by looks, and not by a claim. */
-const noTransaction = 2n ** 64n
+const noTransaction = 2n ** 62n

@@ -40,9 +40,9 @@ import type { StepLimit } from './step.js'
  * It may never come to an end: while claims fail, others go on putting, or somebody holds a due or ready row locked.
  * Stop ends it.
  *
- * What it cannot know: what a handler does after it has ended, and a hook of an ack that the database refused, which
- * has no slot; and jobs that were taken by a claim whose answer was lost. Those go back when the worker leaves, or a
- * heartbeat finds them.
+ * What it cannot know: what a handler does after it has ended, and jobs that were taken by a claim whose answer was
+ * lost. Those go back when the worker leaves, or a heartbeat finds them. It does not count jobs that the database
+ * refuses to claim, as they are passed over (claimer.ts); and it waits for an outcome that the database refuses.
  */
 interface Draining {
   /** How many more jobs it may claim. */

@@ -28,8 +28,7 @@ const log = createDebug('bugle:run')
 interface RunJobs {
   /**
    * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler
-   * has ended. That ack is written with the next claim, and the consumer counts it until then. (Should the database
-   * refuse it, its hook runs beside the slot.)
+   * has ended. That ack is written with the next claim, and the consumer counts it until then.
    *
    * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
    */

@@ -16,6 +16,7 @@ const statementNames = [
   'channel',
   'claim',
   'claim_kinds',
+  'claim_listed',
   'claim_some',
   'claimable',
   'collect_archived',
@@ -80,6 +81,7 @@ export type Statements = Readonly<Record<StatementName, string>>
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
+  claim_listed: ['claim', 'picked'],
   claim_some: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
   requeue_archived: ['requeue_failed', 'source'],

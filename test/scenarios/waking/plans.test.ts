@@ -24,12 +24,19 @@ const calls = {
     values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', '{a,b}'`,
     indexes: [...claimIndexes, 'job_kind', 'job_kind'],
   },
-  // As it follows another, for what is behind suspects and for jobs that were refused together.
+  // What follows a claim that was full of suspects, or was refused.
   claimSome: {
     statement: 'claim_some',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', null, 'none', null, '{1}'`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', null, 'true', '{1}'`,
     indexes: [...claimIndexes, 'job_ready', 'job_ready'],
   },
+  claimListed: {
+    statement: 'claim_listed',
+    values: `'emails', 2, 7, '{gpu}', null, null, 0, 'false', '{2,3}'`,
+    indexes: [...claimIndexes, 'job_pkey'],
+  },
+  claimable: { statement: 'claimable', values: `'emails', ${claimed}, null, null, '{1}'`, indexes: ['job_ready'] },
+  promotable: { statement: 'promotable', values: `'emails', ${claimed}, '{1}'`, indexes: ['job_due'] },
   settle: { statement: 'settle', values: `7, '{1}', '{1}'`, indexes: ['job_pkey', 'job_pkey'] },
   settleOther: {
     statement: 'settle_other',

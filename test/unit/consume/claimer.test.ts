@@ -10,39 +10,39 @@ interface Row {
 }
 
 /**
- * A queue in memory, of which nothing is locked. `fails` may throw for a statement: by its name, how it treats
- * suspects, and the ids that it looks at.
+ * A queue in memory, of which nothing is locked. `fails` may throw for a claim: by its name, and the ids that it takes.
  */
-function underTest(rows: readonly Row[], fails: (name: string, suspects: string, ids: string[]) => void = () => {}) {
+function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) => void = () => {}) {
   let ready = [...rows]
   const sent: string[] = []
   const errors: string[] = []
   const idsOf = (text: unknown): string[] => String(text).slice(1, -1).split(',').filter(Boolean)
   const query = async (name: string, given: readonly unknown[]): Promise<unknown[]> => {
-    const isClaim = name !== 'claimable'
     const limit = Number(given[1])
-    const suspects = String(name === 'claim' ? 'apart' : given[isClaim ? 9 : 4])
-    const only = name === 'claim_some' && given[10] !== null ? idsOf(given[10]) : null
-    const except = name === 'claim' ? [] : idsOf(given[isClaim ? 11 : 5])
+    const except = name === 'claimable' ? idsOf(given[4]) : name === 'claim_some' ? idsOf(given[10]) : []
+    const isFresh = ({ crashes = 0 }: Row): boolean => crashes === 0
     const seen = ready
-      .filter(({ id, crashes = 0 }) => {
-        const isMeant = (only?.includes(id) ?? true) && !except.includes(id)
-        return isMeant && (suspects === 'apart' || crashes > 0 === (suspects === 'only'))
-      })
+      .filter((row) => (name === 'claim_listed' ? idsOf(given[8]).includes(row.id) : !except.includes(row.id)))
+      .filter((row) => !(name === 'claimable' || given[9] === 'true') || isFresh(row))
       .slice(0, limit)
-    sent.push(`${name} ${suspects} ${limit}`)
-    const isHeldBack = ({ crashes = 0 }: Row): boolean => suspects === 'apart' && crashes > 0
-    const taken = seen.filter((row) => !isHeldBack(row))
+    if (name === 'claimable') return seen
+    const taken = seen.filter((row) => name === 'claim_listed' || isFresh(row))
+    const suspects = seen.filter((row) => !taken.includes(row)).map(({ id }) => id)
+    sent.push(`${name} ${name === 'claim_listed' ? idsOf(given[8]).join() : limit}`)
     fails(
       name,
-      suspects,
       taken.map(({ id }) => id),
     )
-    if (!isClaim) return seen
     ready = ready.filter((row) => !taken.includes(row))
-    const short =
-      seen.length < limit ? { xmin: '9', target: '9', left_behind: false, due_in_ms: null, paused: false } : null
-    const signs = { claimed_at: 0, took_ms: 1, acked: null, suspects: seen.filter(isHeldBack).length, short }
+    const isShort = seen.length < limit
+    const short = { xmin: '9', target: '9', left_behind: false, due_in_ms: null, paused: false }
+    const signs = {
+      claimed_at: 0,
+      took_ms: 1,
+      acked: null,
+      suspects: suspects.length === 0 ? null : suspects,
+      short: isShort ? short : null,
+    }
     const rest = { priority: 0, crashes: 0, flags: null, payload: null, progress: null, signs: null }
     return [...taken.map((row) => ({ ...rest, ...row })), { id: null, signs }]
   }
@@ -75,14 +75,14 @@ test('where there is nothing to take care of a claim is one statement', async ()
   const { claim, sent } = underTest(rowsOf('1 2 3'))
   expect(await claim(2)).toMatchObject({ ids: '1,2', asked: 2, found: 2, leftBehind: false })
   expect(await claim(2)).toMatchObject({ ids: '3', asked: 2, found: 1, leftBehind: false })
-  expect(sent).toEqual(['claim apart 2', 'claim apart 2'])
+  expect(sent).toEqual(['claim 2', 'claim 2'])
 })
 
 test('one suspect is claimed, alone; the next one when its outcome is durable', async () => {
   const { claim, claimer, sent } = underTest(rowsOf('1! 2 3!'))
   const first = await claim(5)
   expect(first).toMatchObject({ ids: '1,2', asked: 5, found: 2, leftBehind: true })
-  expect(sent).toEqual(['claim apart 5', 'claim_some only 1'])
+  expect(sent).toEqual(['claim 5', 'claim_listed 1'])
   expect(await claim(5)).toMatchObject({ ids: '', found: 0, leftBehind: true })
   const [suspect] = first.jobs
   if (suspect !== undefined) claimer.ended(suspect)
@@ -92,14 +92,14 @@ test('one suspect is claimed, alone; the next one when its outcome is durable', 
 test('where suspects fill the claim, one more statement looks past them', async () => {
   const { claim, sent } = underTest(rowsOf('1! 2! 3! 4 5 6'))
   expect(await claim(3)).toMatchObject({ ids: '1,4,5', asked: 3, found: 3 })
-  expect(sent).toEqual(['claim apart 3', 'claim_some only 1', 'claim_some none 2'])
+  expect(sent).toEqual(['claim 3', 'claim_listed 1', 'claim_some 2'])
   expect(await claim(3)).toMatchObject({ ids: '6', asked: 3, found: 1, leftBehind: true })
 })
 
 test('a claim of a suspect that fails leaves the turn free, and says that jobs are left', async () => {
   let isGone = false
-  const { claim, turn, errors } = underTest(rowsOf('1! 2'), (_name, suspects) => {
-    if (suspects !== 'only' || isGone) return
+  const { claim, turn, errors } = underTest(rowsOf('1! 2'), (name) => {
+    if (name !== 'claim_listed' || isGone) return
     isGone = true
     throw databaseError('CONNECTION_CLOSED')
   })
@@ -110,8 +110,8 @@ test('a claim of a suspect that fails leaves the turn free, and says that jobs a
 })
 
 test('a statement that fails after others have taken jobs loses none of them, and proves nothing', async () => {
-  const { claim, errors, turn } = underTest(rowsOf('1! 2 3'), (_, suspects) => {
-    if (suspects === 'only') throw databaseError('CONNECTION_CLOSED')
+  const { claim, errors, turn } = underTest(rowsOf('1! 2 3'), (name) => {
+    if (name === 'claim_listed') throw databaseError('CONNECTION_CLOSED')
   })
   expect(await claim(5)).toMatchObject({ ids: '2,3', asked: 5, found: 2, leftBehind: true })
   expect(errors).toEqual(['code CONNECTION_CLOSED'])
@@ -119,27 +119,27 @@ test('a statement that fails after others have taken jobs loses none of them, an
 })
 
 test('the same in the middle of a claim in parts', async () => {
-  const { claim } = underTest(rowsOf('1 2 3 4'), (name, _, ids) => {
-    if (ids.includes('3') && name !== 'claimable') throw databaseError(ids.length > 2 ? 'P0001' : 'CONNECTION_CLOSED')
+  const { claim } = underTest(rowsOf('1 2 3 4'), (_name, ids) => {
+    if (ids.includes('3')) throw databaseError(ids.length > 2 ? 'P0001' : 'CONNECTION_CLOSED')
   })
   expect(await claim(4)).toMatchObject({ ids: '1,2', asked: 4, found: 2, leftBehind: true })
   await expect(claim(4)).rejects.toThrow('CONNECTION_CLOSED')
 })
 
 test('what is refused is passed over, and the claim ends with one that proves something', async () => {
-  const { claim, errors, sent } = underTest(rowsOf('1 2 3 4'), (name, _, ids) => {
-    if (ids.includes('2') && name !== 'claimable') throw databaseError('P0001')
+  const { claim, errors, sent } = underTest(rowsOf('1 2 3 4'), (_name, ids) => {
+    if (ids.includes('2')) throw databaseError('P0001')
   })
   expect(await claim(10)).toMatchObject({ ids: '1,3,4', asked: 10, found: 3, leftBehind: false })
   expect(errors).toEqual(['job 2 cannot be claimed, and is passed over for 1 s: code P0001'])
   const before = sent.length
   expect(await claim(10)).toMatchObject({ ids: '', asked: 10, found: 0, leftBehind: false })
-  expect(sent.slice(before)).toEqual(['claim_some apart 10'])
+  expect(sent.slice(before)).toEqual(['claim_some 10'])
 })
 
 test('a suspect that is refused is passed over as well, and the turn is free', async () => {
-  const { claim, errors, turn } = underTest(rowsOf('1! 2'), (name, _, ids) => {
-    if (ids.includes('1') && name !== 'claimable') throw databaseError('P0001')
+  const { claim, errors, turn } = underTest(rowsOf('1! 2'), (_name, ids) => {
+    if (ids.includes('1')) throw databaseError('P0001')
   })
   expect(await claim(10)).toMatchObject({ ids: '2', found: 1 })
   expect(errors).toEqual(['job 1 cannot be claimed, and is passed over for 1 s: code P0001'])
@@ -148,8 +148,8 @@ test('a suspect that is refused is passed over as well, and the turn is free', a
 
 test('a claim refused for no job as well is an error of the consumer’s, and nothing is passed over', async () => {
   let isRefused = true
-  const { claim, errors } = underTest(rowsOf('1 2'), (name) => {
-    if (isRefused && name !== 'claimable') throw databaseError('42501')
+  const { claim, errors } = underTest(rowsOf('1 2'), () => {
+    if (isRefused) throw databaseError('42501')
   })
   await expect(claim(2)).rejects.toThrow('42501')
   expect(errors).toEqual([])

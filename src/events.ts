@@ -124,8 +124,9 @@ export interface BugleEvents<Queue extends string = string> {
   /** This worker was given up by others, and its handlers aborted; it goes on under a new id. */
   'worker:lost': EventData<Queue> & { readonly workerId: string; readonly newWorkerId: string }
   /**
-   * Somebody holds a lock on this worker's row or its table, so it cannot confirm its presence there. While its presence
-   * lock is seen it goes on, for `hungAfterMs` at most; then it claims nothing more. Emitted once, until it can again.
+   * Somebody holds a lock on this worker's row or its table, so it cannot confirm its presence there. While its
+   * presence lock is seen it goes on, for `hungAfterMs` at most; then it claims nothing more. Emitted once, until it
+   * can again.
    */
   'worker:blocked': EventData<Queue> & {
     readonly workerId: string

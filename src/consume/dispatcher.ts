@@ -24,10 +24,10 @@ const log = createDebug('bugle:dispatcher')
  *   only then. Where the answer calls for one more claim at once, that one is sent before the jobs of this one begin
  *   (slots.ts): the server works while handlers do.
  * - The sleep protocol decides what comes after a claim. A wait for its next step is ended by every reason to claim;
- *   a linger by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that wait, reach a
- *   consumer wherever it is. Only after an error, and while the queue is paused, do they not.
- * - A notification that may be answered late (a doze) raises the flag after that time. The claim that follows is for all
- *   that came until then, and a claim for any other reason is as well.
+ *   a linger by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that wait, reach
+ *   a consumer wherever it is. Only after an error, and while the queue is paused, do they not.
+ * - A notification that may be answered late (a doze) raises the flag after that time. The claim that follows is for
+ *   all that came until then, and a claim for any other reason is as well.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
  *   gate, and begin only if they are still ours.

@@ -76,8 +76,8 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
   )
   events.on('worker:blocked', ({ workerId, pid }) =>
     to.warn(
-      `${pid === null ? 'somebody' : `backend ${pid}`} holds a lock on the row of this worker, ${workerId}, or on ` +
-        'its table: heartbeats wait for it',
+      `${pid === null ? 'somebody' : `backend ${pid}`} holds a lock on the row of this worker, ${workerId}, ` +
+        'or on its table: heartbeats wait for it',
     ),
   )
   events.on('worker:lag', ({ ms }) =>

@@ -62,7 +62,7 @@
  * - A few claims for nothing cost less than a late one, so the first `fewDozers` count for nothing: small fleets never
  *   doze, nor does a single consumer.
  * - One that dozes and whose claim comes back full has found more than those who are awake can take: it calls the
- *   others (a notification that ends their doze), once for its own doze.
+ *   others (a notification that makes them claim at once), and dozes no more itself.
  * - A consumer of some kinds only, or without some flags, does not doze, and is not counted: what it leaves alone the
  *   others can take, but not the other way round.
  * - What fast notifications call for is to linger, so they end a doze as well.

@@ -94,11 +94,7 @@ export interface QueueLock {
   /** Take K shared, waiting for it up to a second. */
   take(): Promise<TakeResult>
   release(): void
-  /**
-   * Say, as long as K is held, that this consumer dozes.
-   *
-   * @returns how many others do; 0 also where it cannot be known
-   */
+  /** Say that this consumer dozes, as long as it holds K. @returns how many others do; 0 if that cannot be known */
   doze(): Promise<number>
   /** The pid of another session that holds K exclusively. */
   blocker(): Promise<number | null>

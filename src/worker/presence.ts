@@ -14,8 +14,8 @@ const log = createDebug('bugle:presence')
  *   given up knows it before they do. `isConfirmed` is computed at each reading: a process that was stopped, or whose
  *   event loop was blocked, sees at its first instruction that it is too late, and not when some timer fires.
  * - **confirmed by its lock**: somebody holds a lock on its row or the table (a `for update` in psql), so heartbeats
- *   are refused. One that was refused on the very session that holds the presence lock confirms the worker as well, for
- *   as long as an answer does, and while that session lives: others see `seen_at` stand still, ask for the presence
+ *   are refused. One that was refused on the very session that holds the presence lock confirms the worker as well,
+ *   for as long as an answer does, and while that session lives: others see `seen_at` stand still, ask for the presence
  *   lock, and find it, since the server has refused later than it gave it. And a burial is a DELETE of that row: it
  *   waits for whoever is in the heartbeats' way. But from `hungAfterMs` without a change on others bury in spite of the
  *   presence lock, as soon as the row is free. They count from when they saw the last change, and so later than we do

@@ -7,8 +7,8 @@
  *                    lock (K in the comments of src); it commits, which sends the notification, or it rolls back.
  *   consumer         the loop of src/consume/dispatcher.ts, with the decisions of src/consume/sleep.ts. A claim
  *                    (sql/statements/claim.sql) is two steps: its snapshot, then its taking of rows (skip locked).
- *                    The look for writers is sql/statements/writers.sql. To take the sleep lock is two steps: the server
-                    grants it, then its answer is read.
+ *                    The look for writers is sql/statements/writers.sql. The sleep lock is taken in two steps:
+ *                    the server grants it, then its answer is read.
  *   locker           a session that locks a ready row and lets it go, still ready: a claim that rolls back, an update,
  *                    a person's "for share".
  *   oldTransaction   a transaction with an id that never touches the job table, and that ends at last.

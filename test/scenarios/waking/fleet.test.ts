@@ -52,7 +52,7 @@ test('B13 with transactions of others left open an idle consumer settles to swee
   await proxy.close()
 })
 
-test('fleet: of many that sleep a few claim at an insert; a stopped one is replaced, and a burst wakes all', async ({
+test('fleet: of many that sleep a few claim at an insert; one that stops is replaced, and a burst wakes all', async ({
   db,
 }) => {
   const { hostname, port } = new URL(db.connectionString)

@@ -205,7 +205,7 @@ test('a refused heartbeat confirms it while its lock is held, until others call 
   presence.stop()
 })
 
-test('a refused heartbeat confirms nothing without the lock, after its loss, or where no server refused', async () => {
+test('a refused heartbeat confirms nothing without the lock, after its loss, or if no server has refused', async () => {
   const { presence, state } = await underTest()
   const refused = Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' })
   state.answer = () => Promise.reject(refused)

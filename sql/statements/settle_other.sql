@@ -8,7 +8,7 @@
 --     the cause cancelled.
 -- rows: those that did not match: id, the row's lease and state now (null: there is no such row), run_at null;
 --   and, with matched, those that wait: run_at in ms since 1970 (null: it was cancelled)
--- plan: job_pkey, by arrays of keys (see claim)
+-- plan: job_pkey, by arrays of keys (see claim); archive_pkey, for each record
 with given as materialized (
   select id, lease, "end", delay_ms, kept_attempt, error, has_progress, progress, result
   from json_to_recordset($2::text::json) as given (

@@ -42,7 +42,7 @@ const calls = {
     statement: 'settle_other',
     values: `7, '[{"id": "2", "lease": "1", "end": "failed", "error": {}}]'`,
     // Archived; failed or waiting; and the leases of those that did not match.
-    indexes: ['job_pkey', 'job_pkey', 'job_pkey'],
+    indexes: ['archive_pkey', 'job_pkey', 'job_pkey', 'job_pkey'],
   },
   promote: {
     statement: 'promote',

@@ -247,6 +247,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const from = floor.next(proves)
     const sentAt = now()
     const promotionsBefore = due.promotions
+    const fullBeforeMs = slots.fullMs
     claimsSentAt.push(sentAt)
     asking += limit
     try {
@@ -261,7 +262,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       floor.answered({ from, tripMs, jobs, isFull })
       const crashed = jobs.some(({ job }) => job.crashes > 0)
       claimSize.answered({ asked: limit, jobs, tookMs: measuredMs })
-      lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
+      const emptyMs = measuredMs - (slots.fullMs - fullBeforeMs)
+      lookAhead.answered({ tripMs, emptyMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)

@@ -274,6 +274,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const sentAt = now()
     const promotionsBefore = due.promotions
     const pausesBefore = pausesSeen
+    const fullBeforeMs = slots.fullMs
     claimsSentAt.push(sentAt)
     asking += limit
     try {
@@ -288,7 +289,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       floor.answered({ from, tripMs, jobs, isFull })
       const crashed = jobs.some(({ job }) => job.crashes > 0)
       claimSize.answered({ asked: limit, jobs, tookMs: measuredMs })
-      lookAhead.answered({ tripMs, isFull, crashed, busyMs: slots.busyMs })
+      const emptyMs = measuredMs - (slots.fullMs - fullBeforeMs)
+      lookAhead.answered({ tripMs, emptyMs, isFull, crashed, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)

@@ -12,7 +12,11 @@ import { mostAtOnce } from './settler.js'
  *   idle.
  * - **Only by what was done.** As many jobs as handlers end in the time of two round trips while slots are taken: one
  *   for the claim that is on its way, one for the jobs at hand. And at most `mostGrowth` times as many as have ended
- *   since the last answer: a few jobs tell little of the next ones. None has ended: none is earned.
+ *   since the last answer: a few jobs tell little of the next ones. If none has ended meanwhile, nothing is earned and
+ *   nothing lost: a claim may be quicker than a handler, and what is held too long is lost anyway.
+ * - **A round trip is what slots stood empty for.** Handlers that compute keep a claim's answer waiting, but while they
+ *   do, their slots are taken. A slot that stood empty has waited for the claim, however short the server says that it
+ *   was. No more than half of `patienceMs` counts: what is held begins within that time.
  * - **Only as slots can keep up.** Taken without a gap, they end as many per ms as there are slots, divided by the mean
  *   length of a run. Handlers that began together end together: that many in one moment are not the pace. So long
  *   handlers earn none: ten slots end no job of a second within two round trips.
@@ -42,8 +46,10 @@ export interface LookAhead {
 }
 
 interface AnswerSigns {
-  /** As `roundTripMs` has it. */
+  /** The claim's round trip, as `roundTripMs` has it. */
   readonly tripMs: number
+  /** For how long slots stood empty, one at least, while the claim was on its way. */
+  readonly emptyMs: number
   /** It found as many jobs as it asked for. */
   readonly isFull: boolean
   /** One of its jobs has had a process die under it. */
@@ -78,7 +84,6 @@ export function createLookAhead(
   let calmUntil: number | null = null
 
   function earned(tripMs: number, sinceMs: number): number {
-    if (ended === 0) return 0
     const perMs = Math.min(ended / Math.max(sinceMs, 0.001), (concurrency * ended) / Math.max(endedMs, 0.001))
     return Math.floor(Math.min(perMs * 2 * tripMs, mostGrowth * ended, 2 * mostAtOnce))
   }
@@ -94,14 +99,15 @@ export function createLookAhead(
       ended += 1
       endedMs += runMs
     },
-    answered({ tripMs, isFull, crashed, busyMs }) {
+    answered({ tripMs: leastMs, emptyMs, isFull, crashed, busyMs }) {
       const at = now()
+      const tripMs = Math.max(leastMs, Math.min(emptyMs, patienceMs / 2))
       if (crashed) calmUntil = at + calmAfterCrashMs
       if (!isEarned) jobs = prefetch
-      else if (!isFull) jobs = 0
+      else if (!isFull || crashed) jobs = 0
       // Two claims were in flight: so soon after the other one's answer nothing can be told of the pace.
-      if (at - answeredAt < tripMs / 2) return
-      if (isEarned && isFull) jobs = earned(tripMs, busyMs - busyBeforeMs)
+      if (at - answeredAt < tripMs / 2 || ended === 0) return
+      if (isEarned && isFull && !crashed) jobs = earned(tripMs, busyMs - busyBeforeMs)
       ended = 0
       endedMs = 0
       answeredAt = at

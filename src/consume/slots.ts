@@ -32,6 +32,8 @@ interface Slots<Job extends Held> {
   readonly taken: number
   /** For how long slots have been taken, one at least, in ms. */
   readonly busyMs: number
+  /** For how long all of them have been taken, in ms. */
+  readonly fullMs: number
   /** Resolves when no slot is taken. */
   onIdle(): Promise<void>
 }
@@ -76,9 +78,10 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   /** What the others weigh. */
   let heldBytes = 0
   let sliceEndsAt = 0
-  /** null: no slot is taken. */
-  let busySince: number | null = null
-  let busyBeforeMs = 0
+  /** Whether a slot is taken. */
+  const busy = createStopwatch(now)
+  /** Whether all of them are. */
+  const full = createStopwatch(now)
   let isAwaitingGate = false
   let isWatching = false
 
@@ -121,22 +124,20 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   function begin(): void {
     let free = Math.min(freeSlots(), heldNow())
     if (free <= 0) return
-    const at = now()
-    sliceEndsAt = at + sliceMs
-    busySince ??= at
+    sliceEndsAt = now() + sliceMs
     for (; free > 0; free -= 1) {
       queue
         .add(runHeld)
         .catch((error) => log('%s', toError(error).message))
         .finally(freed)
     }
+    busy.is(true)
+    full.is(taken() === concurrency)
   }
 
   function freed(): void {
-    if (taken() === 0 && busySince !== null) {
-      busyBeforeMs += now() - busySince
-      busySince = null
-    }
+    busy.is(taken() > 0)
+    full.is(taken() === concurrency)
     parts.onFree()
   }
 
@@ -233,8 +234,27 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       return taken()
     },
     get busyMs() {
-      return busyBeforeMs + (busySince === null ? 0 : now() - busySince)
+      return busy.ms
+    },
+    get fullMs() {
+      return full.ms
     },
     onIdle: () => queue.onIdle(),
+  }
+}
+
+/** For how long something has been so, in all, in ms. */
+function createStopwatch(now: () => number) {
+  let since: number | null = null
+  let beforeMs = 0
+  return {
+    is(isSo: boolean): void {
+      if (isSo === (since !== null)) return
+      if (since !== null) beforeMs += now() - since
+      since = isSo ? now() : null
+    },
+    get ms(): number {
+      return beforeMs + (since === null ? 0 : now() - since)
+    },
   }
 }

@@ -18,6 +18,7 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', co
         busyMs = inMs,
         runMs = 0.1,
         tripMs = 2,
+        emptyMs = 0,
         isFull = true,
         crashed = false,
       }: {
@@ -25,6 +26,7 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', co
         busyMs?: number
         runMs?: number
         tripMs?: number
+        emptyMs?: number
         tookMs?: number
         isFull?: boolean
         crashed?: boolean
@@ -33,7 +35,7 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', co
       for (let n = 0; n < ended; n += 1) lookAhead.ended(runMs)
       at += inMs
       totalBusyMs += busyMs
-      lookAhead.answered({ tripMs, isFull, crashed, busyMs: totalBusyMs })
+      lookAhead.answered({ tripMs, emptyMs, isFull, crashed, busyMs: totalBusyMs })
       return lookAhead.jobs
     },
     pass: (ms: number) => {
@@ -90,8 +92,17 @@ test('a claim that was not full earns none: a queue with little to do never has 
 test('it is earned anew with each answer', () => {
   const { answered } = lookAheadUnderTest()
   expect(answered(50)).toBe(20)
-  expect(answered(0)).toBe(0)
+  expect(answered(1, { inMs: 100 })).toBe(0)
   expect(answered(50)).toBe(20)
+})
+
+test('an answer that comes before a handler has ended tells nothing: what ends after it counts with its time', () => {
+  const { answered } = lookAheadUnderTest()
+  expect(answered(0)).toBe(0)
+  expect(answered(50)).toBe(10)
+  expect(answered(0, { inMs: 100 })).toBe(10)
+  expect(answered(0, { inMs: 100 })).toBe(10)
+  expect(answered(50, { inMs: 200 })).toBe(0)
 })
 
 test('an answer that comes just after another tells nothing of the pace: what has ended counts with the next', () => {
@@ -108,6 +119,15 @@ test('handlers that take longer than a round trip earn it too, as many jobs as s
   const { answered } = lookAheadUnderTest('earned', 4)
   expect(answered(4, { inMs: 3.5, busyMs: 1.6, runMs: 1.6, tripMs: 1.5 })).toBe(7)
   expect(answered(11, { inMs: 5, runMs: 1.6, tripMs: 1.5 })).toBe(6)
+})
+
+test('a round trip is what slots stood empty for, where that is longer than what the server tells of it', () => {
+  const { answered } = lookAheadUnderTest()
+  expect(answered(50, { emptyMs: 1 })).toBe(20)
+  expect(answered(50, { emptyMs: 4 })).toBe(40)
+  // At most 25 ms.
+  expect(answered(10, { inMs: 100, emptyMs: 25 })).toBe(5)
+  expect(answered(10, { inMs: 100, emptyMs: 400 })).toBe(5)
 })
 
 test('handlers of which slots end less than one in the time of two round trips earn none', () => {
@@ -180,6 +200,7 @@ for (const prefetch of ['earned', 20] as const) {
     pass(4_999)
     expect(hasSome(lookAhead)).toBe(false)
     expect(answered(0)).toBe(prefetch === 'earned' ? 0 : 20)
-    expect(answered(50)).toBe(20)
+    // In twice the time.
+    expect(answered(50)).toBe(prefetch === 'earned' ? 10 : 20)
   })
 }

@@ -430,9 +430,11 @@ test('time in which no slot is taken is not counted as busy; nor are two slots c
   await nextRun(1, 2)
   at += 10
   expect(slots.busyMs).toBe(10)
+  expect(slots.fullMs).toBe(10)
   end(1)
   await settled()
   at += 5
+  expect(slots.fullMs).toBe(10)
   end(2)
   await slots.onIdle()
   await settled()

@@ -97,8 +97,8 @@ export const phases = {
   },
   'connections-taken': {
     what:
-      `all sessions of the contender are ended, and somebody else opens ${strangers} of the 315 connections that there ` +
-      'are, for 15 s',
+      `all sessions of the contender are ended, and somebody else opens ${strangers} of the 315 connections that ` +
+      'there are, for 15 s',
     processes: 1,
     calmBeforeMs: 5_000,
     calmAfterMs: 15_000,

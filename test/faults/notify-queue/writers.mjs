@@ -136,7 +136,10 @@ export function startWriters({ bugle, connectionString, putsPerSecond, journal, 
     /** What has not ended yet. */
     async left() {
       const { rows } = await pool.query(
-        `select state, count(*)::int as count, min(id)::text as first from bugle.job where state <> 'failed' group by state`,
+        `select state, count(*)::int as count, min(id)::text as first
+         from bugle.job
+         where state <> 'failed'
+         group by state`,
       )
       return rows
     },

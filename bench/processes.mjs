@@ -34,8 +34,7 @@ export async function killChildren() {
  * @param {URL | string} path
  * @param {unknown} [args] as the child's `args`
  * @param {{ execArgv?: readonly string[], mayEnd?: boolean }} [options] `execArgv`: for Node; `mayEnd`: an end by
- * itself
- *   is part of what is measured, and no failure of the run
+ *   itself is part of what is measured, and no failure of the run
  * @returns {Child}
  */
 export function spawnChild(path, args = {}, { execArgv = [], mayEnd = false } = {}) {

@@ -18,9 +18,8 @@ const fastest = {
  * @see https://pgboss.io/api/workers
  * @param {object} [options]
  * @param {number} [options.batchSize]
- * @param {number} [options.heartbeatSeconds] of its queue: without them it gives the jobs of a killed process back
- * after
- *   15 minutes
+ * @param {number} [options.heartbeatSeconds] of its queue: without them the jobs of a killed process come back
+ *   after 15 minutes
  * @param {string} [options.chosen] why they are so
  * @returns {import('./index.mjs').Contender}
  */

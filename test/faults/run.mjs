@@ -20,7 +20,7 @@ import { takeSnapshot } from './snapshot.mjs'
 const faultRuns = /** @type {const} @satisfies {Record<string, FaultRun>} */ ({
   chaos: { run: runSeed, usual: { seeds: 1, seconds: 60 }, short: { seeds: 2, seconds: 30 } },
   'notify-queue': { run: runNotifyQueue, usual: { seeds: 1, seconds: 60 }, short: { seeds: 1, seconds: 12 } },
-  resets: { run: runResets, usual: { seeds: 10, seconds: 120 }, short: { seeds: 2, seconds: 12 } },
+  resets: { run: runResets, usual: { seeds: 10, seconds: 120 }, short: { seeds: 1, seconds: 15 } },
 })
 
 const help = `npm run test:faults -- [which] [options]
@@ -35,7 +35,7 @@ options:
   --rate N      jobs put a second (40; not of --resets)
   --only KINDS  --chaos: only these faults: kill,pause,hang,stop,terminate,restart-fast,restart-immediate,freeze,cut
   --verbose     say everything that happens
-  --short       what CI runs: --chaos two runs of 30 s, --notify-queue one of 12 s, --resets two of 12 s
+  --short       what CI runs: --chaos two runs of 30 s, --notify-queue one of 12 s, --resets one of 15 s
 BUGLE_FAULTS_BREAK=fence|rescue|presence takes a guard out of the SQL: then --chaos must fail.
 `
 

@@ -137,7 +137,9 @@ export function startWriters({ bugle, connectionString, putsPerSecond, journal, 
     async left() {
       const { rows } = await pool.query(
         `select state, count(*)::int as count, min(id)::text as first
-         from bugle.job where state <> 'failed' group by state`,
+         from bugle.job
+         where state <> 'failed'
+         group by state`,
       )
       return rows
     },

@@ -98,8 +98,8 @@ export async function runResets({ seed, seconds, snapshot, tell }) {
     const resets = new Map()
     for (const { done } of proxies) for (const [kind, count] of done) resets.set(kind, (resets.get(kind) ?? 0) + count)
     const summary =
-      `${jobs} jobs, ${runs} runs, ${told} outcomes told; of the callers' calls ${unknown} unknown and ${nothing} ` +
-      `with nothing written; resets: ${[...resets].map(([kind, count]) => `${count} ${kind}`).join(', ')}`
+      `${jobs} jobs, ${runs} runs, ${told} outcomes told; of the callers' calls ${unknown} unknown and ` +
+      `${nothing} with nothing written; resets: ${[...resets].map(([kind, count]) => `${count} ${kind}`).join(', ')}`
     return { violations, summary }
   } catch (error) {
     violation(`the run itself has failed: ${error instanceof Error ? error.stack : error}`)

@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
-const source = new URL('sql/', import.meta.url)
-const target = new URL('dist/database/sql-texts.js', import.meta.url)
+const source = new URL('../../sql/', import.meta.url)
+const target = new URL('../../dist/database/sql-texts.js', import.meta.url)
 
 const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
   .map((path) => path.replaceAll('\\', '/'))
@@ -15,7 +15,7 @@ const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
 
 writeFileSync(
   target,
-  `// Written by the build (inline-sql.mjs): the files of sql/.
+  `// Written by the build (src/database/inline-sql.mjs): the files of sql/.
 const texts = {
 ${texts.join('\n')}
 }

@@ -2,6 +2,12 @@
 -- $1 channel text, $2 mark text
 -- rows: one: channel: as statement channel has it now; null: there are no tables. sent: false: the queue of
 --   notifications is half full, and no trigger notifies either
+-- It reads the catalogs, as a role that may not use the schema sends it too: the doctor's.
 select
-  'bugle_' || to_regclass(format('%I.job', :'schema'))::oid as channel,
+  'bugle_' || (
+    select oid
+    from pg_class
+    where relname = 'job'
+      and relnamespace = (select oid from pg_namespace where nspname = :'schema')
+  ) as channel,
   case when pg_notification_queue_usage() < 0.5 then pg_notify($1::text, $2::text)::text end is not null as sent

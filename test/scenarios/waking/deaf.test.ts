@@ -61,6 +61,7 @@ test('deaf: while nobody listens no writer notifies, sweeps find what is put, an
   await notifications.settled()
   expect(notifications.count).toBe(2)
   expect(unprotected.all).toEqual([])
+  for (const consumer of consumers) await consumer.idle()
   expect(await db.jobs()).toEqual([])
   await notifications.end()
   await end()

@@ -65,9 +65,11 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   readonly workerId: string
   /**
-   * Create or update the tables. Safe when several processes call it at once.
+   * Create or update the tables. Safe when several processes call it at once, and by way of a pooler.
    *
-   * @throws BugleError `DATABASE_DOWN`, `SCHEMA_TOO_NEW`; PostgreSQL's error where a privilege is missing
+   * @throws BugleError `DATABASE_DOWN`, `SCHEMA_TOO_NEW`; `SCHEMA_UNUSABLE`: something of others is in the way;
+   *   `MIGRATION_BLOCKED`: another session kept a lock for a minute; `RESULT_UNKNOWN`; PostgreSQL's error where a
+   *   privilege is missing
    */
   migrate(): Promise<MigrationReport>
   /**
@@ -76,8 +78,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
    * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)
    * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`,
-   *   `KEY_TAKEN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was written; `RESULT_UNKNOWN`:
-   *   perhaps it was
+   *   `KEY_TAKEN`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`, `DATABASE_DOWN`, `CLOSED`: nothing was written;
+   *   `RESULT_UNKNOWN`: perhaps it was
    */
   put<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutArguments<Queues[Queue]>): Promise<string>
   /**
@@ -95,7 +97,7 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @returns once the queue is listened to and what was waiting there has been claimed, as far as there are slots.
    *   With the database down it waits, and says so (`database:down`), until `signal` aborts
    * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `ALREADY_CONSUMING`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`,
-   *   `CLOSED`; the signal's reason
+   *   `SCHEMA_UNUSABLE`, `CLOSED`; the signal's reason
    */
   consume<Queue extends QueueName<Queues>>(
     queue: Queue,

@@ -67,9 +67,11 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   readonly workerId: string
   /**
-   * Create or update the tables. Safe when several processes call it at once.
+   * Create or update the tables. Safe when several processes call it at once, and by way of a pooler.
    *
-   * @throws BugleError `DATABASE_DOWN`, `SCHEMA_TOO_NEW`; PostgreSQL's error where a privilege is missing
+   * @throws BugleError `DATABASE_DOWN`, `SCHEMA_TOO_NEW`; `SCHEMA_UNUSABLE`: something of others is in the way;
+   *   `MIGRATION_BLOCKED`: another session kept a lock for a minute; `RESULT_UNKNOWN`; PostgreSQL's error where a
+   *   privilege is missing
    */
   migrate(): Promise<MigrationReport>
   /**
@@ -78,8 +80,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
    * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)
    * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`,
-   *   `KEY_TAKEN`, `ID_TAKEN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `DATABASE_DOWN`, `CLOSED`: nothing was
-   *   written; `RESULT_UNKNOWN`: perhaps it was
+   *   `KEY_TAKEN`, `ID_TAKEN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`, `DATABASE_DOWN`,
+   *   `CLOSED`: nothing was written; `RESULT_UNKNOWN`: perhaps it was
    */
   put<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutArguments<Queues[Queue]>): Promise<string>
   /**
@@ -98,8 +100,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    *   With the database down it waits, and says so (`database:down`), until `signal` aborts. Where the instance is
    *   closed meanwhile, by a signal above all, it is a consumer that is stopped
    * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `ALREADY_CONSUMING`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`,
-   *   `NO_PRIVILEGE`, `CLOSED`; `DATABASE_DOWN` where the instance's first connection is refused for good: a wrong
-   *   password, role, database or host name; the signal's reason
+   *   `SCHEMA_UNUSABLE`, `NO_PRIVILEGE`, `CLOSED`; `DATABASE_DOWN` where the instance's first connection is refused for
+   *   good: a wrong password, role, database or host name; the signal's reason
    */
   consume<Queue extends QueueName<Queues>>(
     queue: Queue,

@@ -35,7 +35,8 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   /** Connections for statements, opened as needed; listener and control session come on top. @defaultValue 10 */
   readonly poolSize?: number
   /**
-   * Prepared statements and session settings; false behind pgbouncer, and any pooler in transaction mode.
+   * Prepared statements and session settings, as long as no pooler shows that it takes no settings; false: none from
+   * the start.
    * @defaultValue true
    */
   readonly prepare?: boolean

@@ -1,5 +1,7 @@
 import { expect } from 'vitest'
+import { giveBack } from '../../../src/consume/claim.js'
 import { signal, test } from '../../support/database.js'
+import { operator } from '../../support/operator.js'
 import { orphans } from '../../support/orphans.js'
 import { refuse } from '../../support/refusals.js'
 import { fullRows } from '../../support/rows.js'
@@ -75,4 +77,21 @@ test('rescue: a job at the bounds of its counters goes back like any other', asy
   expect(await ran.promise).toBe(1_000_000_000)
   await until(async () => (await fullRows(db)).length === 0)
   expect(id).toBeDefined()
+})
+
+test('rows of a claim whose answer was lost go back, but for one that the database refuses', async ({ db }) => {
+  const ids = await orphans(db, 3, { worker_id: '7' })
+  await refuse(db, 'update', `new.id = ${ids[1]}`)
+  const { database } = operator(db)
+  await database.ready()
+  const rows = ids.map((id) => ({ id, lease: '7' }))
+  await expect(giveBack(database.query, '7', rows)).rejects.toMatchObject({
+    code: 'JOB_REFUSED',
+    message: expect.stringContaining(`job ${ids[1]} cannot be given back`),
+  })
+  expect((await fullRows(db)).map(({ state, attempt }) => [state, attempt])).toEqual([
+    ['ready', 0],
+    ['running', 1],
+    ['ready', 0],
+  ])
 })

@@ -54,7 +54,7 @@ export function runEnds(outcome: Outcome, before: number | null, wasStuck: boole
 }
 
 /** Of a run that has returned nothing. */
-const nothing: Outcome = { ...ack() }
+const nothing: Outcome = Object.freeze({ ...ack() })
 const likenesses = new WeakSet<Outcome>()
 
 /** The ack that a handler means by whatever it returns that is no outcome. */

@@ -29,7 +29,7 @@ test('a connection over TLS can be given up at any moment of its opening', async
   const [host] = connection.hosts
   if (host === undefined) throw new Error('no host')
   const options = { connection, name: 'pool-tls', prepare: true, settings: {}, stateStatement: 'select 1' }
-  for (let turn = 0; turn < 200; turn += 1) {
+  for (let turn = 0; turn < 100; turn += 1) {
     let ends = 0
     const opening = openPoolConnection(
       options,
@@ -49,7 +49,7 @@ test('a connection over TLS can be given up at any moment of its opening', async
 test('a connection over TLS can be given up while a long statement is being written', async () => {
   const { pool } = await poolUnderTest({ poolSize: 1, sslmode: 'require' })
   const long = 'x'.repeat(8_000_000)
-  for (let turn = 0; turn < 10; turn += 1) {
+  for (let turn = 0; turn < 6; turn += 1) {
     await openAll(pool, 1)
     const sent = pool.query('select length($1::text) as length', [long], turn, 'long').then(
       ([row]) => row,

@@ -1,7 +1,7 @@
 import { setImmediate as nextRound } from 'node:timers/promises'
 import postgres from 'postgres'
 import { expect, inject, onTestFinished, test } from 'vitest'
-import { openAll, pidOf, poolUnderTest, resetNow } from '../../support/pool.js'
+import { openAll, pidOf, poolUnderTest, resetNow, socketsTo } from '../../support/pool.js'
 import { until } from '../../support/until.js'
 
 /** A table of its own, and a superuser's session beside the pool. */
@@ -134,7 +134,8 @@ test('a backend killed while its connection is idle fails no statement', async (
   for (let turn = 0; turn < 5; turn += 1) {
     const pid = await pidOf(pool)
     await sql`select pg_terminate_backend(${pid})`
-    await until(() => proxy.open === 0)
+    // Seen from here: what is sent before that is lost.
+    await until(() => socketsTo(proxy.port).length === 0)
     expect(await pidOf(pool)).not.toBe(pid)
   }
 })

@@ -19,6 +19,8 @@ for (const times of [{ graceMs: 60_000 }, { graceMs: 0, abortMs: 60_000 }]) {
     })
     const stopped = consumer.stop(times)
     expect(consumer.isRunning).toBe(false)
+    // A claim that was in flight has been answered.
+    await fence(db)
     const later = await bugle.put('q', 'later')
     await fence(db)
     expect(await isPending(stopped)).toBe(true)

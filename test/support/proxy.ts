@@ -1,6 +1,11 @@
 import { connect, createServer, type Socket } from 'node:net'
 
-/** A TCP proxy in front of the server, which can fall silent without closing anything. */
+interface Target {
+  readonly host: string
+  readonly port: number
+}
+
+/** A TCP proxy in front of the server, which can fall silent without closing anything, and move to another server. */
 export interface Proxy {
   readonly port: number
   /** Connections that have been made through it. */
@@ -19,12 +24,15 @@ export interface Proxy {
   reset(): void
   /** Accept connections and close them at once, as a forward without anybody behind it. */
   drop(): void
+  /** New connections lead there; those that exist stay where they are. */
+  moveTo(target: Target): void
   /** Cut the frozen connections, listen again, and forward again. */
   heal(): Promise<void>
   close(): Promise<void>
 }
 
-export async function startProxy(target: { host: string; port: number }): Promise<Proxy> {
+export async function startProxy(first: Target): Promise<Proxy> {
+  let target = first
   const sockets = new Set<Socket>()
   let frozen = false
   let dropping = false
@@ -100,6 +108,9 @@ export async function startProxy(target: { host: string; port: number }): Promis
     drop() {
       dropping = true
       for (const socket of sockets) socket.destroy()
+    },
+    moveTo(next) {
+      target = next
     },
     async heal() {
       frozen = false

@@ -20,6 +20,7 @@ import type { ConsumerStats } from './consume/tally.js'
 import { closedError, createDatabase, type Query } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
+import { createPrimary, describeServer } from './database/primary.js'
 import { loadStatements } from './database/statements.js'
 import { deadline } from './deadline.js'
 import { BugleError } from './errors.js'
@@ -247,10 +248,18 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const { schema, name } = resolved
   const events = createEvents()
   const warn = logEvents(events, resolved.logger)
+  const outage = createOutage(events, () => performance.now())
   const database = createDatabase({
     ...resolved,
     statements: loadStatements(schema),
-    outage: createOutage(events, () => performance.now()),
+    outage,
+    primary: createPrimary({
+      onMoved(from, to) {
+        events.emit('database:moved', { queue: null, from: describeServer(from), to: describeServer(to) })
+        outage.moved()
+      },
+      onOutdated: (error) => events.emit('database:outdated', { queue: null, error }),
+    }),
   })
   const payloads = createPayloads(resolved)
   const putParts = { database, payloads }

@@ -34,6 +34,8 @@ const log = createDebug('bugle:dispatcher')
 interface Dispatcher {
   /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
+  /** The way to the database is free again: a claim that failed is repeated at once. */
+  hurry(): void
   /** A job may be wanted again: a slot is free, or will be with the next claim. */
   slotFreed(): void
   /** A claim is in flight, or will be sent in this turn of the event loop or the next: acks had better go with it. */
@@ -135,6 +137,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let takeNotBefore = 0
   let told: UnprotectedReason | null = null
   let wake = (): void => {}
+  /** Ends the pause after a failure. */
+  let endPause = (): void => {}
   let wakeSlot = noop
   let wakeGate = (): void => {}
   let awaitingEmpty: AwaitingEmpty[] = []
@@ -328,11 +332,13 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       function done(): void {
         clearTimeout(timer)
         wake = () => {}
+        endPause = () => {}
         resolve()
       }
       wake = () => {
         if (isOver()) done()
       }
+      if (!wakeable) endPause = done
     })
   }
 
@@ -373,6 +379,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
 
   return {
     raise,
+    hurry() {
+      errors = 0
+      endPause()
+      raise()
+    },
     slotFreed() {
       wakeSlot()
       if (!isClaiming || isBesideComing || beside !== null || !parts.overlaps()) return

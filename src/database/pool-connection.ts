@@ -93,10 +93,9 @@ export function openPoolConnection(
     logIn = resolve
   })
 
-  const given = postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
-    log('the password function failed: %s', toError(error).message)
-    drop(toError(error))
-  })
+  /** It cannot even be begun: a certificate's file is gone. */
+  let unusable: Error | null = null
+  const given = optionsOrNone()
   const { password } = given
   // Its types know neither lists of hosts nor max_pipeline.
   const untyped: object = {
@@ -131,6 +130,18 @@ export function openPoolConnection(
     onparameter: () => logIn(),
   })
 
+  function optionsOrNone(): Partial<ReturnType<typeof postgresOptions>> {
+    try {
+      return postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
+        log('the password function failed: %s', toError(error).message)
+        drop(toError(error))
+      })
+    } catch (error) {
+      unusable = toError(error)
+      return {}
+    }
+  }
+
   function unlessGone<T>(value: T): T | Promise<never> {
     return isGone ? never() : value
   }
@@ -155,6 +166,7 @@ export function openPoolConnection(
   async function open(): Promise<void> {
     const { connectTimeoutMs } = connection
     try {
+      if (unusable !== null) throw unusable
       const answer = self.send<Record<string, unknown>>(options.stateStatement, [])
       await deadline(Promise.race([answer, loggedIn]), connectTimeoutMs, 'connecting')
       const [state = {}] = await deadline(answer, connectTimeoutMs, 'the first statement')

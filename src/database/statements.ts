@@ -50,6 +50,7 @@ const statementNames = [
   'settle',
   'settle_other',
   'state',
+  'state_identified',
   'stats_queues',
   'stats_workers',
   'sweep',
@@ -72,6 +73,7 @@ const variants: { readonly [Name in StatementName]?: readonly [base: StatementNa
   job_find: ['jobs_find', 'page'],
   put_reject: ['put_options', 'conflict'],
   requeue_archived: ['requeue_failed', 'source'],
+  state_identified: ['state', 'identity'],
 }
 
 const statementFiles = new Map(statementNames.map((name) => [name, withoutComments(statementText(name))] as const))

@@ -89,10 +89,13 @@ export function openPatient(options: PatientOptions): Patient {
   let session: Session | null = null
 
   async function open(way: Way, settings?: Readonly<Record<string, string>>): Promise<Session> {
+    const by = way === 'connection' ? connection : listenConnection
     const made = await openSession({
-      connection: way === 'connection' ? connection : listenConnection,
+      connection: by,
       stateStatement: statements.state,
       name: 'bugle doctor',
+      // Where it is the only one, that is what is to be said of it.
+      ...(by.hosts.length === 1 && { admit: () => () => {} }),
       ...(settings && { settings }),
     })
     opened.push(made)

@@ -25,6 +25,8 @@ export interface WorkerConsumer extends Sweepable {
   readonly serves: ServedQueue | null
   /** There may be jobs. */
   raise(): void
+  /** The way to the database is free again. */
+  hurry(): void
   notified(): void
   /** Whether a run of this process explains that row: claimed, and its outcome not durable yet. */
   knows(id: string, lease: string): boolean
@@ -123,6 +125,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   function raiseAll(): void {
     for (const consumer of consumers) consumer.raise()
   }
+
+  // Consumers that have run dry wait for sweeps then, and a heartbeat for its time.
+  const ignoreFree = database.onWayFree(() => {
+    for (const consumer of consumers) consumer.hurry()
+    presence.beat()
+  })
 
   function cancel(jobId: string): void {
     for (const consumer of consumers) consumer.cancel(jobId)
@@ -227,6 +235,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
+      onWayFree: database.onWayFree,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -246,11 +255,13 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   const listener = options.listen
     ? createListener({
-        connect: async () => {
+        connect: async (leave) => {
           const session = await database.openSession('listener')
+          const left = session.admitAnother(leave)
           await session.end()
-          return session.config
+          return { config: session.config, left }
         },
+        onWayFree: database.onWayFree,
         channel: async () => {
           const [channels] = await database.query<Channels>('channel', [])
           if (channels === undefined) throw new Error('the channels have no names')
@@ -304,6 +315,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   async function endAllButPresence(): Promise<void> {
+    ignoreFree()
     sweeper.stop()
     lag.stop()
     listener?.stop()

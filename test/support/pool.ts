@@ -5,21 +5,24 @@ import { createPool, type Pool, type PoolOptions } from '../../src/database/pool
 import { startProxy, type Proxy as TestProxy } from './proxy.js'
 import { signal } from './signal.js'
 import { until } from './until.js'
+import { untoldPrimary } from './untold.js'
 
 /** A pool through a proxy of its own, with three connections. Both end with the test. */
 export async function poolUnderTest(
-  own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[]; user?: string } = {},
+  own: Partial<PoolOptions> & {
+    through?: Pick<TestProxy, 'port' | 'close'>[]
+    user?: string
+    parameters?: string
+  } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
   const proxy = await startProxy({ host: hostname, port: Number(port) })
-  const { through = [proxy], user = 'postgres', ...options } = own
+  const { through = [proxy], user = 'postgres', parameters = 'connect_timeout=1', ...options } = own
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(
-    { connectionString: `postgres://${user}@${hosts}/postgres?connect_timeout=1&sslmode=disable` },
+    { connectionString: `postgres://${user}@${hosts}/postgres?${parameters}&sslmode=disable` },
     {},
   )
-  const [firstHost] = connection.hosts
-  if (firstHost === undefined) throw new Error('no host')
   const doubts = signal()
   const pool = createPool({
     connection,
@@ -27,7 +30,7 @@ export async function poolUnderTest(
     poolSize: 3,
     prepare: true,
     settings: {},
-    firstHost,
+    primary: untoldPrimary(),
     stateStatement: 'select pg_is_in_recovery() as standby',
     onDoubt: doubts.resolve,
     now: () => performance.now(),

@@ -255,8 +255,8 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   /**
-   * While it is an outage: try to get through, a few times a second, so that the others need not, whose pauses grow. The
-   * pause grows only where a session can be opened and statements fail all the same.
+   * While it is an outage: try to get through, a few times a second, so that the others need not, whose pauses grow.
+   * The pause grows only where a session can be opened and statements fail all the same.
    */
   async function knock(): Promise<void> {
     if (isKnocking) return

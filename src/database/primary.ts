@@ -87,8 +87,8 @@ export function createPrimary({ onMoved, onOutdated }: PrimaryOptions): Primary 
     const seen = highest.get(identity.system) ?? 0
     if (identity.timeline < seen) {
       const error = new RefusedServerError(
-        `${describeServer(serverOf(identity, host))} is a former primary: timeline ${seen} of the same system was seen. ` +
-          'If it was put back on purpose, restart this process',
+        `${describeServer(serverOf(identity, host))} is a former primary: timeline ${seen} of the same system was ` +
+          'seen. If it was put back on purpose, restart this process',
       )
       const key = `${describeHost(host)} ${identity.system}/${identity.timeline}`
       if (!outdated.has(key)) onOutdated(error)

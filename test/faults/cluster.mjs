@@ -24,9 +24,10 @@ const settings = {
 /**
  * @param {StartEmbedded} startEmbedded
  * @param {Server} primary
+ * @param {number} [port] by which it reaches the primary; default: that one's own
  * @returns {Promise<Server>} which streams from it
  */
-export async function startStandby(startEmbedded, primary) {
+export async function startStandby(startEmbedded, primary, port = primary.port) {
   // As root the server has a user of its own, who must get there.
   const directory = await mkdtemp(join(tmpdir(), 'bugle-standby-'))
   await chmod(directory, 0o755)
@@ -36,7 +37,7 @@ export async function startStandby(startEmbedded, primary) {
     const standby = await startEmbedded({
       dataDir,
       durability: 'off',
-      settings: { ...settings, primary_conninfo: `host=127.0.0.1 port=${primary.port} user=postgres` },
+      settings: { ...settings, primary_conninfo: `host=127.0.0.1 port=${port} user=postgres` },
     })
     const stop = standby.stop.bind(standby)
     standby.stop = async () => {

@@ -13,14 +13,21 @@ export async function poolUnderTest(
     through?: Pick<TestProxy, 'port' | 'close'>[]
     user?: string
     parameters?: string
+    sslmode?: string
   } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
   const proxy = await startProxy({ host: hostname, port: Number(port) })
-  const { through = [proxy], user = 'postgres', parameters = 'connect_timeout=1', ...options } = own
+  const {
+    through = [proxy],
+    user = 'postgres',
+    parameters = 'connect_timeout=1',
+    sslmode = 'disable',
+    ...options
+  } = own
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(
-    { connectionString: `postgres://${user}@${hosts}/postgres?${parameters}&sslmode=disable` },
+    { connectionString: `postgres://${user}@${hosts}/postgres?${parameters}&sslmode=${sslmode}` },
     {},
   )
   const doubts = signal()

@@ -1,4 +1,5 @@
 import { expect, inject, onTestFinished, test } from 'vitest'
+import { startBrokenTls } from '../../support/broken-tls.js'
 import { pidOf, poolUnderTest, untilAnswered } from '../../support/pool.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
@@ -45,4 +46,12 @@ test('when somebody got through, a pool waits for its own pause no more', async 
   await healing.doubted
   healing.pool.hurry()
   await untilAnswered(healing.pool)
+})
+
+test('prefer: a pool whose server takes TLS no more goes on in plain text', async () => {
+  const broken = await startBrokenTls(new URL(inject('connectionString')))
+  const { pool } = await poolUnderTest({ through: [broken], parameters: 'connect_timeout=5', sslmode: 'prefer' })
+  await expect(pidOf(pool)).rejects.toMatchObject({ code: 'NOT_SENT' })
+  expect(await pidOf(pool)).toBeGreaterThan(0)
+  expect(broken.asked).toBe(1)
 })

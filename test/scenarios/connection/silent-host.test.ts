@@ -1,9 +1,9 @@
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { expect, onTestFinished } from 'vitest'
 import { resolveConnection } from '../../../src/database/connection.js'
 import { openSession } from '../../../src/database/session.js'
 import { loadStatements } from '../../../src/database/statements.js'
 import type { BugleOptions } from '../../../src/index.js'
+import { startBrokenTls } from '../../support/broken-tls.js'
 import { signal, type TestDatabase, test } from '../../support/database.js'
 import { startProxy, type Proxy as TestProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
@@ -65,36 +65,11 @@ test('prefer: no second try in plain text at a host that is silent', async ({ db
 })
 
 test('prefer: sessions and pools take plain text where TLS is accepted and then fails', async ({ db }) => {
-  const { hostname, port } = new URL(db.connectionString)
-  let greeted = 0
-  const sockets = new Set<Socket>()
-  // Says yes to TLS, and hangs up at its first message; plain text goes to the server.
-  const broken = createServer((client) => {
-    sockets.add(client)
-    client.on('error', () => client.destroy())
-    client.once('data', (hello) => {
-      if (hello.length === 8) {
-        greeted += 1
-        client.write('S')
-        client.once('data', () => client.destroy())
-        return
-      }
-      const upstream = connect(Number(port), hostname)
-      sockets.add(upstream)
-      upstream.on('error', () => upstream.destroy())
-      upstream.write(hello)
-      client.pipe(upstream)
-      upstream.pipe(client)
-    })
-  })
-  await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy()
-    broken.close()
-  })
-  const address = broken.address() as AddressInfo
-  const bugle = db.bugle(through(db, address))
+  const broken = await startBrokenTls(new URL(db.connectionString))
+  onTestFinished(() => broken.close())
+  const bugle = db.bugle(through(db, broken))
   await bugle.put('q', 'plain')
   expect((await db.jobs()).map(({ payload }) => payload)).toEqual(['plain'])
-  expect(greeted).toBe(1)
+  // By the first look; the pools know from it.
+  expect(broken.asked).toBe(1)
 })

@@ -12,10 +12,7 @@ export class DeadlineError extends Error {
  */
 export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      // A blocked event loop ends timers before it reads sockets: an answer that lies there already must count.
-      setImmediate(() => setImmediate(() => reject(new DeadlineError(`${what}: no answer within ${ms} ms`))))
-    }, ms)
+    const timer = startDeadline(ms, what, reject)
     promise.then(
       (value) => {
         clearTimeout(timer)
@@ -27,6 +24,17 @@ export function deadline<T>(promise: PromiseLike<T>, ms: number, what: string): 
       },
     )
   })
+}
+
+/**
+ * As `deadline`, for what is no promise yet: `expire` is called after `ms`, unless the timer is cleared before. What is
+ * over by then must not mind it: a timer that has run out cannot be cleared any more.
+ */
+export function startDeadline(ms: number, what: string, expire: (error: DeadlineError) => void): NodeJS.Timeout {
+  return setTimeout(() => {
+    // A blocked event loop ends timers before it reads sockets: an answer that lies there already must count.
+    setImmediate(() => setImmediate(() => expire(new DeadlineError(`${what}: no answer within ${ms} ms`))))
+  }, ms)
 }
 
 /** The promise's end, or the abort's reason, whichever comes first. */

@@ -24,10 +24,10 @@ export type SqlValue = string | number | null
  * - An error that the old server sent is thrown at the next statement, which was not sent.
  * - A server that accepts and closes is connected to again at once, thousands of times per second.
  *
- * So an instance gets one socket and no second one. The socket's end is known here in the turn in which it comes, before
- * the driver knows it (see WatchedSocket). From then on the connection gets no statement, and the one in flight is lost,
- * whatever the driver says of it later. test/scenarios/connection/driver-faults.test.ts shows these faults with the
- * driver alone. A test that fails there after an upgrade tells that one of these reasons is gone.
+ * So an instance gets one socket and no second one. The socket's end is known here in the turn in which it comes,
+ * before the driver knows it (see WatchedSocket). From then on the connection gets no statement, and the one in flight
+ * is lost, whatever the driver says of it later. test/scenarios/connection/driver-faults.test.ts shows these faults
+ * with the driver alone. A test that fails there after an upgrade tells that one of these reasons is gone.
  *
  * **It answers before it gets a statement.** Its first statement is our own. So a statement that waits for a connection
  * has not been sent, for certain. A failed log-in takes no statement along. A server that has become another one, or a
@@ -51,9 +51,15 @@ export interface PoolConnection {
   /** It has a statement. */
   readonly isBusy: boolean
   /**
-   * @throws PostgreSQL's error: the connection can be used again. LostError: it is gone, and the statement may have run
+   * One of the two is called, once: `failed` with PostgreSQL's error, after which the connection can be used again; or
+   * with LostError, in the turn of the loss: the connection is gone, and the statement may have run.
    */
-  send<Row>(text: string, parameters: readonly SqlValue[]): Promise<Row[]>
+  send<Row>(
+    text: string,
+    parameters: readonly SqlValue[],
+    answered: (rows: Row[]) => void,
+    failed: (error: Error) => void,
+  ): void
   /** Take leave of the server, if it hears us; then `destroy`. */
   end(): Promise<void>
   /** At once. A statement in flight is lost. */
@@ -86,8 +92,8 @@ export function openPoolConnection(
   let socket: Socket | null = null
   let isOpen = false
   let isGone = false
-  /** Settles the statement in flight. */
-  let lose: ((error: LostError) => void) | null = null
+  /** Of the statement in flight: settles it as lost. */
+  let lose: ((error: Error) => void) | null = null
   let logIn = (): void => {}
   const loggedIn = new Promise<void>((resolve) => {
     logIn = resolve
@@ -149,25 +155,33 @@ export function openPoolConnection(
   function gone(error: Error | null): void {
     if (isGone) return
     isGone = true
-    const tell = lose
-    const lost = new LostError(error ?? new Error('the connection was closed'))
-    if (isOpen) tell?.(lost)
+    const cause = error ?? new Error('the connection was closed')
+    if (isOpen) loseStatement(cause)
     // While it opens, the driver may know better: a certificate that is refused. It says so after this turn.
-    else setImmediate(() => tell?.(lost))
+    else setImmediate(loseStatement, cause)
     onGone(self)
   }
 
   /** The driver's state is unknown from here on. */
   function drop(error: Error): void {
-    lose?.(new LostError(error))
-    self.destroy()
+    if (!isOpen) loseStatement(error)
+    gone(error)
+    socket?.destroy()
+  }
+
+  function loseStatement(cause: Error): void {
+    const tell = lose
+    lose = null
+    tell?.(new LostError(cause))
   }
 
   async function open(): Promise<void> {
     const { connectTimeoutMs } = connection
     try {
       if (unusable !== null) throw unusable
-      const answer = self.send<Record<string, unknown>>(options.stateStatement, [])
+      const answer = new Promise<Record<string, unknown>[]>((answered, failed) => {
+        self.send(options.stateStatement, [], answered, failed)
+      })
       await deadline(Promise.race([answer, loggedIn]), connectTimeoutMs, 'connecting')
       const [state = {}] = await deadline(answer, connectTimeoutMs, 'the first statement')
       demandFit(state)
@@ -191,28 +205,28 @@ export function openPoolConnection(
     get isBusy() {
       return lose !== null
     },
-    send<Row>(text: string, parameters: readonly SqlValue[]) {
-      return new Promise<Row[]>((resolve, reject) => {
-        lose = (error) => {
+    send<Row>(
+      text: string,
+      parameters: readonly SqlValue[],
+      answered: (rows: Row[]) => void,
+      failed: (error: Error) => void,
+    ) {
+      lose = failed
+      sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).then(
+        (rows) => {
+          if (lose !== failed) return
+          // Its mark for an answer that no server has given.
+          if (rows.command === null) return drop(new Error('the driver answered without the server'))
           lose = null
-          reject(error)
-        }
-        sql.unsafe<Row[] & postgres.Row[]>(text, [...parameters], { prepare }).then(
-          (rows) => {
-            if (isGone && isOpen) return
-            // Its mark for an answer that no server has given.
-            if (rows.command === null) return drop(new Error('the driver answered without the server'))
-            lose = null
-            resolve(rows)
-          },
-          (error) => {
-            if (isGone && isOpen) return
-            if (sqlState(error) === null) return drop(toError(error))
-            lose = null
-            reject(error)
-          },
-        )
-      })
+          answered(rows)
+        },
+        (error) => {
+          if (lose !== failed) return
+          if (sqlState(error) === null) return drop(toError(error))
+          lose = null
+          failed(error)
+        },
+      )
     },
     async end() {
       if (isOpen && !isGone) await sql.end({ timeout: farewellMs / 1_000 })

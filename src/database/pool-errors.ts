@@ -1,6 +1,6 @@
 /**
  * What a pool says of a statement that has no answer. There are two kinds, and `databaseFault` knows them by their
- * codes: it was never sent, so it is not written, whatever the cause; or it was sent, and may have been run.
+ * codes: it was never sent, so nothing is written, whatever the cause; or it was sent, and may have run.
  */
 
 /** No connection has taken it, and none will: the cause says why. */
@@ -12,16 +12,7 @@ export class NotSentError extends Error {
   }
 }
 
-/** It came after the pool's end. */
-export class EndedError extends Error {
-  override name = 'EndedError'
-  readonly code = 'CONNECTION_ENDED'
-  constructor(what: string) {
-    super(`${what}: not sent: the pool is ended`)
-  }
-}
-
-/** The connection was lost with it: it may have been run. */
+/** The connection was lost with it: it may have run. */
 export class LostError extends Error {
   override name = 'LostError'
   readonly code = 'CONNECTION_CLOSED'

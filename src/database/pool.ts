@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { DeadlineError, deadline } from '../deadline.js'
+import { DeadlineError, deadline, startDeadline } from '../deadline.js'
 import { sqlState, toError } from '../errors.js'
 import type { Connection, Host } from './connection.js'
 import { createFifo } from './fifo.js'
@@ -10,7 +10,7 @@ import {
   type PoolConnectionOptions,
   type SqlValue,
 } from './pool-connection.js'
-import { ConnectTimeoutError, EndedError, NotSentError } from './pool-errors.js'
+import { ConnectTimeoutError, NotSentError } from './pool-errors.js'
 import { type Primary, readIdentity } from './primary.js'
 import { againMs, headStartMs, refusesTls } from './session.js'
 import { sideBySide } from './side-by-side.js'
@@ -70,7 +70,7 @@ const log = createDebug('bugle:pool')
  */
 export interface Pool {
   /**
-   * @throws PostgreSQL's error; NotSentError; EndedError; LostError, DeadlineError: it was sent, and may have been run
+   * @throws PostgreSQL's error; NotSentError; LostError, DeadlineError: it was sent, and may have run
    */
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
@@ -109,12 +109,14 @@ interface Statement {
   readonly text: string
   readonly parameters: readonly SqlValue[]
   readonly what: string
-  resolve: (rows: unknown[]) => void
-  reject: (error: Error) => void
-  /** The connection that has taken it; null: it waits. */
-  by: PoolConnection | null
+  readonly resolve: (rows: never[]) => void
+  readonly reject: (error: Error) => void
+  readonly deadline: NodeJS.Timeout
   /** The number of the first attempt to connect that begins after it has come. */
   readonly ownAttempt: number
+  /** The connection that has taken it; null: it waits. */
+  by: PoolConnection | null
+  isOver: boolean
 }
 
 export function createPool(options: PoolOptions): Pool {
@@ -125,7 +127,7 @@ export function createPool(options: PoolOptions): Pool {
   /** Of those. With the number of the attempt. */
   const opening = new Map<PoolConnection, number>()
   /** Of those. The one that has been idle for longest is next. */
-  const idle = new Set<PoolConnection>()
+  let idle: PoolConnection[] = []
   /** Replaced; each goes when it is idle. */
   const retired = new Set<PoolConnection>()
   /** Of `prefer`: what failed last says how the next attempt goes. */
@@ -137,26 +139,27 @@ export function createPool(options: PoolOptions): Pool {
   // --- Statements ---
 
   function serve(): void {
-    for (const by of idle) {
-      const next = waiting.shift()
-      if (next === undefined) return
-      idle.delete(by)
-      run(by, next)
+    while (waiting.length > 0) {
+      const by = idle.shift()
+      if (by === undefined) break
+      run(by, waiting.shift() as Statement)
     }
     grow()
   }
 
   function run(by: PoolConnection, statement: Statement): void {
     statement.by = by
-    by.send(statement.text, statement.parameters).then(
+    by.send<never>(
+      statement.text,
+      statement.parameters,
       (rows) => {
         if (connections.has(by)) answered()
-        statement.resolve(rows)
+        if (isFirstEnd(statement)) statement.resolve(rows)
         release(by)
       },
       (error) => {
         if (connections.has(by)) beInDoubt(doubtOf(error))
-        statement.reject(error)
+        fail(statement, error)
         release(by)
       },
     )
@@ -165,19 +168,34 @@ export function createPool(options: PoolOptions): Pool {
   function release(by: PoolConnection): void {
     if (by.isGone) return
     if (!connections.has(by)) return void by.end()
-    idle.add(by)
+    idle.push(by)
     serve()
   }
 
-  function giveUp(statement: Statement, error: DeadlineError): Error {
-    const { by } = statement
+  function giveUp(statement: Statement, error: DeadlineError): void {
+    const { by, isOver, what } = statement
+    if (isOver) return
     if (by === null || connections.has(by)) beInDoubt(doubtOf(error))
     if (by === null) {
       waiting.remove(statement)
-      return new NotSentError(statement.what, error)
+      fail(statement, new NotSentError(what, error))
+    } else {
+      fail(statement, error)
+      by.destroy()
     }
-    by.destroy()
-    return error
+  }
+
+  function fail(statement: Statement, error: Error): void {
+    if (isFirstEnd(statement)) statement.reject(error)
+  }
+
+  function isFirstEnd(statement: Statement): boolean {
+    if (statement.isOver) return false
+    statement.isOver = true
+    clearTimeout(statement.deadline)
+    pending -= 1
+    if (pending === 0) for (const tell of awaitingRest.splice(0)) tell()
+    return true
   }
 
   function answered(): void {
@@ -211,6 +229,8 @@ export function createPool(options: PoolOptions): Pool {
         growLater()
         return
       }
+      // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
+      if (isNoneOpen() && opening.size > 0) return
       attempt()
     }
   }
@@ -244,7 +264,7 @@ export function createPool(options: PoolOptions): Pool {
           pause = undefined
           answered()
           if (opened.isGone) connections.delete(opened)
-          else idle.add(opened)
+          else idle.push(opened)
           serve()
         },
         (error) => {
@@ -269,8 +289,8 @@ export function createPool(options: PoolOptions): Pool {
     if (isNoneOpen()) {
       const failedBelow = Math.min(...opening.values(), attempts + 1)
       while (waiting.first !== undefined && waiting.first.ownAttempt < failedBelow) {
-        const { what, reject } = waiting.shift() as Statement
-        reject(new NotSentError(what, error))
+        const refused = waiting.shift() as Statement
+        fail(refused, new NotSentError(refused.what, error))
       }
     }
     grow()
@@ -305,7 +325,7 @@ export function createPool(options: PoolOptions): Pool {
     retired.delete(gone)
     // It is told as a failed attempt.
     if (opening.has(gone)) return
-    idle.delete(gone)
+    idle = idle.filter((each) => each !== gone)
     if (connections.delete(gone)) grow()
   }
 
@@ -394,13 +414,12 @@ export function createPool(options: PoolOptions): Pool {
   function swap(next: PoolConnection): void {
     const old = connections
     connections = new Set([next])
-    idle.clear()
+    idle = [next]
     for (const each of old) retire(each)
     swappedAt = now()
     failures = 0
     answered()
     log('new connections, to %s:%d', next.host.host, next.host.port)
-    idle.add(next)
     serve()
   }
 
@@ -418,31 +437,24 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   return {
-    async query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
-      if (ending.signal.aborted) throw new EndedError(what)
-      pending += 1
-      const statement: Statement = {
-        text,
-        parameters,
-        what,
-        resolve: () => {},
-        reject: () => {},
-        by: null,
-        ownAttempt: attempts + 1,
-      }
-      const answer = new Promise<unknown[]>((resolve, reject) => {
-        Object.assign(statement, { resolve, reject })
+    query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
+      if (ending.signal.aborted) return Promise.reject(new NotSentError(what, endedError()))
+      return new Promise((resolve, reject) => {
+        const statement: Statement = {
+          text,
+          parameters,
+          what,
+          resolve,
+          reject,
+          deadline: startDeadline(deadlineMs, what, (error) => giveUp(statement, error)),
+          ownAttempt: attempts + 1,
+          by: null,
+          isOver: false,
+        }
+        pending += 1
+        waiting.push(statement)
+        serve()
       })
-      waiting.push(statement)
-      serve()
-      try {
-        return (await deadline(answer, deadlineMs, what)) as Row[]
-      } catch (error) {
-        throw error instanceof DeadlineError ? giveUp(statement, error) : error
-      } finally {
-        pending -= 1
-        if (pending === 0) for (const tell of awaitingRest.splice(0)) tell()
-      }
     },
     suspect() {
       if (connections.size > 0 && now() - answeredAt > freshMs) heal('a sister is in doubt')
@@ -465,7 +477,7 @@ export function createPool(options: PoolOptions): Pool {
       await deadline(rest(), Math.max(0, deadlineAt - now()), 'ending').catch((error) => log('%s', error.message))
       clearTimeout(pause)
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-        next.reject(new NotSentError(next.what, new Error('the pool is ended')))
+        fail(next, new NotSentError(next.what, endedError()))
       }
       await Promise.all([healing, ...[...connections, ...retired].map((each) => each.end())])
     },
@@ -475,4 +487,8 @@ export function createPool(options: PoolOptions): Pool {
 /** The same connection without TLS. */
 function plainOf(connection: Connection): Connection {
   return { ...connection, ssl: false }
+}
+
+function endedError(): Error {
+  return new Error('the pool is ended')
 }

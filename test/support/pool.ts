@@ -17,7 +17,7 @@ export async function poolUnderTest(
   } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
-  const proxy = await startProxy({ host: hostname, port: Number(port) })
+  const proxy = await startProxy({ host: hostname, port: Number(port) }, { tls: own.sslmode === 'require' })
   const {
     through = [proxy],
     user = 'postgres',
@@ -54,6 +54,16 @@ export async function poolUnderTest(
 /** The backend that answers. */
 export async function pidOf(pool: Pool, ms = 5_000): Promise<number> {
   return (await pool.query<{ pid: number }>('select pg_backend_pid() as pid', [], ms, 'pid'))[0]?.pid ?? 0
+}
+
+/** The backends of so many connections, which are all open then. */
+export function openAll(pool: Pool, count: number): Promise<number[]> {
+  const ask = () => pool.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.01)', [], 5_000, 'pid')
+  return until(async () => {
+    const rows = await Promise.all(Array.from({ length: count }, ask))
+    const pids = new Set(rows.flat().map(({ pid }) => pid))
+    return pids.size === count && [...pids]
+  })
 }
 
 /** Ask until there is an answer. How often that takes is not asserted on. */

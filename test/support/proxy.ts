@@ -1,4 +1,5 @@
 import { connect, createServer, type Socket } from 'node:net'
+import { tlsEnd } from './tls-end.js'
 
 interface Target {
   readonly host: string
@@ -31,7 +32,8 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function startProxy(first: Target): Promise<Proxy> {
+/** @param options - `tls`: it grants TLS to clients, which must ask for it, and speaks plainly to the server */
+export async function startProxy(first: Target, options: { tls?: boolean } = {}): Promise<Proxy> {
   let target = first
   const sockets = new Set<Socket>()
   let frozen = false
@@ -48,8 +50,6 @@ export async function startProxy(first: Target): Promise<Proxy> {
   }
 
   const server = createServer((client) => {
-    const born = generation
-    const isSilent = (): boolean => frozen || born !== generation
     connections += 1
     open += 1
     client.on('close', () => {
@@ -59,6 +59,16 @@ export async function startProxy(first: Target): Promise<Proxy> {
     if (dropping) return void client.end()
     // Read and dropped, so that its end is seen.
     if (frozen) return void client.resume()
+    if (!options.tls) return forward(client)
+    void tlsEnd(client).then((plain) => {
+      plain.on('error', () => client.destroy())
+      forward(plain)
+    })
+  })
+
+  function forward(client: Socket): void {
+    const born = generation
+    const isSilent = (): boolean => frozen || born !== generation
     const upstream = connect(target)
     keep(upstream)
     // 'data' handlers, and not pipe: a frozen proxy reads on and drops, as a dead network does.
@@ -72,7 +82,8 @@ export async function startProxy(first: Target): Promise<Proxy> {
     })
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())
-  })
+  }
+
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port')

@@ -150,3 +150,25 @@ test('a listenConnectionString to another system is refused, and sweeps go on', 
   expect((await bugle.health()).database.server).toMatchObject({ port: own.port })
   await until(() => other.open === 0)
 })
+
+test('a server that does not tell who it is serves all the same', async ({ db }) => {
+  const role = db.schema
+  await db.sql.unsafe(`create role ${db.s} login`)
+  await db.sql.unsafe(`grant all on schema ${db.s} to ${db.s}`)
+  await db.sql.unsafe(`grant all on all tables in schema ${db.s} to ${db.s}`)
+  const forEverybody = (how: string) => db.sql.unsafe(`${how} public`)
+  await forEverybody('revoke execute on function pg_control_system() from')
+  try {
+    const url = new URL(db.connectionString)
+    url.username = role
+    const { bugle, moved, runsOne } = await consumerOf(db, { connectionString: url.href })
+    await runsOne('one')
+    const { hostname: host, port } = url
+    expect((await bugle.health()).database.server).toEqual({ host, port: Number(port), system: null, timeline: null })
+    expect(moved.all).toEqual([])
+    await bugle.close()
+  } finally {
+    await forEverybody('grant execute on function pg_control_system() to')
+    await db.sql.unsafe(`drop owned by ${db.s}; drop role ${db.s}`)
+  }
+})

@@ -1,0 +1,81 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import postgres from 'postgres'
+import { expect, inject, onTestFinished } from 'vitest'
+import { databaseFault } from '../../../src/errors.js'
+import { poolUnderTest } from '../../support/pool.js'
+import { test } from '../../support/roles.js'
+import { until } from '../../support/until.js'
+
+/** A role that may have so many connections, and a superuser's session beside it. */
+async function roleWithLimit(connections: number) {
+  const sql = postgres(inject('connectionString'), { max: 1, onnotice: () => {} })
+  const user = `limited_${process.pid}_${Math.random().toString(36).slice(2)}`
+  const limit = (most: number) => sql.unsafe(`alter role ${user} connection limit ${most}`)
+  await sql.unsafe(`create role ${user} login`)
+  await limit(connections)
+  onTestFinished(async () => {
+    await sql.unsafe(`drop role ${user}`)
+    await sql.end()
+  })
+  return { sql, user, limit }
+}
+
+test('puts of a role that may have fewer connections than the pool wants live with what there is', async ({
+  db,
+  roles,
+}) => {
+  const { producer } = roles.names
+  await db.sql.unsafe(`alter role "${producer.replaceAll('"', '""')}" connection limit 5`)
+  const bugle = roles.bugle('producer', { poolSize: 20 })
+  for (let round = 0; round < 10; round += 1) {
+    const puts = Array.from({ length: 30 }, (_, n) => bugle.put('q', 30 * round + n))
+    expect((await Promise.allSettled(puts)).filter(({ status }) => status === 'rejected')).toEqual([])
+  }
+  const rows = await db.sql.unsafe(`select distinct payload from ${roles.s}.job`)
+  expect(rows).toHaveLength(300)
+})
+
+test('a pool that is refused more connections serves the line with those it has, and grows once it may', async () => {
+  const { user, limit } = await roleWithLimit(2)
+  const { pool, proxy } = await poolUnderTest({ poolSize: 4, user })
+  const ask = () => pool.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.002)', [], 9_000, 'ask')
+  const pidsOfRound = async (): Promise<Set<number | undefined>> => {
+    const rows = await Promise.all(Array.from({ length: 40 }, ask))
+    return new Set(rows.map(([row]) => row?.pid))
+  }
+  for (let round = 0; round < 10; round += 1) expect((await pidsOfRound()).size).toBeLessThan(3)
+  // Without a pause there is an attempt for each statement that waits.
+  expect(proxy.connections).toBeLessThan(40)
+  await limit(10)
+  await until(async () => (await pidsOfRound()).size === 4)
+})
+
+test('a pool that is refused every connection says what the server says, and that nothing was sent', async () => {
+  const { user } = await roleWithLimit(0)
+  const { pool } = await poolUnderTest({ poolSize: 4, user })
+  const asked = Array.from({ length: 20 }, () => pool.query('select 1', [], 9_000, 'ask').catch((error) => error))
+  for (const error of await Promise.all(asked)) {
+    expect(error).toMatchObject({ code: 'NOT_SENT', cause: { code: '53300' } })
+    expect(databaseFault(error)).toBe('down')
+  }
+})
+
+test('a failure of TLS is an outage: nothing was sent', async () => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    // It says that it has TLS, and then speaks another language.
+    socket.once('data', () => {
+      socket.write('S')
+      socket.once('data', () => socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const broken = { port, close: async () => void server.close() }
+  const { pool } = await poolUnderTest({ through: [broken], sslmode: 'require' })
+  const failed = await pool.query('select 1', [], 9_000, 'ask').catch((error) => error)
+  expect(failed).toMatchObject({ code: 'NOT_SENT', cause: { code: expect.stringMatching(/SSL|EPROTO/) } })
+  expect(databaseFault(failed)).toBe('down')
+})

@@ -57,8 +57,8 @@ export interface Connection {
    */
   readonly ssl: false | 'prefer' | ConnectionOptions
   /**
-   * Which server will do. 'any' (the default for one host), 'read-write': one that takes writes (the default for
-   * several), 'primary': one that is no standby.
+   * As libpq has it: 'any' (the default for one host), 'read-write' (the default for several), 'primary'. Each of them
+   * is held to by what holds for every server of ours: it is no standby (see Primary).
    */
   readonly targetSessionAttrs: TargetSessionAttrs
   /** For one attempt at one host. */

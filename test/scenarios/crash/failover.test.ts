@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type EmbeddedPostgres, startEmbedded } from '../../../src/embedded/index.js'
 import { type Bugle, createBugle } from '../../../src/index.js'
 import { killServer, promote, replicate, startPrimary, startStandby, withClient } from '../../faults/cluster.mjs'
-import { type Proxy as TestProxy, startProxy } from '../../support/proxy.js'
+import { startProxy, type Proxy as TestProxy } from '../../support/proxy.js'
 import { signal } from '../../support/signal.js'
 import { until } from '../../support/until.js'
 
@@ -29,7 +29,7 @@ afterAll(async () => {
   await primary?.stop()
 })
 
-test('F10 what a failover takes back runs again, and nothing is settled under a lease of the former primary', async () => {
+test('F10 what a failover takes back runs again, and nothing is settled under a former lease', async () => {
   const gate = signal()
   const runs: string[] = []
   const acked: string[] = []

@@ -299,6 +299,22 @@ test('a lock that was lost is taken again at the next wake-up', async () => {
   await dispatcher.stop()
 })
 
+test('a failed claim is repeated at once when the way to the database is free, and not by a wake-up', async () => {
+  // Hours.
+  const { dispatcher, claim, asked, stop } = dispatcherUnderTest({ random: () => 1e6 })
+  for (let times = 1; times <= 3; times += 1) {
+    ;(await claim()).fail(new Error('no answer'))
+    await settled()
+    dispatcher.raise()
+    await settled()
+    expect(asked).toHaveLength(times)
+    dispatcher.hurry()
+  }
+  await settled()
+  expect(asked).toHaveLength(4)
+  await stop()
+})
+
 test('a failed claim is told and tried again', async () => {
   const errors: string[] = []
   const { dispatcher, claim } = dispatcherUnderTest({ onError: (error) => errors.push(error.message) })

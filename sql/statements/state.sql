@@ -3,8 +3,8 @@
 --   server_version int
 --   is_pglite boolean: PostgreSQL compiled to WebAssembly, which has one session for all its clients
 --   standby boolean
---   identity text or null: who the server is. Here it is not asked, as some servers refuse to tell: the part between the
---     two marks is another one in state_identified (parts/state.identity.state_identified.sql)
+--   identity text or null: who the server is. Here it is not asked, as some servers refuse to tell: the part between
+--     the two marks is another one in state_identified (parts/state.identity.state_identified.sql)
 --   read_only boolean: transactions of this session are, unless they say otherwise
 --   plan_cache_mode text: shows whether the settings of the session's start are in effect
 --   schema_exists boolean

@@ -42,10 +42,10 @@ const log = createDebug('bugle:pool')
  * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
  * connections in doubt are all replaced:
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row that
- *    had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or the
- *    doubt of a sister pool, where this one has not been answered for some seconds. Only the connections in use count:
- *    a late failure of a retired one says nothing.
+ * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row
+ *    that had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or
+ *    the doubt of a sister pool, where this one has not been answered for some seconds. Only the connections in use
+ *    count: a late failure of a retired one says nothing.
  * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
  *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
  *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.

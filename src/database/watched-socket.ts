@@ -20,9 +20,9 @@ export class WatchedSocket extends Socket {
   /**
    * Destroy it, and first the TLS socket that the driver may have put on it, to which nobody else has a way.
    *
-   * That one listens for our `close`, which comes in the next round of the event loop. What the driver writes until then
-   * would fail, and the TLS socket would emit `close` before the error: by then the driver has removed its listeners, and
-   * an error without a listener ends the process. A destroyed socket takes writes in silence.
+   * That one listens for our `close`, which comes in the next round of the event loop. What the driver writes until
+   * then would fail, and the TLS socket would emit `close` before the error: by then the driver has removed its
+   * listeners, and an error without a listener ends the process. A destroyed socket takes writes in silence.
    */
   abandon(): void {
     this.emit('close')

@@ -2,7 +2,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { expect, inject, onTestFinished, test } from 'vitest'
-import { openAll, pidOf, poolUnderTest, untilAnswered } from '../../support/pool.js'
+import { openAll, pidOf, poolUnderTest, socketsTo, untilAnswered } from '../../support/pool.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
 
@@ -226,7 +226,8 @@ test('a connection is opened at once where the last one served, and later and la
   await proxy.heal()
   expect(await pidOf(pool)).toBeGreaterThan(0)
   proxy.drop()
-  await until(() => proxy.open === 0)
+  // The pool has seen it as well.
+  await until(() => socketsTo(proxy.port).length === 0)
   expect(await attempt()).toBeLessThan(350)
 })
 

@@ -22,6 +22,7 @@ import { warningsAbout } from './database/connection.js'
 import { closedError, createDatabase, type Query } from './database/database.js'
 import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
+import { createPrimary, describeServer } from './database/primary.js'
 import { loadStatements } from './database/statements.js'
 import { deadline } from './deadline.js'
 import { BugleError } from './errors.js'
@@ -263,10 +264,18 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   for (const connection of new Set([resolved.connection, resolved.listenConnection])) {
     for (const warning of warningsAbout(connection)) warn('BUGLE_CONNECTION', warning)
   }
+  const outage = createOutage(events, () => performance.now())
   const database = createDatabase({
     ...resolved,
     statements: loadStatements(schema),
-    outage: createOutage(events, () => performance.now()),
+    outage,
+    primary: createPrimary({
+      onMoved(from, to) {
+        events.emit('database:moved', { queue: null, from: describeServer(from), to: describeServer(to) })
+        outage.moved()
+      },
+      onOutdated: (error) => events.emit('database:outdated', { queue: null, error }),
+    }),
   })
   const payloads = createPayloads(resolved)
   const putParts = { database, payloads }

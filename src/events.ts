@@ -120,6 +120,16 @@ export interface BugleEvents<Queue extends string = string> {
   'database:down': EventData<Queue> & { readonly error: Error }
   'database:up': EventData<Queue> & { readonly downMs: number }
   /**
+   * Everything of this instance is on another server from now on: after a failover, or where an address or a list of
+   * hosts leads elsewhere. `from`, `to`: host, port, timeline and system identifier, as a text for an operator.
+   */
+  'database:moved': EventData<Queue> & { readonly from: string; readonly to: string }
+  /**
+   * A former primary takes writes, and was refused, since a newer timeline of the same system was seen: what is written
+   * there by others is lost. Emitted once for each such server.
+   */
+  'database:outdated': EventData<Queue> & { readonly error: Error }
+  /**
    * A claim, or what a consumer needs around it, failed; it is tried again. With the code `JOB_REFUSED`: the database
    * refuses to write one job, and all others go on.
    */
@@ -174,6 +184,8 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
   'listener:health': true,
   'database:down': true,
   'database:up': true,
+  'database:moved': true,
+  'database:outdated': true,
   'claim:error': true,
   'consumer:unprotected': true,
   'worker:rescued': true,

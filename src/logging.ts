@@ -50,6 +50,10 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
 
   events.on('database:down', ({ error }) => to.warn(`the database cannot be reached: ${inOneLine(error)}`))
   events.on('database:up', ({ downMs }) => to.info(`the database is back after ${seconds(downMs)}`))
+  events.on('database:moved', ({ from, to: next }) =>
+    to.warn(`the database is on another server: ${next}, not ${from}`),
+  )
+  events.on('database:outdated', ({ error }) => to.error(inOneLine(error)))
   events.on('listener:health', ({ from, to: next }) => {
     if (next === 'live') to.info('notifications arrive')
     if (next === 'polling' && from === 'live') {

@@ -3,6 +3,8 @@
 --   server_version int
 --   is_pglite boolean: PostgreSQL compiled to WebAssembly, which has one session for all its clients
 --   standby boolean
+--   identity text or null: who the server is. Here it is not asked, as some servers refuse to tell: the part between
+--     the two marks is another one in state_identified (parts/state.identity.state_identified.sql)
 --   read_only boolean: transactions of this session are, unless they say otherwise
 --   plan_cache_mode text: shows whether the settings of the session's start are in effect
 --   schema_exists boolean
@@ -36,6 +38,9 @@ select
   current_setting('server_version_num')::int as server_version,
   version() like '%compiled by emcc%' as is_pglite,
   pg_is_in_recovery() as standby,
+  -- begin identity
+  null::text as identity,
+  -- end identity
   current_setting('default_transaction_read_only')::boolean as read_only,
   current_setting('plan_cache_mode') as plan_cache_mode,
   exists (select from pg_namespace where nspname = :'schema') as schema_exists,

@@ -1,5 +1,6 @@
 import type { Consumer } from '../consume/consumer.js'
 import type { Database } from '../database/database.js'
+import type { Server } from '../database/primary.js'
 import { deadline } from '../deadline.js'
 import { BugleError, describe, toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
@@ -15,6 +16,8 @@ export interface Health {
     readonly isUp: boolean
     /** From asking to the answer, the wait for a free connection included; null: there was none. */
     readonly roundTripMs: number | null
+    /** The one that everything of this instance is on; null: none was reached yet. */
+    readonly server: Server | null
   }
   /**
    * Whether notifications arrive; null: nothing is consumed, or `listen: false`. The process is healthy without `live`
@@ -75,14 +78,16 @@ export async function readHealth({ database, worker, consumers, isClosing }: Hea
   return {
     isHealthy: problems.length === 0,
     problems,
-    database: answer,
+    database: { ...answer, server: database.server },
     listener: worker.listener?.health ?? null,
     isPresent,
     consumers: states,
   }
 }
 
-async function ask(database: Database): Promise<Health['database'] & { readonly problem: string | null }> {
+type Answer = Pick<Health['database'], 'isUp' | 'roundTripMs'> & { readonly problem: string | null }
+
+async function ask(database: Database): Promise<Answer> {
   const askedAt = performance.now()
   try {
     const [row] = await deadline(

@@ -38,6 +38,8 @@ const log = createDebug('bugle:dispatcher')
 interface Dispatcher {
   /** There may be jobs: a sweep found some, or a session is back. */
   raise(): void
+  /** The way to the database is free again: a claim that failed is repeated at once. */
+  hurry(): void
   /** A job may be wanted again: a slot is free, or will be with the next claim. */
   slotFreed(): void
   /** A claim is in flight, or will be sent in this turn of the event loop or the next: acks had better go with it. */
@@ -153,6 +155,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   let retakeMs = Number.POSITIVE_INFINITY
   let told: UnprotectedReason | null = null
   let wake = (): void => {}
+  /** Ends a rest of whatever kind, also the pause after a failure. */
+  let isHurried = false
   let wakeSlot = noop
   let wakeGate = (): void => {}
   let awaitingEmpty: AwaitingEmpty[] = []
@@ -333,8 +337,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
 
   async function rest(ms: number, endsWith: EndOfRest): Promise<void> {
     isWaiting = endsWith !== 'stop' && !isQueuePaused
+    isHurried = false
     await restUntil(ms, () => {
-      if (stopping || paused) return true
+      if (stopping || paused || isHurried) return true
       return endsWith === 'notification' ? raised : endsWith === 'call' && isCalled
     })
     isWaiting = false
@@ -404,6 +409,11 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
 
   return {
     raise,
+    hurry() {
+      errors = 0
+      isHurried = true
+      raise()
+    },
     slotFreed() {
       wakeSlot()
       if (!isClaiming || isBesideComing || beside !== null || !parts.overlaps()) return
@@ -487,7 +497,7 @@ type EndOfRest =
   | 'notification'
   /** Any but a notification. */
   | 'call'
-  /** The stop, or a pause in this process: so does it end the others. */
+  /** The stop, or a pause in this process; or that the way to the database is free. These end the others as well. */
   | 'stop'
 
 interface AwaitingEmpty {

@@ -9,7 +9,8 @@ import { isIP, isIPv6 } from 'node:net'
 import { userInfo } from 'node:os'
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { kindOf, oneOf, wholeNumber } from '../checks.js'
-import { BugleError, describe } from '../errors.js'
+import { deadline } from '../deadline.js'
+import { describe, toError } from '../errors.js'
 import {
   type ConnectionFields,
   type GivenSettings,
@@ -23,6 +24,7 @@ import {
 } from './connection-settings.js'
 import { settingsFromUrl } from './connection-url.js'
 import type { SessionFields } from './driver.js'
+import { saslPrepared } from './saslprep.js'
 
 export type { ConnectionFields }
 
@@ -30,6 +32,12 @@ export interface Host {
   /** A name, an address without brackets, or a socket directory, which starts with `/`. */
   readonly host: string
   readonly port: number
+}
+
+/** One of a connection's hosts, and how it is spoken to. */
+export interface Route {
+  readonly host: Host
+  readonly ssl: false | ConnectionOptions
 }
 
 /**
@@ -43,13 +51,14 @@ export interface Connection {
   readonly user: string
   readonly password: string | (() => Promise<string>) | undefined
   /**
-   * false: plain text. 'prefer': TLS if the server has it, unverified. Options: TLS or nothing, checked as they say.
-   * Always false for a socket, as with libpq.
+   * false: plain text. 'prefer': TLS if the server has it, unverified. Options: TLS or nothing, checked as they say;
+   * what comes from files is read anew at each reading of `ca`, `cert` and `key`. Always false for a socket, as with
+   * libpq.
    */
   readonly ssl: false | 'prefer' | ConnectionOptions
   /**
-   * Which server will do. 'any' (the default for one host), 'read-write': one that takes writes (the default for
-   * several), 'primary': one that is no standby.
+   * As libpq has it: 'any' (the default for one host), 'read-write' (the default for several), 'primary'. Each of them
+   * is held to by what holds for every server of ours: it is no standby (see Primary).
    */
   readonly targetSessionAttrs: TargetSessionAttrs
   /** For one attempt at one host. */
@@ -75,7 +84,7 @@ const connectionDefaults = {
  * PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGAPPNAME, PGCONNECT_TIMEOUT
  * and PGTARGETSESSIONATTRS, then from libpq's defaults, but for the host (localhost, not a socket). `.pgpass`, service
  * files and `~/.postgresql` are not read. Where verifying asks for a root certificate and none is given, Node's own
- * are used. Certificate files are read here, once.
+ * are used. Certificate files must be there, and are read again at each connect.
  *
  * @param urlName - what messages call the URL, where it is another option's
  * @throws BugleError `INVALID_OPTION`; never shows a password, nor what may be a part of one
@@ -163,7 +172,10 @@ export function postgresOptions(
     database,
     user,
     // An empty one would be taken from PGPASSWORD, a function never is.
-    password: typeof password === 'string' ? password : safePassword(password ?? noPassword, onPasswordError),
+    password:
+      typeof password === 'string'
+        ? saslPrepared(password)
+        : safePassword(passwordFor(connection, first), onPasswordError),
     ssl: typeof ssl === 'object' ? withCheckedAddresses(ssl, hosts) : ssl,
     sslnegotiation: null, // Present, or PGSSLNEGOTIATION=direct would send TLS to a server that waits for a packet.
     connect_timeout: connection.connectTimeoutMs / 1000,
@@ -181,13 +193,11 @@ export function postgresOptions(
 function safePassword(ask: () => Promise<string>, onError: (error: unknown) => void): () => Promise<string> {
   return async () => {
     try {
-      const password: unknown = await ask()
-      if (typeof password === 'string') return password
-      onError(new BugleError('INVALID_OPTION', `connection.password must resolve to a string; got ${kindOf(password)}`))
+      return saslPrepared(await ask())
     } catch (error) {
       onError(error)
+      return ''
     }
-    return ''
   }
 }
 
@@ -225,7 +235,7 @@ export function pgConfig(connection: Connection, host: Host, ssl: false | Connec
     user: connection.user,
     // When none is given, pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants
     // one.
-    password: connection.password ?? noPassword,
+    password: typeof connection.password === 'string' ? connection.password : passwordFor(connection, host),
     ssl: ssl === false ? false : withOwnName(ssl),
     sslnegotiation: 'postgres',
     application_name: connection.applicationName ?? connectionDefaults.applicationName,
@@ -247,6 +257,33 @@ function withOwnName(ssl: ConnectionOptions): ConnectionOptions {
 
 async function noPassword(): Promise<string> {
   return ''
+}
+
+// --- For both ---
+
+/** The connection's password function, whose failures tell what they are. */
+function passwordFor({ password, connectTimeoutMs }: Connection, host: Host | undefined): () => Promise<string> {
+  if (typeof password !== 'function') return noPassword
+  const where = host === undefined ? '' : ` for ${host.host}:${host.port}`
+  return async () => {
+    let given: unknown
+    try {
+      // Sooner than the whole log-in, of which it is a part: so it is said what took so long.
+      given = await deadline(Promise.resolve().then(password), connectTimeoutMs * passwordShare, 'the function')
+    } catch (error) {
+      throw new PasswordError(`connection.password${where} failed: ${toError(error).message}`, { cause: error })
+    }
+    if (typeof given === 'string') return given
+    throw new PasswordError(`connection.password${where} must resolve to a string; got ${kindOf(given)}`)
+  }
+}
+
+const passwordShare = 0.8
+
+/** There is no password to log in with: nothing was sent but the wish to. */
+export class PasswordError extends Error {
+  override name = 'PasswordError'
+  readonly code = 'NO_PASSWORD'
 }
 
 // --- What the settings mean ---
@@ -338,11 +375,11 @@ function resolveSsl(settings: Settings, given: GivenSettings): Connection['ssl']
   if ((sslcert === undefined) !== (sslkey === undefined)) {
     throw refusal('sslcert and sslkey', `must be given together; got only ${(sslcert ?? sslkey)?.name}`)
   }
-  const files: ConnectionOptions = {}
-  if (sslrootcert !== undefined && !system) files.ca = fileOf(sslrootcert)
-  if (sslcert !== undefined) files.cert = fileOf(sslcert)
-  if (sslkey !== undefined) files.key = fileOf(sslkey)
-  return Object.freeze({ ...files, ...verification(mode, files.ca !== undefined) })
+  const ssl = verification(mode, sslrootcert !== undefined && !system)
+  if (sslrootcert !== undefined && !system) readEachTime(ssl, 'ca', sslrootcert)
+  if (sslcert !== undefined) readEachTime(ssl, 'cert', sslcert)
+  if (sslkey !== undefined) readEachTime(ssl, 'key', sslkey)
+  return Object.freeze(ssl)
 }
 
 function verification(
@@ -357,12 +394,17 @@ function verification(
   return { rejectUnauthorized: false }
 }
 
-function fileOf({ name, value }: Setting): string {
+/**
+ * A file's content as a property that reads it each time: certificates are exchanged under a running process. Both
+ * drivers are given copies, made at each connect.
+ */
+function readEachTime(ssl: ConnectionOptions, property: 'ca' | 'cert' | 'key', { name, value }: Setting): void {
   try {
-    return readFileSync(value, 'utf8')
+    readFileSync(value, 'utf8')
   } catch (cause) {
     throw refusal(name, `must be a file that can be read; got ${describe(value)}`, cause)
   }
+  Object.defineProperty(ssl, property, { enumerable: true, get: () => readFileSync(value, 'utf8') })
 }
 
 function resolveTarget(setting: Setting | undefined, hostCount: number): TargetSessionAttrs {

@@ -108,6 +108,8 @@ interface ControlOptions {
   readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
+  /** Called in an outage, when somebody got through. @returns to be called at one's own end */
+  readonly onWayFree: (listener: () => void) => () => void
 }
 
 export function createControlSession(options: ControlOptions): ControlSession {
@@ -128,12 +130,16 @@ export function createControlSession(options: ControlOptions): ControlSession {
   /** As whom a session of ours, this one or a former one, was present before. */
   let lastPresentAs: string | null = null
   let keepsAlive = true
-  let reconnecting: NodeJS.Timeout | undefined
+  let reconnecting: NodeJS.Timeout | null = null
   let stopped = false
+  const ignoreFree = options.onWayFree(() => {
+    if (reconnecting !== null) void connect()
+  })
   // pg wants one query at a time.
   const turns = new PQueue({ concurrency: 1 })
 
   async function connect(): Promise<void> {
+    stopWaiting()
     try {
       const opened = await open()
       if (stopped) return void opened.destroy()
@@ -157,6 +163,18 @@ export function createControlSession(options: ControlOptions): ControlSession {
     failures += 1
     reconnecting = setTimeout(() => void connect(), waitMs)
     if (!keepsAlive) reconnecting.unref()
+  }
+
+  function stopWaiting(): void {
+    if (reconnecting !== null) clearTimeout(reconnecting)
+    reconnecting = null
+  }
+
+  function close(): Session | null {
+    stopped = true
+    ignoreFree()
+    stopWaiting()
+    return forget()
   }
 
   function lose(which: Session, error: Error): void {
@@ -349,14 +367,10 @@ export function createControlSession(options: ControlOptions): ControlSession {
       session?.unref()
     },
     async stop() {
-      stopped = true
-      clearTimeout(reconnecting)
-      await forget()?.end()
+      await close()?.end()
     },
     destroy() {
-      stopped = true
-      clearTimeout(reconnecting)
-      forget()?.destroy()
+      close()?.destroy()
     },
   }
 }

@@ -2,15 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection, type Host } from './connection.js'
+import { type Connection, describeConnection, type Route } from './connection.js'
 import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
-import { openSession, ReadOnlyError, type Session, sessionSettings, startupOptions } from './session.js'
+import { type Primary, ReadOnlyError, type Server } from './primary.js'
+import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
-import { databaseFault, isPermanentRefusal, sqlState } from './verdict.js'
+import { databaseFault, isPermanentRefusal, NotSentError, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:database')
 
@@ -50,6 +51,10 @@ export interface Database {
    *   `NO_PRIVILEGE`; `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
+  /** Where the instance is now; null: nothing was reached yet. */
+  readonly server: Server | null
+  /** Called in an outage, when somebody got through: no pause is worth waiting for. @returns to be called at the end */
+  onWayFree(listener: () => void): () => void
   /**
    * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
    *
@@ -80,6 +85,7 @@ interface DatabaseOptions {
   readonly poolSize: number
   readonly prepare: boolean
   readonly outage: Outage
+  readonly primary: Primary
 }
 
 interface Pools {
@@ -115,6 +121,9 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
   stats_queues: 'looks',
   stats_workers: 'looks',
 }
+
+/** Between two tries to reach the server in an outage. */
+const knockMs = { least: 150, most: 2_000 } as const
 
 /** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
 const adminPoolSize = 2
@@ -168,21 +177,25 @@ function putPath(schema: string): Readonly<Record<string, string>> {
  * start.
  */
 export function createDatabase(options: DatabaseOptions): Database {
-  const { connection, listenConnection, statements, outage } = options
+  const { connection, listenConnection, statements, outage, primary } = options
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
   let isPlain = !options.prepare
+  /** The server tells who it is. */
+  let isIdentified = false
+  let isKnocking = false
   const ending = new AbortController()
 
   async function look(): Promise<void> {
     const session = await reach()
     ending.signal.addEventListener('abort', session.destroy, { once: true })
     try {
-      demandServer(session)
+      demandSessions(session.state)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
       isPlain ||= !session.hasSettings
+      isIdentified = session.state.identity !== null
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
@@ -191,26 +204,30 @@ export function createDatabase(options: DatabaseOptions): Database {
     if (ending.signal.aborted) throw closedError()
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
     pools = {
-      puts: openPool(session.host, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.host, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.host, patience.looks, looksPoolSize),
-      rest: openPool(session.host, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+      puts: openPool(session.route, patience.puts, forPuts, putPath(options.schema)),
+      admin: openPool(session.route, patience.admin, adminPoolSize, freePlans),
+      looks: openPool(session.route, patience.looks, looksPoolSize),
+      rest: openPool(session.route, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
     }
+    const made = pools
+    outage.onWayFree(() => {
+      for (const pool of Object.values(made)) pool.hurry()
+    })
   }
 
   function openPool(
-    firstHost: Host,
+    { ssl }: Route,
     { statementMs }: Patience,
     poolSize: number,
     own: Readonly<Record<string, string>> = {},
   ): Pool {
     const pool: Pool = createPool({
       ...options,
-      firstHost,
+      refusesTls: ssl === false,
       poolSize,
       prepare: !isPlain,
       settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
-      stateStatement: statements.state,
+      stateStatement: isIdentified ? statements.state_identified : statements.state,
       // What one has met, the way to the database, they have in common.
       onDoubt: () => {
         for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
@@ -221,11 +238,17 @@ export function createDatabase(options: DatabaseOptions): Database {
     return pool
   }
 
+  /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
+  async function mayTryAgain(ms: number, signal: AbortSignal): Promise<void> {
+    const ended = new AbortController()
+    const ignore = outage.onWayFree(() => ended.abort())
+    await sleep(ms, undefined, { signal: AbortSignal.any([signal, ended.signal]) }).catch(() => {})
+    ignore()
+  }
+
   async function reach(): Promise<Session> {
     try {
-      const session = await openSession({
-        connection,
-        stateStatement: statements.state,
+      const session = await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
         ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
@@ -238,9 +261,60 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  /** On the one server that this instance is on, or is then. */
+  function open(
+    by: Connection,
+    how: Pick<SessionRequest, 'name' | 'settings' | 'settingsStatement' | 'signal'>,
+  ): Promise<Session> {
+    const way = by === connection ? 'leads' : 'follows'
+    return openSession({
+      connection: by,
+      stateStatement: statements.state,
+      identifiedStatement: statements.state_identified,
+      inOrder: primary.inOrder,
+      admit: (found, host, leave) => primary.admit(found, host, way, leave),
+      ...how,
+    })
+  }
+
+  function failed(error: unknown, askedAt: number): void {
+    outage.failed(error, askedAt)
+    if (outage.isDown) void knock()
+  }
+
+  /**
+   * While it is an outage: try to get through, a few times a second, so that the others need not, whose pauses grow.
+   * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
+   * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
+   */
+  async function knock(): Promise<void> {
+    if (isKnocking) return
+    isKnocking = true
+    for (let ms: number = knockMs.least; outage.isDown; ) {
+      await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
+      if (ending.signal.aborted || !outage.isDown) break
+      try {
+        const session = await open(connection, { name: options.name, signal: ending.signal })
+        outage.gotThrough()
+        // Ends by itself within a second, whatever the other side does.
+        void session.end()
+        ms = Math.min(2 * ms, knockMs.most)
+        await database.ready()
+        await database.query('health', [])
+      } catch (error) {
+        log('knocked: %s', toError(error).message)
+        if (!isPermanentRefusal(error)) continue
+        if (pools === null) break
+        ms = Math.min(2 * ms, knockMs.most)
+      }
+    }
+    isKnocking = false
+  }
+
   function unreachable(error: unknown): BugleError {
     if (ending.signal.aborted) return closedError()
     outage.down(error)
+    void knock()
     return databaseDown(connection, error)
   }
 
@@ -253,11 +327,6 @@ export function createDatabase(options: DatabaseOptions): Database {
       if (fault === 'privilege') throw privilegeError('reading the migrations', error)
       throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
-  }
-
-  function demandServer({ state }: Session): void {
-    demandSessions(state)
-    if (state.readOnly && !state.standby) throw unreachable(new ReadOnlyError())
   }
 
   async function demandSchema(session: Session): Promise<void> {
@@ -301,7 +370,7 @@ export function createDatabase(options: DatabaseOptions): Database {
           if (signal.aborted || !isOutage(error) || (pools === null && isRefusedForGood(error))) throw error
           log('%s; again in about %d ms', toError(error).message, waitMs)
         }
-        await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+        await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
       }
     },
     async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
@@ -314,21 +383,32 @@ export function createDatabase(options: DatabaseOptions): Database {
         outage.answered()
         return rows
       } catch (error) {
-        if (!ending.signal.aborted) outage.failed(error, askedAt)
+        if (!ending.signal.aborted) failed(error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
         throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
       }
     },
-    openSession(role, own) {
-      return openSession({
-        connection: listenConnection,
-        stateStatement: statements.state,
-        name: `${options.name} ${role}`,
-        settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
-        ...(own && { settingsStatement: statements.session_settings }),
-        // One that is being opened at the end, nobody may be there any more to close.
-        ...(!ending.signal.aborted && { signal: ending.signal }),
-      })
+    get server() {
+      return primary.server
+    },
+    onWayFree: outage.onWayFree,
+    async openSession(role, own) {
+      const askedAt = performance.now()
+      try {
+        const session = await open(listenConnection, {
+          name: `${options.name} ${role}`,
+          settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
+          ...(own && { settingsStatement: statements.session_settings }),
+          // One that is being opened at the end, nobody may be there any more to close.
+          ...(!ending.signal.aborted && { signal: ending.signal }),
+        })
+        outage.gotThrough()
+        return session
+      } catch (error) {
+        // Of another way it would say nothing about that of the statements.
+        if (!ending.signal.aborted && listenConnection === connection) failed(new NotSentError(role, error), askedAt)
+        throw error
+      }
     },
     async end(deadlineAt) {
       ending.abort(closedError())

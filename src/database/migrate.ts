@@ -4,7 +4,7 @@ import { BugleError, toError } from '../errors.js'
 import type { Connection } from './connection.js'
 import { databaseDown, schemaTooNew } from './database.js'
 import { callError } from './fault.js'
-import { openSession, ReadOnlyError, readState, type ServerState, type Session } from './session.js'
+import { anyServer, openSession, readState, type Session, type SessionRequest } from './session.js'
 import { loadMigrations, loadStatements, type Migration, newestMigration, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, sqlState } from './verdict.js'
@@ -53,7 +53,6 @@ export async function migrate(
   const migration: Running = { session, statements, schema, user: connection.user, patienceMs }
   const applied: string[] = []
   try {
-    demandWritable(connection, session.state)
     const { step: from } = await look(migration)
     for (let step = from; step < newestMigration; { step } = await look(migration)) {
       const ran = await runNext(migration)
@@ -96,7 +95,7 @@ interface MigrationPlan {
  */
 export async function planMigration(connection: Connection, schema: string, name: string): Promise<MigrationPlan> {
   const statements = loadStatements(schema)
-  const session = await reach(connection, statements, name)
+  const session = await reach(connection, statements, name, anyServer(connection))
   try {
     const { state } = session
     demandUsable(schema, state, connection.user)
@@ -134,11 +133,25 @@ function ended(statement: string): string {
   return statement.endsWith(';') ? statement : `${statement};`
 }
 
-/** No settings: they are those of each transaction. So the session may be any pooler's. */
-async function reach(connection: Connection, statements: Statements, name: string): Promise<Session> {
+/**
+ * No settings: they are those of each transaction. So the session may be any pooler's.
+ *
+ * @param admitting - default: only a server that takes our writes
+ */
+async function reach(
+  connection: Connection,
+  statements: Statements,
+  name: string,
+  admitting: Pick<SessionRequest, 'admit'> = {},
+): Promise<Session> {
   let session: Session
   try {
-    session = await openSession({ connection, stateStatement: statements.state, name: `${name} migrate` })
+    session = await openSession({
+      connection,
+      stateStatement: statements.state,
+      name: `${name} migrate`,
+      ...admitting,
+    })
   } catch (error) {
     throw databaseDown(connection, error)
   }
@@ -149,10 +162,6 @@ async function reach(connection: Connection, statements: Statements, name: strin
     await session.end()
     throw error
   }
-}
-
-function demandWritable(connection: Connection, { standby, readOnly }: ServerState): void {
-  if (readOnly && !standby) throw databaseDown(connection, new ReadOnlyError())
 }
 
 /**

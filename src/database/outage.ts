@@ -5,6 +5,10 @@ import { databaseFault, NotSentError } from './verdict.js'
 /**
  * Whether the database can be reached, as the last statement saw it: an outage is a state with two events,
  * not an exception for everybody.
+ *
+ * Many parts wait for its end, each with a pause of its own that grows. The first that gets through to a server ends
+ * the pauses of all (`onWayFree`), and each tries again at once. It is no loop: it happens in an outage only, which
+ * begins with a failure, and ends with a statement's answer; and when the instance moves to another server.
  */
 export interface Outage {
   /** A statement was answered. */
@@ -18,16 +22,28 @@ export interface Outage {
   failed(error: unknown, askedAt: number): void
   /** The server could not be reached, whatever the reason. */
   down(error: unknown): void
+  readonly isDown: boolean
+  /** A session was opened. It ends no outage, as statements go another way, but nobody need wait to try. */
+  gotThrough(): void
+  /** The instance has moved to another server: nobody need wait for the former one. */
+  moved(): void
+  /** Called when a try is worth more than a pause. @returns to be called when nobody waits any more */
+  onWayFree(listener: () => void): () => void
 }
 
 export function createOutage(events: Pick<Events, 'emit'>, now: () => number): Outage {
   let downAt: number | null = null
   let answeredAt = Number.NEGATIVE_INFINITY
+  const listeners = new Set<() => void>()
 
   function down(error: unknown): void {
     if (downAt !== null) return
     downAt = now()
     events.emit('database:down', { queue: null, error: toError(error) })
+  }
+
+  function tellFree(): void {
+    for (const listener of listeners) listener()
   }
 
   return {
@@ -37,11 +53,23 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
       const downMs = answeredAt - downAt
       downAt = null
       events.emit('database:up', { queue: null, downMs })
+      tellFree()
     },
     failed(error, askedAt) {
       if (askedAt < answeredAt || databaseFault(error) !== 'down') return
       down(error instanceof NotSentError ? error.cause : error)
     },
     down,
+    get isDown() {
+      return downAt !== null
+    },
+    gotThrough() {
+      if (downAt !== null) tellFree()
+    },
+    moved: tellFree,
+    onWayFree(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
   }
 }

@@ -98,10 +98,9 @@ export function openPoolConnection(
     logIn = resolve
   })
 
-  const given = postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
-    log('the password function failed: %s', toError(error).message)
-    drop(toError(error))
-  })
+  /** It cannot even be begun: a certificate's file is gone. */
+  let unusable: Error | null = null
+  const given = optionsOrNone()
   const { password } = given
   // Its types know neither lists of hosts nor max_pipeline.
   const untyped: object = {
@@ -136,6 +135,18 @@ export function openPoolConnection(
     onparameter: () => logIn(),
   })
 
+  function optionsOrNone(): Partial<ReturnType<typeof postgresOptions>> {
+    try {
+      return postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
+        log('the password function failed: %s', toError(error).message)
+        drop(toError(error))
+      })
+    } catch (error) {
+      unusable = toError(error)
+      return {}
+    }
+  }
+
   function unlessGone<T>(value: T): T | Promise<never> {
     return isGone ? never() : value
   }
@@ -166,6 +177,7 @@ export function openPoolConnection(
   async function open(): Promise<void> {
     const { connectTimeoutMs } = connection
     try {
+      if (unusable !== null) throw unusable
       const answer = new Promise<Record<string, unknown>[]>((answered, failed) => {
         self.send(options.stateStatement, [], answered, failed)
       })

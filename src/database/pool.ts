@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { DeadlineError, deadline, startDeadline } from '../deadline.js'
 import { toError } from '../errors.js'
-import type { Host } from './connection.js'
+import type { Connection, Host } from './connection.js'
 import { createFifo } from './fifo.js'
 import {
   openPoolConnection,
@@ -11,6 +11,9 @@ import {
   type SqlValue,
 } from './pool-connection.js'
 import { ConnectTimeoutError } from './pool-errors.js'
+import { type Primary, readIdentity } from './primary.js'
+import { againMs, headStartMs, refusesTls } from './session.js'
+import { sideBySide } from './side-by-side.js'
 import { NotSentError, sqlState } from './verdict.js'
 
 export type { SqlValue }
@@ -39,16 +42,20 @@ const log = createDebug('bugle:pool')
  * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
  * connections in doubt are all replaced:
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not; two connects in a row that had no answer; among several
- *    hosts, one that cannot be reached, or has become a standby; or the doubt of a sister pool, where this one has not
- *    been answered for some seconds. Only the connections in use count: a late failure of a retired one says nothing.
- * 2. *Probe*: a connection is opened to one host after the other, in their order. The first that answers, as a server
- *    that can be written to, is it. If none does, the probes begin again after a pause, growing and jittered, until one
- *    does or the pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for
- *    one more.
+ * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row
+ *    that had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or
+ *    the doubt of a sister pool, where this one has not been answered for some seconds. Only the connections in use
+ *    count: a late failure of a retired one says nothing.
+ * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
+ *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
+ *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.
  * 3. *Swap*, in one turn of the event loop: the probe's connection is the first of the new ones. It serves what waits,
  *    and so do others to its host.
  * 4. *Retire*: each of the old ones ends when it is idle: its statement is answered, or given up at its own deadline.
+ *
+ * **One server.** Each connection's server is asked who it is, and admitted (see Primary), before it gets a statement,
+ * and goes to the host that was admitted last. When the instance moves to another server, a connection that is not on
+ * it is destroyed in that turn: its statement may have been run, and what waits is sent to the other server.
  *
  * What can interleave:
  * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the
@@ -69,6 +76,8 @@ export interface Pool {
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
+  /** Somebody got through to a server: no pause is worth waiting for, and no other host. */
+  hurry(): void
   /**
    * What still runs is given until `deadlineAt` (performance.now() ms), by default some seconds; then dropped.
    */
@@ -78,8 +87,9 @@ export interface Pool {
 export interface PoolOptions extends PoolConnectionOptions {
   /** Most connections. While it heals there may be as many again, of which the old ones are on their way out. */
   readonly poolSize: number
-  /** The host to begin with: one that was found to answer. */
-  readonly firstHost: Host
+  readonly primary: Primary
+  /** With `sslmode=prefer`: the server was found to refuse TLS. */
+  readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
   readonly now: () => number
@@ -111,7 +121,7 @@ interface Statement {
 }
 
 export function createPool(options: PoolOptions): Pool {
-  const { connection: target, poolSize, random, now } = options
+  const { connection: target, poolSize, primary, random, now } = options
   const waiting = createFifo<Statement>()
   /** In use: those that are being opened, the idle ones, and those that have a statement. */
   let connections = new Set<PoolConnection>()
@@ -121,7 +131,8 @@ export function createPool(options: PoolOptions): Pool {
   let idle: PoolConnection[] = []
   /** Replaced; each goes when it is idle. */
   const retired = new Set<PoolConnection>()
-  let { firstHost: host } = options
+  /** Of `prefer`: what failed last says how the next attempt goes. */
+  let { refusesTls: skipsTls = false } = options
   let pending = 0
   const awaitingRest: (() => void)[] = []
   const ending = new AbortController()
@@ -239,29 +250,37 @@ export function createPool(options: PoolOptions): Pool {
   function attempt(): void {
     attempts += 1
     const number = attempts
+    const [host] = primary.inOrder(target.hosts) as [Host]
     const opened = open(host)
     connections.add(opened)
     opening.set(opened, number)
-    opened.opened.then(
-      () => {
-        if (!opening.delete(opened)) return
-        failures = 0
-        clearTimeout(pause)
-        pause = undefined
-        answered()
-        if (opened.isGone) connections.delete(opened)
-        else idle.push(opened)
-        serve()
-      },
-      (error) => {
-        if (!opening.delete(opened)) return
-        connections.delete(opened)
-        attemptFailed(number, toError(error))
-      },
-    )
+    const silent = target.hosts.length > 1 ? setTimeout(() => doubtSilent(opened), headStartMs) : undefined
+    opened.opened
+      .finally(() => clearTimeout(silent))
+      .then(
+        () => {
+          if (!opening.delete(opened)) return
+          failures = 0
+          clearTimeout(pause)
+          pause = undefined
+          answered()
+          if (opened.isGone) connections.delete(opened)
+          else idle.push(opened)
+          serve()
+        },
+        (error) => {
+          if (!opening.delete(opened)) return
+          connections.delete(opened)
+          attemptFailed(host, number, toError(error))
+        },
+      )
   }
 
-  function attemptFailed(number: number, error: Error): void {
+  function doubtSilent(opened: PoolConnection): void {
+    if (opening.has(opened) && isNoneOpen()) beInDoubt('the host is silent')
+  }
+
+  function attemptFailed(host: Host, number: number, error: Error): void {
     log('%s:%d: %s', host.host, host.port, error.message)
     if (number > countedUpTo) {
       failures += 1
@@ -283,7 +302,23 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   function open(to: Host): PoolConnection {
-    return openPoolConnection(options, to, demandFit, lost)
+    let left = (): void => {}
+    const opened: PoolConnection = openPoolConnection(
+      { ...options, connection: skipsTls && target.ssl === 'prefer' ? plainOf(target) : target },
+      to,
+      ({ standby, readOnly, identity }) => {
+        const found = { standby: standby === true, readOnly: readOnly === true, identity: readIdentity(identity) }
+        left = primary.admit(found, to, 'leads', () => opened.destroy())
+      },
+      (gone) => {
+        left()
+        lost(gone)
+      },
+    )
+    opened.opened.catch((error) => {
+      skipsTls = !skipsTls && refusesTls(error)
+    })
+    return opened
   }
 
   /** In the turn in which its socket is gone. What it had is settled by itself. */
@@ -295,16 +330,10 @@ export function createPool(options: PoolOptions): Pool {
     if (connections.delete(gone)) grow()
   }
 
-  /** @throws the server that has answered will not do */
-  function demandFit(state: Readonly<Record<string, unknown>>): void {
-    if (state.standby === true && target.targetSessionAttrs !== 'any') {
-      throw new Error('it is a standby, and cannot be written to')
-    }
-  }
-
   // --- Healing ---
 
-  let probed: PoolConnection | null = null
+  const probed = new Set<PoolConnection>()
+  let cutPause = new AbortController()
   let healing: Promise<void> | null = null
   let connectTimeouts = 0
   let tries = 0
@@ -316,7 +345,7 @@ export function createPool(options: PoolOptions): Pool {
     const state = sqlState(error)
     if (state !== null) connectTimeouts = 0
     if (error instanceof DeadlineError) return 'a deadline has expired'
-    if (target.targetSessionAttrs !== 'any' && state === '25006') return 'the host has become a standby'
+    if (state === '25006') return 'the server takes no writes any more'
     return null
   }
 
@@ -349,43 +378,49 @@ export function createPool(options: PoolOptions): Pool {
     if (now() - swappedAt > calmMs) tries = 0
     for (;;) {
       // At first for a moment only, for the processes of a fleet not to come all at once.
-      await sleep(jittered(healPauseMs, tries), undefined, { signal: ending.signal }).catch(() => {})
+      cutPause = new AbortController()
+      const signal = AbortSignal.any([ending.signal, cutPause.signal])
+      await sleep(jittered(healPauseMs, tries), undefined, { signal }).catch(() => {})
       tries += 1
       if (ending.signal.aborted) return
       const next = await firstThatAnswers()
-      if (next !== null) return swap(next)
+      if (next !== null && !next.isGone) return swap(next)
     }
   }
 
   /** @returns null: none, or the pool is ended */
-  async function firstThatAnswers(): Promise<PoolConnection | null> {
-    for (const candidate of target.hosts) {
-      probed = open(candidate)
-      const found = probed
-      try {
-        await found.opened
-        if (!ending.signal.aborted && !found.isGone) return found
-        await found.end()
-      } catch (error) {
-        log('%s:%d: %s', candidate.host, candidate.port, toError(error).message)
-      } finally {
-        probed = null
-      }
-      if (ending.signal.aborted) return null
+  function firstThatAnswers(): Promise<PoolConnection | null> {
+    const tries = primary.inOrder(target.hosts).map((candidate) => (signal: AbortSignal) => probe(candidate, signal))
+    const discard = (late: PoolConnection): void => void late.end()
+    return sideBySide(tries, { headStartMs, againMs, signal: ending.signal, discard }).catch(() => null)
+  }
+
+  async function probe(candidate: Host, signal: AbortSignal): Promise<PoolConnection> {
+    const found = open(candidate)
+    probed.add(found)
+    signal.addEventListener('abort', found.destroy, { once: true })
+    try {
+      await found.opened
+      if (found.isGone) throw new Error('it was lost in the very moment')
+      return found
+    } catch (error) {
+      log('%s:%d: %s', candidate.host, candidate.port, toError(error).message)
+      throw error
+    } finally {
+      signal.removeEventListener('abort', found.destroy)
+      probed.delete(found)
     }
-    return null
   }
 
   function swap(next: PoolConnection): void {
     const old = connections
     connections = new Set([next])
-    host = next.host
     idle = [next]
     for (const each of old) retire(each)
     swappedAt = now()
     failures = 0
     answered()
-    log('new connections, to %s:%d', host.host, host.port)
+    log('new connections, to %s:%d', next.host.host, next.host.port)
     serve()
   }
 
@@ -425,9 +460,21 @@ export function createPool(options: PoolOptions): Pool {
     suspect() {
       if (connections.size > 0 && now() - answeredAt > freshMs) heal('a sister is in doubt')
     },
+    hurry() {
+      cutPause.abort()
+      failures = 0
+      clearTimeout(pause)
+      pause = undefined
+      const [first] = primary.inOrder(target.hosts)
+      for (const each of [...opening.keys()].filter(({ host }) => host !== first)) {
+        opening.delete(each)
+        each.destroy()
+      }
+      grow()
+    },
     async end(deadlineAt = now() + endMs) {
       ending.abort()
-      probed?.destroy()
+      for (const each of probed) each.destroy()
       await deadline(rest(), Math.max(0, deadlineAt - now()), 'ending').catch((error) => log('%s', error.message))
       clearTimeout(pause)
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
@@ -436,6 +483,11 @@ export function createPool(options: PoolOptions): Pool {
       await Promise.all([healing, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
+}
+
+/** The same connection without TLS. */
+function plainOf(connection: Connection): Connection {
+  return { ...connection, ssl: false }
 }
 
 function endedError(): Error {

@@ -2,10 +2,12 @@ import { Socket } from 'node:net'
 import createDebug from 'debug'
 import pg from 'pg'
 import postgres from 'postgres'
-import { deadline } from '../deadline.js'
+import { DeadlineError, deadline } from '../deadline.js'
 import { toError } from '../errors.js'
-import { type Connection, type Host, pgConfig } from './connection.js'
+import { type Connection, type Host, PasswordError, pgConfig, type Route } from './connection.js'
 import type { SessionClient, SessionFields } from './driver.js'
+import { demandWriter, type FoundServer, readIdentity } from './primary.js'
+import { sideBySide } from './side-by-side.js'
 import { sqlState } from './verdict.js'
 
 const log = createDebug('bugle:session')
@@ -68,14 +70,11 @@ export function startupOptions(settings: Readonly<Record<string, string>>): stri
 }
 
 /** What a fresh session tells about its server. */
-export interface ServerState {
+export interface ServerState extends FoundServer {
   /** server_version_num, such as 180004 */
   readonly serverVersion: number
   /** PostgreSQL compiled to WebAssembly, which has one session for all its clients. */
   readonly isPglite: boolean
-  readonly standby: boolean
-  /** Transactions are, by a setting of the role's, the database's or the server's (default_transaction_read_only). */
-  readonly readOnly: boolean
   readonly schemaExists: boolean
   /** Whether the schema has our migration table. */
   readonly migrated: boolean
@@ -91,12 +90,21 @@ export interface Session {
   /** The same fields for another session with the same server, such as the listener's. */
   readonly config: SessionFields
   readonly state: ServerState
-  readonly host: Host
+  /** How it was reached. */
+  readonly route: Route
   /**
    * Whether the settings that were asked for are in effect. false: something in between takes none, or swallows them,
    * as poolers do. true where none were asked for.
    */
   readonly hasSettings: boolean
+  /**
+   * For a further session with the same server, by `config`.
+   *
+   * @param leave - called when that server will do no more
+   * @returns to be called when that session has ended
+   * @throws why the server will not do any more
+   */
+  admitAnother(leave: (error: Error) => void): () => void
   /** Close it in order, or by force when the server does not answer. */
   end(): Promise<void>
   /** Close it at once, also when the other side is silent. */
@@ -105,10 +113,16 @@ export interface Session {
   unref(): void
 }
 
-interface SessionRequest {
-  readonly connection: Connection
+/** What a session asks of its server first. */
+export interface StateStatements {
   /** The statement that yields a ServerState. */
   readonly stateStatement: string
+  /** The same with the server's identity, which some servers refuse to tell; default: it is not asked for. */
+  readonly identifiedStatement?: string
+}
+
+export interface SessionRequest extends StateStatements {
+  readonly connection: Connection
   /** application_name */
   readonly name: string
   /** For the start of the session; where they are refused there, it begins without them (`hasSettings`). */
@@ -118,88 +132,122 @@ interface SessionRequest {
    * session is known to be ours until it ends.
    */
   readonly settingsStatement?: string
+  /** The connection's hosts in the order of trial; default: as written. */
+  readonly inOrder?: (hosts: readonly Host[]) => readonly Host[]
+  /**
+   * Whether this server will do: by default any that takes our writes.
+   *
+   * @param leave - called when it will do no more
+   * @returns called when the session has ended
+   * @throws why it will not
+   */
+  readonly admit?: (found: ServerState, host: Host, leave: (error: Error) => void) => () => void
   /** Ends the opening at once, and leaves nothing open; a session that is open already is not touched. */
   readonly signal?: AbortSignal
 }
 
+/** How long a host may be silent before the next one is tried as well. */
+export const headStartMs = 250
+/** A host that refuses us is tried again after that, while another one is silent. */
+export const againMs = 500
+
 /**
- * Open a session with the first host that will have us as a writer.
+ * Open a session with a host that will have us as a writer: the first that answers, tried side by side.
  *
  * `pg` knows one host, no `sslmode=prefer` and no `target_session_attrs`: they are resolved here.
  *
  * @throws the last host's error, as Node or PostgreSQL gave it; the signal's reason
  */
 export async function openSession(request: SessionRequest): Promise<Session> {
-  const { connection } = request
-  const tries = connection.hosts.flatMap((host) =>
-    connection.ssl === 'prefer'
-      ? [
-          { host, ssl: { rejectUnauthorized: false } },
-          { host, ssl: false as const },
-        ]
-      : [{ host, ssl: connection.ssl }],
-  )
-  let failed: unknown
-  for (const { host, ssl } of tries) {
-    request.signal?.throwIfAborted()
+  const { connection, inOrder = (hosts) => hosts, name } = request
+  const tries = inOrder(connection.hosts).map((host) => async (signal: AbortSignal) => {
     try {
-      return await openHost(request, host, pgConfig(connection, host, ssl))
+      return await openHost(request, host, signal)
     } catch (error) {
-      log('%s: %s:%d: %s', request.name, host.host, host.port, toError(error).message)
-      failed = error
+      log('%s: %s:%d: %s', name, host.host, host.port, toError(error).message)
+      throw error
     }
+  })
+  return sideBySide(tries, { headStartMs, againMs, signal: request.signal, discard: (late) => late.destroy() })
+}
+
+/** Of `prefer`: plain text is tried where TLS was refused. Not where nothing was heard: it would take as long again. */
+async function openHost(request: SessionRequest, host: Host, signal: AbortSignal): Promise<Session> {
+  const { ssl } = request.connection
+  if (ssl !== 'prefer') return openRoute(request, { host, ssl }, signal)
+  try {
+    return await openRoute(request, { host, ssl: { rejectUnauthorized: false } }, signal)
+  } catch (error) {
+    if (signal.aborted || !refusesTls(error)) throw error
+    return openRoute(request, { host, ssl: false }, signal)
   }
-  throw failed
+}
+
+/** Whether the server, or the way to it, takes no TLS, or no log-in by it. Both drivers' words for it are known. */
+export function refusesTls(error: unknown): boolean {
+  const state = sqlState(error)
+  if (state !== null) return state.startsWith('28')
+  if (error instanceof DeadlineError || error instanceof PasswordError || !(error instanceof Error)) return false
+  return /^(ERR_SSL|ERR_TLS|EPROTO)/.test(String(Reflect.get(error, 'code'))) || /\b(SSL|TLS)\b/.test(error.message)
 }
 
 /**
  * Poolers take a few settings at the start of a session, and refuse it for others, or drop them. What is refused with
  * settings and taken without them was refused for them.
  */
-async function openHost(request: SessionRequest, host: Host, fields: SessionFields): Promise<Session> {
-  const { settings } = request
-  if (settings === undefined) return openOnce(request, host, fields)
+async function openRoute(request: SessionRequest, route: Route, signal: AbortSignal): Promise<Session> {
+  const { connection, name, settings } = request
+  const fields: SessionFields = { ...pgConfig(connection, route.host, route.ssl), application_name: name }
+  if (settings === undefined) return openOnce(request, route, fields, signal)
   try {
-    return await openOnce(request, host, { ...fields, options: startupOptions(settings) })
+    return await openOnce(request, route, { ...fields, options: startupOptions(settings) }, signal)
   } catch (error) {
-    if (!isRefusalOfSettings(error)) throw error
-    log('%s: without settings: %s', request.name, toError(error).message)
-    return openOnce(request, host, fields)
+    if (signal.aborted || !isRefusalOfSettings(error)) throw error
+    log('%s: without settings: %s', name, toError(error).message)
+    return openOnce(request, route, fields, signal)
   }
 }
 
-async function openOnce(request: SessionRequest, host: Host, fields: SessionFields): Promise<Session> {
-  const { connection, name, settings, settingsStatement, stateStatement, signal } = request
-  const config: SessionFields = { ...fields, application_name: name }
+async function openOnce(
+  request: SessionRequest,
+  route: Route,
+  config: SessionFields,
+  signal: AbortSignal,
+): Promise<Session> {
+  const { connection, name, settings, settingsStatement, admit = admitWriter } = request
+  const { connectTimeoutMs } = connection
+  const { host } = route
+  const where = `${host.host}:${host.port}`
   const socket = new Socket()
-  const client = new pg.Client({ ...config, stream: () => socket })
+  // Without pg's own limit, which has no code to tell it by: ours holds, and for all phases of the log-in.
+  const client = new pg.Client({ ...config, connectionTimeoutMillis: 0, stream: () => socket })
   const destroy = (): void => void socket.destroy()
   // Attached before connecting and for good: pg may report an error of a session that nobody uses any more.
   client.on('error', (error) => log('%s: %s', name, error.message))
   // With an error: pg then rejects what it is asked for, which a mere end before the first answer would leave open.
-  const abort = (): void => void socket.destroy(toError(signal?.reason))
-  signal?.addEventListener('abort', abort, { once: true })
+  const abort = (): void => void socket.destroy(toError(signal.reason))
+  signal.addEventListener('abort', abort, { once: true })
   try {
-    await deadline(client.connect(), connection.connectTimeoutMs, 'connecting')
-    const answer = await deadline(client.query(stateStatement), connection.connectTimeoutMs, 'the first answer')
-    const state = readState(answer.rows[0])
-    if (connection.targetSessionAttrs !== 'any') {
-      if (state.standby) throw new StandbyError()
-      if (state.readOnly) throw new ReadOnlyError()
-    }
-    let hasSettings = settings?.plan_cache_mode === undefined || answer.rows[0]?.plan_cache_mode === genericPlans
+    signal.throwIfAborted()
+    await deadline(client.connect(), connectTimeoutMs, `connecting to ${where}`)
+    const first = await deadline(readFirst(client, request), connectTimeoutMs, where)
+    const state = readState(first)
+    let hasSettings = settings?.plan_cache_mode === undefined || first.plan_cache_mode === genericPlans
     if (!hasSettings && settingsStatement !== undefined) {
       const made = client.query(settingsStatement, [JSON.stringify(settings)])
-      await deadline(made, connection.connectTimeoutMs, 'the settings')
+      await deadline(made, connectTimeoutMs, `the settings at ${where}`)
       hasSettings = true
     }
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
+    const left = admit(state, host, (error) => socket.destroy(error))
+    socket.once('close', left)
     return {
       client,
       config,
       state,
-      host,
+      route,
       hasSettings,
+      admitAnother: (leave) => admit(state, host, leave),
       destroy,
       end: () => endSession(client, destroy),
       unref: () => unref(client),
@@ -208,7 +256,35 @@ async function openOnce(request: SessionRequest, host: Host, fields: SessionFiel
     destroy()
     throw error
   } finally {
-    signal?.removeEventListener('abort', abort)
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/**
+ * For those who only look: where there is one host, that is the one to look at, whatever it is. Of several they look at
+ * one that takes writes.
+ */
+export function anyServer({ hosts }: Connection): Pick<SessionRequest, 'admit'> {
+  return hosts.length === 1 ? { admit: () => () => {} } : {}
+}
+
+function admitWriter(found: ServerState): () => void {
+  demandWriter(found, 'the server')
+  return () => {}
+}
+
+/** A server that refuses to tell its identity is asked for the rest. */
+async function readFirst(client: SessionClient, statements: StateStatements): Promise<Record<string, unknown>> {
+  const { stateStatement, identifiedStatement } = statements
+  const ask = async (statement: string): Promise<Record<string, unknown>> =>
+    (await client.query<Record<string, unknown>>(statement)).rows[0] ?? {}
+  if (identifiedStatement === undefined) return ask(stateStatement)
+  try {
+    return await ask(identifiedStatement)
+  } catch (error) {
+    if (!/^(0A|42)/.test(sqlState(error) ?? '')) throw error
+    log('the server does not tell its identity: %s', toError(error).message)
+    return ask(stateStatement)
   }
 }
 
@@ -238,6 +314,7 @@ export function readState(row: Record<string, unknown> = {}): ServerState {
     isPglite: row.is_pglite === true,
     standby: row.standby === true,
     readOnly: row.read_only === true,
+    identity: readIdentity(row.identity),
     schemaExists: row.schema_exists === true,
     migrated: row.migrated === true,
     occupied: row.occupied === true,
@@ -257,28 +334,5 @@ async function endSession(client: pg.Client, destroy: () => void): Promise<void>
     log('ended by force: %s', toError(error).message)
   } finally {
     destroy()
-  }
-}
-
-/** A server that is in recovery cannot take our jobs; it may become the primary later. */
-class StandbyError extends Error {
-  override name = 'StandbyError'
-  // "the database system is ... not accepting" connections like ours: the class that is tried again.
-  readonly code = '57P03'
-  constructor() {
-    super('the server is a standby, and cannot be written to')
-  }
-}
-
-/** Transactions are read only here, by a setting that somebody has made: it is theirs to take back. */
-export class ReadOnlyError extends Error {
-  override name = 'ReadOnlyError'
-  // As of a standby: somebody may let us write later.
-  readonly code = '57P03'
-  constructor() {
-    super(
-      'transactions of this role are read only here (default_transaction_read_only is on): ' +
-        '`bugle doctor` says how to take that back',
-    )
   }
 }

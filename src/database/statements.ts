@@ -62,6 +62,7 @@ const statementNames = [
   'settle',
   'settle_other',
   'state',
+  'state_identified',
   'stats_queues',
   'stats_workers',
   'sweep',
@@ -85,6 +86,7 @@ const variants: { readonly [Name in StatementName]?: readonly [base: StatementNa
   claim_some: ['claim', 'picked'],
   job_find: ['jobs_find', 'page'],
   requeue_archived: ['requeue_failed', 'source'],
+  state_identified: ['state', 'identity'],
 }
 
 const statementFiles = new Map(statementNames.map((name) => [name, withoutComments(statementText(name))] as const))

@@ -23,8 +23,12 @@ export class WatchedSocket extends Socket {
    * That one listens for our `close`, which comes in the next round of the event loop. What the driver writes until
    * then would fail, and the TLS socket would emit `close` before the error. By then the driver has removed its
    * listeners, and an error without a listener ends the process. A destroyed socket takes writes in silence.
+   *
+   * Only the first time. Where this socket is destroyed, the TLS socket has mostly done it, as after a certificate that
+   * was refused; its memory is freed at our `close`, and freed too soon it ends the process.
    */
   abandon(): void {
+    if (this.destroyed) return
     this.emit('close')
     this.destroy()
   }

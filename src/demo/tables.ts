@@ -1,5 +1,6 @@
-import { type Connection, describeConnection, type Host, resolveConnection } from '../database/connection.js'
+import { type Connection, describeConnection, resolveConnection } from '../database/connection.js'
 import { createPool } from '../database/pool.js'
+import { createPrimary } from '../database/primary.js'
 import { toError } from '../errors.js'
 import type { Digest } from './digest.js'
 import type { NewRoles } from './roles.js'
@@ -59,7 +60,7 @@ export function openTables(connection: Connection, names: DemoNames, name: strin
     poolSize,
     prepare: true,
     settings: {},
-    firstHost: connection.hosts[0] as Host,
+    primary: createPrimary({ onMoved: () => {}, onOutdated: () => {} }),
     stateStatement: statements.server,
     onDoubt: () => {},
     now: () => performance.now(),

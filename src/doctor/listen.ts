@@ -27,7 +27,7 @@ export const listen: Check = {
           const settings = sessionSettings(patient.server.serverVersion, statementMs)
           const session = await patient.open('listenConnection', settings)
           await session.end()
-          return session.config
+          return { config: session.config, left: () => {} }
         } catch (error) {
           why ??= reason(error)
           throw error
@@ -45,6 +45,7 @@ export const listen: Check = {
           throw error
         }
       },
+      onWayFree: () => () => {},
       onNotification: () => {},
       onCancel: () => {},
       onLive: () => {},

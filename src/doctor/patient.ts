@@ -1,5 +1,5 @@
 import type { Connection } from '../database/connection.js'
-import { namedAsByPool, openSession, type ServerState, type Session } from '../database/session.js'
+import { anyServer, namedAsByPool, openSession, type ServerState, type Session } from '../database/session.js'
 import { quoteIdentifier } from '../database/sql-files.js'
 import { loadStatements, type Statements } from '../database/statements.js'
 import { sqlState } from '../database/verdict.js'
@@ -90,10 +90,12 @@ export function openPatient(options: PatientOptions): Patient {
   let session: Session | null = null
 
   async function open(way: Way, settings?: Readonly<Record<string, string>>): Promise<Session> {
+    const by = way === 'connection' ? connection : listenConnection
     const made = await openSession({
-      connection: way === 'connection' ? connection : listenConnection,
+      connection: by,
       stateStatement: statements.state,
       name: 'bugle doctor',
+      ...anyServer(by),
       ...(settings && { settings }),
     })
     opened.push(made)

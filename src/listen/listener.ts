@@ -40,8 +40,14 @@ export interface Listener {
 }
 
 interface ListenerOptions {
-  /** The fields of a session with the server that takes our jobs. Rejects with SharedSessionsError for no such way. */
-  readonly connect: () => Promise<SessionFields>
+  /**
+   * The way to the server that takes our jobs. Rejects with SharedSessionsError for no such way.
+   *
+   * @param leave - called when that is another one
+   */
+  readonly connect: (leave: (error: Error) => void) => Promise<ListenWay>
+  /** Called in an outage, when somebody got through. @returns to be called at one's own end */
+  readonly onWayFree: (listener: () => void) => () => void
   readonly channel: () => Promise<Channels>
   /** A channel that nobody else uses. Asked for with each connection. */
   readonly pingChannel: () => string
@@ -59,6 +65,13 @@ interface ListenerOptions {
   readonly onDeaf: (reason: string) => void
   readonly onHealth: (from: ListenerHealth, to: ListenerHealth) => void
   readonly random: () => number
+}
+
+/** By which to connect, and then to listen. */
+export interface ListenWay {
+  readonly config: SessionFields
+  /** To be called when it is used no more. */
+  readonly left: () => void
 }
 
 /** A row of the statement `channel`. */
@@ -79,7 +92,10 @@ export function createListener(options: ListenerOptions): Listener {
   let stopped = false
   let failures = 0
   let isDeaf = false
-  let retry: NodeJS.Timeout | undefined
+  let retry: NodeJS.Timeout | null = null
+  let way: ListenWay | null = null
+  /** One that was lost in the middle goes on to its end, and then counts no more. */
+  let attempt = 0
 
   const ping = createPing({
     send: async (mark) => {
@@ -118,14 +134,21 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   async function connect(): Promise<void> {
+    stopWaiting()
+    attempt += 1
+    const mine = attempt
+    const isOver = (): boolean => stopped || mine !== attempt
     try {
-      const config = await options.connect()
-      if (stopped) return
+      const found = await options.connect((error) => {
+        if (!isOver()) lost(error)
+      })
+      if (isOver()) return found.left()
+      way = found
       const { channel, cancelChannel } = await options.channel()
       const pingChannel = options.pingChannel()
       channels = { channel, cancelChannel, pingChannel }
       const opened = await openSubscriber({
-        config,
+        config: found.config,
         channels: [channel, cancelChannel, pingChannel],
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
@@ -134,10 +157,11 @@ export function createListener(options: ListenerOptions): Listener {
         },
         onLost: lost,
       })
-      if (stopped) return opened.close()
+      if (isOver()) return opened.close()
       subscriber = opened
       await ping.start()
     } catch (error) {
+      if (isOver()) return
       if (error instanceof SharedSessionsError) deaf(`${error.message}; ${unlessDirect}`)
       if (error instanceof NotLoadedError) deaf(error.message)
       lost(toError(error))
@@ -163,16 +187,32 @@ export function createListener(options: ListenerOptions): Listener {
   function lost(error: Error): void {
     if (stopped) return
     log('lost: %s', error.message)
-    ping.stop()
-    subscriber?.close()
-    subscriber = null
+    close()
     become('polling')
     const waitMs =
       Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most) * (0.5 + random())
     failures += 1
-    clearTimeout(retry)
+    stopWaiting()
     retry = setTimeout(() => void connect(), waitMs)
   }
+
+  function close(): void {
+    attempt += 1
+    ping.stop()
+    subscriber?.close()
+    subscriber = null
+    way?.left()
+    way = null
+  }
+
+  function stopWaiting(): void {
+    if (retry !== null) clearTimeout(retry)
+    retry = null
+  }
+
+  const ignoreFree = options.onWayFree(() => {
+    if (retry !== null && !isDeaf) void connect()
+  })
 
   return {
     get health() {
@@ -183,10 +223,9 @@ export function createListener(options: ListenerOptions): Listener {
     renew,
     stop() {
       stopped = true
-      clearTimeout(retry)
-      ping.stop()
-      subscriber?.close()
-      subscriber = null
+      ignoreFree()
+      stopWaiting()
+      close()
       become('stopped')
     },
   }

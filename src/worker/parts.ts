@@ -28,6 +28,8 @@ export interface WorkerConsumer extends Sweepable {
   readonly serves: ServedQueue | null
   /** There may be jobs. */
   raise(): void
+  /** The way to the database is free again. */
+  hurry(): void
   notified(): void
   /** Whether a run of this process explains that row: claimed, and its outcome not durable yet. */
   knows(id: string, lease: string): boolean
@@ -128,6 +130,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   function raiseAll(): void {
     for (const consumer of consumers) consumer.raise()
   }
+
+  // Consumers that have run dry wait for sweeps then, and a heartbeat for its time.
+  const ignoreFree = database.onWayFree(() => {
+    for (const consumer of consumers) consumer.hurry()
+    presence.beat()
+  })
 
   function cancel(jobId: string): void {
     for (const consumer of consumers) consumer.cancel(jobId)
@@ -256,6 +264,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       statements: database.statements,
       workerId: () => presence.id,
       isHeard: () => listener?.health === 'live',
+      onWayFree: database.onWayFree,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -277,16 +286,17 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   const listener = options.listen
     ? createListener({
-        connect: async () => {
+        connect: async (leave) => {
           const session = await database.openSession('listener')
           try {
             // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
             if (!session.hasSettings) await demandApart(session, openBeside, database.statements.own_process)
+            return { config: session.config, left: session.admitAnother(leave) }
           } finally {
             await session.end()
           }
-          return session.config
         },
+        onWayFree: database.onWayFree,
         channel: async () => {
           const [channels] = await database.query<Channels>('channel', [])
           if (channels === undefined) throw new Error('the channels have no names')
@@ -349,6 +359,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   }
 
   async function endAllButPresence(): Promise<void> {
+    ignoreFree()
     sweeper.stop()
     lag.stop()
     listener?.stop()

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { runFailovers } from './failover.mjs'
 import { runNotifyQueue } from './notify-queue/run.mjs'
 import { runResets } from './resets/run.mjs'
 import { runSeed } from './seed.mjs'
@@ -12,8 +13,10 @@ import { takeSnapshot } from './snapshot.mjs'
 /**
  * @typedef {object} FaultRun
  * @property {(parts: import('./verdict.mjs').RunParts) => Promise<{ violations: string[], summary: string }>} run
- * @property {{ seeds: number, seconds: number }} usual
- * @property {{ seeds: number, seconds: number }} short
+ * @property {Amount} usual
+ * @property {Amount} short
+ *
+ * @typedef {{ seeds: number, seconds?: number, rounds?: number }} Amount it is measured in seconds, or in rounds
  */
 
 /** Everything that can break; and some things that the first does not reach, or not often enough. */
@@ -21,6 +24,7 @@ const faultRuns = /** @type {const} @satisfies {Record<string, FaultRun>} */ ({
   chaos: { run: runSeed, usual: { seeds: 1, seconds: 60 }, short: { seeds: 2, seconds: 30 } },
   'notify-queue': { run: runNotifyQueue, usual: { seeds: 1, seconds: 60 }, short: { seeds: 1, seconds: 12 } },
   resets: { run: runResets, usual: { seeds: 10, seconds: 120 }, short: { seeds: 1, seconds: 15 } },
+  failover: { run: runFailovers, usual: { seeds: 1, rounds: 10 }, short: { seeds: 1, rounds: 2 } },
 })
 
 const help = `npm run test:faults -- [which] [options]
@@ -28,6 +32,7 @@ which, by default the first; with --short all of them:
   --chaos         workers, sessions, connections and the server die, hang and come back
   --notify-queue  the server's NOTIFY queue is full all the time, so no notification can be sent (PostgreSQL 17 up)
   --resets        connections are reset, with and without prepared statements, under 2,000 jobs
+  --failover      a primary is killed and its standby promoted, again and again
 options:
   --seeds N     so many runs, with seeds of their own (1; --resets 10)
   --seed S      the seed, of the first run if there are several; the same seed makes the same faults at the same times
@@ -35,7 +40,9 @@ options:
   --rate N      jobs put a second (40; not of --resets)
   --only KINDS  --chaos: only these faults: kill,pause,hang,stop,terminate,restart-fast,restart-immediate,freeze,cut
   --verbose     say everything that happens
-  --short       what CI runs: --chaos two runs of 30 s, --notify-queue one of 12 s, --resets one of 15 s
+  --rounds N    so many changes of primary (10); only of --failover, which has no seed, seconds, rate
+  --short       what CI runs: --chaos two runs of 30 s, --notify-queue one of 12 s, --resets one of 15 s, --failover one
+                of two rounds
 BUGLE_FAULTS_BREAK=fence|rescue|presence takes a guard out of the SQL: then --chaos must fail.
 `
 
@@ -44,12 +51,14 @@ const { values } = parseArgs({
     chaos: { type: 'boolean', default: false },
     'notify-queue': { type: 'boolean', default: false },
     resets: { type: 'boolean', default: false },
+    failover: { type: 'boolean', default: false },
     seeds: { type: 'string' },
     seed: { type: 'string' },
     seconds: { type: 'string' },
     rate: { type: 'string' },
     only: { type: 'string' },
     verbose: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
     short: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -88,7 +97,7 @@ try {
   snapshot.remove()
 }
 process.stdout.write(
-  failed === 0 ? `${runs} of ${runs} seeds without a violation\n` : `${failed} of ${runs} seeds failed\n`,
+  failed === 0 ? `${runs} of ${runs} runs without a violation\n` : `${failed} of ${runs} runs failed\n`,
 )
 // Half-open sessions of the producer would keep the process for as long as their time-outs.
 process.exit(failed === 0 ? 0 : 1)
@@ -96,12 +105,14 @@ process.exit(failed === 0 ? 0 : 1)
 /** @param {keyof typeof faultRuns} name */
 async function runAll(name) {
   const { run, usual, short } = faultRuns[name]
+  /** @type {Amount} */
   const otherwise = values.short ? short : usual
   const seeds = wholeNumber('seeds', values.seeds, otherwise.seeds)
-  const seconds = wholeNumber('seconds', values.seconds, otherwise.seconds)
+  const seconds = wholeNumber('seconds', values.seconds, otherwise.seconds ?? 1)
+  const rounds = wholeNumber('rounds', values.rounds, otherwise.rounds ?? 1)
   for (let seed = first; seed < first + seeds; seed += 1) {
     const title = `${name}, seed ${seed}`
-    process.stdout.write(`${title}: ${seconds} s\n`)
+    process.stdout.write(`${title}: ${otherwise.rounds === undefined ? `${seconds} s` : `${rounds} rounds`}\n`)
     /** @type {string[]} */
     const lines = []
     /** @param {string} text */
@@ -109,7 +120,7 @@ async function runAll(name) {
       lines.push(text)
       if (values.verbose) process.stdout.write(`${text}\n`)
     }
-    const { violations, summary } = await run({ seed, seconds, putsPerSecond, only, snapshot, tell })
+    const { violations, summary } = await run({ seed, seconds, rounds, putsPerSecond, only, snapshot, tell })
     process.stdout.write(`${title}: ${violations.length} violations; ${summary}\n`)
     const path = join(logs, `${name}-${seed}.log`)
     writeFileSync(path, `${lines.join('\n')}\n`)

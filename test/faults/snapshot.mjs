@@ -39,10 +39,12 @@ export function takeSnapshot(broken) {
   }
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
   // The tests' own proxy is TypeScript, which Node 20 does not read.
-  const proxy = ts.transpileModule(readFileSync(join(root, 'test/support/proxy.ts'), 'utf8'), {
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 },
-  })
-  writeFileSync(join(directory, 'proxy.js'), proxy.outputText)
+  for (const name of ['proxy', 'tls-end']) {
+    const { outputText } = ts.transpileModule(readFileSync(join(root, `test/support/${name}.ts`), 'utf8'), {
+      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 },
+    })
+    writeFileSync(join(directory, `${name}.js`), outputText)
+  }
   if (broken !== undefined) breakIt(directory, broken)
 
   /** @param {string} path */

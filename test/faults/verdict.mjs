@@ -4,6 +4,7 @@
  * @typedef {object} RunParts
  * @property {number} seed
  * @property {number} seconds of faults
+ * @property {number} rounds of faults, where they come in rounds
  * @property {number} putsPerSecond
  * @property {readonly string[]} only kinds of faults; empty: all
  * @property {import('./snapshot.mjs').Snapshot} snapshot

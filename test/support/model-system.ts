@@ -15,6 +15,7 @@ import type { TestDatabase } from './database.js'
 import { byId, type Row, type Snapshot } from './model.js'
 import type { Claimer, OutcomePlan } from './model-commands.js'
 import { type ClaimedWithAcks, mostRuns, type Run } from './model-work.js'
+import { untoldOutage, untoldPrimary } from './untold.js'
 
 /** The library and its tables. Every statement is production's, sent by the function that sends it there. */
 export interface System {
@@ -45,7 +46,8 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   const database = createDatabase({
     ...options,
     statements: loadStatements(schema),
-    outage: { answered() {}, failed() {}, down() {} },
+    outage: untoldOutage(),
+    primary: untoldPrimary(),
   })
   await database.ready()
   const workerIds = { first: '7001', second: '7002', nobody: '7003' }

@@ -5,6 +5,7 @@ import { createDatabase, type Database } from '../../src/database/database.js'
 import { loadStatements } from '../../src/database/statements.js'
 import type { TestDatabase } from './database.js'
 import { until } from './until.js'
+import { untoldOutage, untoldPrimary } from './untold.js'
 
 /** What an operator's calls are given, with connections of their own that can be told apart. */
 export interface Operator extends AdminParts {
@@ -30,7 +31,8 @@ export function operator(
     name,
     poolSize: 2,
     prepare,
-    outage: { answered() {}, failed() {}, down() {} },
+    outage: untoldOutage(),
+    primary: untoldPrimary(),
   })
   onTestFinished(() => database.end())
   return {

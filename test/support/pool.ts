@@ -6,22 +6,32 @@ import { createPool, type Pool, type PoolOptions } from '../../src/database/pool
 import { startProxy, type Proxy as TestProxy } from './proxy.js'
 import { signal } from './signal.js'
 import { until } from './until.js'
+import { untoldPrimary } from './untold.js'
 
 /** A pool through a proxy of its own, with three connections. Both end with the test. */
 export async function poolUnderTest(
-  own: Partial<PoolOptions> & { through?: Pick<TestProxy, 'port' | 'close'>[]; user?: string; sslmode?: string } = {},
+  own: Partial<PoolOptions> & {
+    through?: Pick<TestProxy, 'port' | 'close'>[]
+    user?: string
+    parameters?: string
+    sslmode?: string
+  } = {},
 ) {
   const { hostname, port } = new URL(inject('connectionString'))
   const proxy = await startProxy({ host: hostname, port: Number(port) }, { tls: own.sslmode === 'require' })
-  const { through = [proxy], user = 'postgres', sslmode = 'disable', ...options } = own
+  const {
+    through = [proxy],
+    user = 'postgres',
+    parameters = 'connect_timeout=1',
+    sslmode = 'disable',
+    ...options
+  } = own
   if (sslmode === 'require') watchTls()
   const hosts = through.map((each) => `127.0.0.1:${each.port}`).join(',')
   const connection = resolveConnection(
-    { connectionString: `postgres://${user}@${hosts}/postgres?connect_timeout=1&sslmode=${sslmode}` },
+    { connectionString: `postgres://${user}@${hosts}/postgres?${parameters}&sslmode=${sslmode}` },
     {},
   )
-  const [firstHost] = connection.hosts
-  if (firstHost === undefined) throw new Error('no host')
   const doubts = signal()
   const pool = createPool({
     connection,
@@ -29,7 +39,7 @@ export async function poolUnderTest(
     poolSize: 3,
     prepare: true,
     settings: {},
-    firstHost,
+    primary: untoldPrimary(),
     stateStatement: 'select pg_is_in_recovery() as standby',
     onDoubt: doubts.resolve,
     now: () => performance.now(),

@@ -1,7 +1,12 @@
 import { connect, createServer, type Socket } from 'node:net'
 import { tlsEnd } from './tls-end.js'
 
-/** A TCP proxy in front of the server, which can fall silent without closing anything. */
+interface Target {
+  readonly host: string
+  readonly port: number
+}
+
+/** A TCP proxy in front of the server, which can fall silent without closing anything, and move to another server. */
 export interface Proxy {
   readonly port: number
   /** Connections that have been made through it. */
@@ -20,16 +25,16 @@ export interface Proxy {
   reset(): void
   /** Accept connections and close them at once, as a forward without anybody behind it. */
   drop(): void
+  /** New connections lead there; those that exist stay where they are. */
+  moveTo(target: Target): void
   /** Cut the frozen connections, listen again, and forward again. */
   heal(): Promise<void>
   close(): Promise<void>
 }
 
 /** @param options - `tls`: it grants TLS to clients, which must ask for it, and speaks plainly to the server */
-export async function startProxy(
-  target: { host: string; port: number },
-  options: { tls?: boolean } = {},
-): Promise<Proxy> {
+export async function startProxy(first: Target, options: { tls?: boolean } = {}): Promise<Proxy> {
+  let target = first
   const sockets = new Set<Socket>()
   let frozen = false
   let dropping = false
@@ -114,6 +119,9 @@ export async function startProxy(
     drop() {
       dropping = true
       for (const socket of sockets) socket.destroy()
+    },
+    moveTo(next) {
+      target = next
     },
     async heal() {
       frozen = false

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 
 /** For `localhost`, signed by itself, for a hundred years. It guards nothing. */
-const cert = `-----BEGIN CERTIFICATE-----
+export const certificate = `-----BEGIN CERTIFICATE-----
 MIIBgDCCASWgAwIBAgIUV3hXFMcSAAQi5qW/Ag0uj2wkM0QwCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyODIzNTk1MloYDzIxMjYxMTA0
 MjM1OTUyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
@@ -24,7 +24,7 @@ export function tlsEnd(client: Socket): Promise<TLSSocket> {
   return new Promise((resolve) => {
     client.once('data', () => {
       client.write('S')
-      resolve(new TLSSocket(client, { isServer: true, cert, key }))
+      resolve(new TLSSocket(client, { isServer: true, cert: certificate, key }))
     })
   })
 }

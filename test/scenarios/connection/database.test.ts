@@ -9,6 +9,7 @@ import { NotSentError } from '../../../src/database/verdict.js'
 import { type TestDatabase, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
+import { untoldPrimary } from '../../support/untold.js'
 
 /** The way to the database, through a proxy, with what it tells of outages. */
 async function databaseUnderTest(db: TestDatabase) {
@@ -29,6 +30,7 @@ async function databaseUnderTest(db: TestDatabase) {
     poolSize: 4,
     prepare: true,
     outage,
+    primary: untoldPrimary(),
   })
   return { database, proxy, events }
 }

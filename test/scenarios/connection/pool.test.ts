@@ -226,6 +226,7 @@ test('a connection is opened at once where the last one served, and later and la
   await proxy.heal()
   expect(await pidOf(pool)).toBeGreaterThan(0)
   proxy.drop()
+  // The pool has seen it as well.
   await until(() => socketsTo(proxy.port).length === 0)
   expect(await attempt()).toBeLessThan(350)
 })

@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import pg from 'pg'
 import { expect } from 'vitest'
-import type { Bugle } from '../../../src/index.js'
-import { type TestDatabase, test } from '../../support/database.js'
+import { type Bugle, createBugle } from '../../../src/index.js'
+import { signal, type TestDatabase, test } from '../../support/database.js'
 import { expectNothing } from '../../support/nothing-written.js'
 import { refusal } from '../../support/refusal.js'
 import { until } from '../../support/until.js'
@@ -149,6 +149,49 @@ test('input: a wrong password is DATABASE_DOWN, and the message does not show it
   }
 })
 
+test('a password that SCRAM prepares opens sessions and pools alike', async ({ db }) => {
+  // A soft hyphen, which goes, and a Roman numeral, which becomes letters.
+  await withRole(db, 'so\u00ADft \u2168', async (user) => {
+    const bugle = createBugle({ schema: db.schema, connection: connectionOf(db, user, 'so\u00ADft \u2168') })
+    const ran = signal()
+    await bugle.consume('q', () => ran.resolve())
+    await bugle.put('q', null)
+    await ran.promise
+    expect((await bugle.health()).listener).toBe('live')
+    await bugle.close()
+  })
+})
+
+test('what a password function throws is told, and the cause, in sessions and in pools', async ({ db }) => {
+  await withRole(db, 'right', async (user) => {
+    const noToken = new Error('no token')
+    let asked = async (): Promise<string> => Promise.reject(noToken)
+    const connection = connectionOf(db, user, () => asked())
+    const name = `${db.schema} password`
+    const bugle = createBugle({ schema: db.schema, name, connection })
+    const told = `connection.password for ${connection.host}:${connection.port} failed: no token`
+    const causesOf = (error: unknown): unknown[] => (error instanceof Error ? [error, ...causesOf(error.cause)] : [])
+    // The first look is a session.
+    const first = await refusal(() => bugle.put('q', 1))
+    expect([first.code, first.message.endsWith(told)]).toEqual(['DATABASE_DOWN', true])
+    expect(causesOf(first)).toContain(noToken)
+    asked = async () => 'right'
+    await bugle.put('q', 2)
+    // The pool's next connection.
+    asked = () => Promise.reject(noToken)
+    const pids = await db.sql<{ pid: number }[]>`select pid from pg_stat_activity where application_name = ${name}`
+    await db.kill(pids.map(({ pid }) => pid))
+    const then = await until(async () => {
+      const error = await bugle.put('q', 3).catch((reason) => reason)
+      return causesOf(error).includes(noToken) && error
+    })
+    expect([then.code, then.message.endsWith(told)]).toEqual(['DATABASE_DOWN', true])
+    asked = async () => 'right'
+    await bugle.put('q', 4)
+    await bugle.close()
+  })
+})
+
 /**
  * Asserts that the instance reports its database as down, also to `consume` and `drain`, and closes it.
  *
@@ -204,4 +247,23 @@ async function demandPassword(db: TestDatabase): Promise<() => Promise<void>> {
       return rows[0]?.at.getTime() !== old?.at.getTime()
     })
   }
+}
+
+/** With a role of the schema's name, which needs that password. */
+async function withRole(db: TestDatabase, password: string, work: (user: string) => Promise<void>): Promise<void> {
+  await db.sql.unsafe(`
+    set password_encryption = 'scram-sha-256';
+    create role ${db.s} login superuser password '${password}'`)
+  const restore = await demandPassword(db)
+  try {
+    await work(db.schema)
+  } finally {
+    await restore()
+    await db.sql.unsafe(`drop role ${db.s}`)
+  }
+}
+
+function connectionOf(db: TestDatabase, user: string, password: string | (() => Promise<string>)) {
+  const { hostname, port, pathname } = new URL(db.connectionString)
+  return { host: hostname, port: Number(port), database: pathname.slice(1), user, password }
 }

@@ -10,11 +10,13 @@ import {
   retry,
 } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
+import { startDisguise } from '../../support/disguise.js'
 import { test } from '../../support/gates.js'
 import { transaction } from '../../support/open-transaction.js'
 import { startProxy } from '../../support/proxy.js'
 import { tableAfter } from '../../support/readme.js'
 import { aborted, takeOver } from '../../support/stopping.js'
+import { until } from '../../support/until.js'
 
 const hour = 3_600_000
 
@@ -182,6 +184,7 @@ test('every event of README’s table is emitted, with the data that it names', 
   await holdALock(db, bugle, record)
   await holdTheRow(db, record)
   await outage(db, record)
+  await changePrimary(db, record)
   await record.until('job:stuck', { id: stuck })
   held.resolve()
   await db.sql.unsafe(`delete from ${db.s}.worker where id = $1`, [bugle.workerId])
@@ -275,4 +278,30 @@ async function outage(db: TestDatabase, record: Recorded): Promise<void> {
   await record.until('database:up')
   await bugle.close()
   await proxy.close()
+}
+
+/** A standby is promoted, and then the former primary is reached again. */
+async function changePrimary(db: TestDatabase, record: Recorded): Promise<void> {
+  const url = new URL(db.connectionString)
+  const address = await startDisguise(db.sql, new URL(db.connectionString), { timeline: 1 })
+  url.port = String(address.port)
+  // TLS would hide what is exchanged.
+  url.searchParams.set('sslmode', 'disable')
+  const bugle = db.bugle({ connectionString: url.href })
+  record.listenTo(bugle)
+  await bugle.stats()
+  for (const [timeline, event] of [
+    [2, 'database:moved'],
+    [1, 'database:outdated'],
+  ] as const) {
+    address.seem({ timeline })
+    address.cut()
+    // The first may still go to a connection that was cut.
+    await until(async () => {
+      await Promise.allSettled([bugle.stats()])
+      return record.told(event).length > 0
+    })
+  }
+  await bugle.close()
+  await address.close()
 }

@@ -5,7 +5,9 @@ import { refusal } from '../../support/refusal.js'
 
 test('health: a process that can work, consuming or not, paused or not', async ({ db }) => {
   const bugle = db.bugle()
-  const up = { isUp: true, roundTripMs: expect.any(Number) }
+  const { hostname, port } = new URL(db.connectionString)
+  const server = { host: hostname, port: Number(port), system: expect.stringMatching(/^\d+$/), timeline: 1 }
+  const up = { isUp: true, roundTripMs: expect.any(Number), server }
   const healthy = { isHealthy: true, problems: [], database: up }
   expect(await bugle.health()).toEqual({ ...healthy, listener: null, isPresent: null, consumers: [] })
   const consumer = await bugle.consume('q', () => {})
@@ -24,7 +26,7 @@ test('health: a database that is not there, not ours, or silent is a problem and
   expect(await nowhere.health()).toMatchObject({
     isHealthy: false,
     problems: [expect.stringContaining('cannot reach'), expect.stringContaining('has not begun yet')],
-    database: { isUp: false, roundTripMs: null },
+    database: { isUp: false, roundTripMs: null, server: null },
     isPresent: null,
     consumers: [{ queue: 'q', isRunning: false, isPaused: false, active: 0 }],
   })

@@ -371,6 +371,22 @@ test('one that dozes and claims as many jobs as it can take calls the others, on
   await full.stop()
 })
 
+test('a failed claim is repeated at once when the way to the database is free, and not by a wake-up', async () => {
+  // Hours.
+  const { dispatcher, claim, asked, stop } = dispatcherUnderTest({ random: () => 1e6 })
+  for (let times = 1; times <= 3; times += 1) {
+    ;(await claim()).fail(new Error('no answer'))
+    await settled()
+    dispatcher.raise()
+    await settled()
+    expect(asked).toHaveLength(times)
+    dispatcher.hurry()
+  }
+  await settled()
+  expect(asked).toHaveLength(4)
+  await stop()
+})
+
 test('a failed claim is told and tried again', async () => {
   const errors: string[] = []
   const { dispatcher, claim } = dispatcherUnderTest({ onError: (error) => errors.push(error.message) })

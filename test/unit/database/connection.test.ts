@@ -568,17 +568,57 @@ describe('the drivers, without a server', () => {
     expect(Object.keys(connection.ssl as object)).toContain('key')
   })
 
-  test('a password function that fails ends no process and is told', async () => {
+  test('a password function that fails ends no process, and its own error is the cause', async () => {
     const fail = new Error('no token')
     const told: unknown[] = []
     const ask = async () => {
       if (told.length === 0) throw fail
       return 5 as unknown as string
     }
-    const { password } = postgresOptions(fromFields({ password: ask }), (error) => told.push(error))
+    const { password } = postgresOptions(fromFields({ host: 'db', password: ask }), (error) => told.push(error))
     if (typeof password !== 'function') throw new Error('it must be asked each time')
     expect([await password(), await password()]).toEqual(['', ''])
-    expect(told).toEqual([fail, expect.objectContaining({ code: 'INVALID_OPTION' })])
+    const code = 'NO_PASSWORD'
+    expect(told).toMatchObject([
+      { code, cause: fail, message: 'connection.password for db:5432 failed: no token' },
+      { code, message: 'connection.password for db:5432 must resolve to a string; got number' },
+    ])
+  })
+
+  test('a password function that hangs is given up by both drivers, with host and port', async () => {
+    const connection = { ...fromFields({ host: 'db', password: () => new Promise(() => {}) }), connectTimeoutMs: 10 }
+    const told: unknown[] = []
+    const { password: forPool } = postgresOptions(connection, (error) => told.push(error))
+    const { password: forSession } = pgConfig(connection, { host: 'db', port: 5432 }, false)
+    if (typeof forPool !== 'function' || typeof forSession !== 'function') throw new Error('it must be asked each time')
+    const message = 'connection.password for db:5432 failed: the function: no answer within 8 ms'
+    await forPool()
+    expect(told).toMatchObject([{ message }])
+    await expect(forSession()).rejects.toThrow(message)
+  })
+
+  test('both hash the same password: postgres.js gets the prepared one, and pg prepares it itself', async () => {
+    const given = 'I\u00ADX'
+    expect(postgresOptions(fromFields({ password: given })).password).toBe('IX')
+    const { password } = postgresOptions(fromFields({ password: async () => given }))
+    expect(typeof password === 'function' && (await password())).toBe('IX')
+    expect(pgConfig(fromFields({ password: given }), { host: 'db', port: 5432 }, false).password).toBe(given)
+  })
+
+  test('certificate files are read again at each connect, and one that is gone is that connect’s error', () => {
+    const file = join(files, 'rotated.pem')
+    writeFileSync(file, 'first')
+    const connection = fromUrl(`postgres://db?sslmode=verify-full&sslrootcert=${file}`)
+    const read = () => [
+      (postgresOptions(connection).ssl as ConnectionOptions).ca,
+      (pgConfig(connection, { host: 'db', port: 5432 }, connection.ssl as ConnectionOptions).ssl as ConnectionOptions)
+        .ca,
+    ]
+    expect(read()).toEqual(['first', 'first'])
+    writeFileSync(file, 'second')
+    expect(read()).toEqual(['second', 'second'])
+    rmSync(file)
+    expect(read).toThrow(expect.objectContaining({ code: 'ENOENT' }))
   })
 
   describe('names in certificates', () => {

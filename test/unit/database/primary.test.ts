@@ -1,0 +1,125 @@
+import { expect, test } from 'vitest'
+import {
+  createPrimary,
+  describeServer,
+  type FoundServer,
+  readIdentity,
+  type Server,
+} from '../../../src/database/primary.js'
+
+const h1 = { host: 'h1', port: 5432 }
+const h2 = { host: 'h2', port: 5432 }
+const unnamed: FoundServer = { standby: false, readOnly: false, identity: null }
+const standby: FoundServer = { ...unnamed, standby: true }
+const on = (timeline: number, system = '7'): FoundServer => ({ ...unnamed, identity: { system, timeline } })
+
+function primaryUnderTest() {
+  const moves: [Server, Server][] = []
+  const outdated: string[] = []
+  const left: string[] = []
+  const primary = createPrimary({
+    onMoved: (from, to) => moves.push([from, to]),
+    onOutdated: ({ message }) => outdated.push(message),
+  })
+  return {
+    primary,
+    moves,
+    outdated,
+    left,
+    admit: (found: FoundServer, host = h1, way: 'leads' | 'follows' = 'leads', name = 'x') =>
+      primary.admit(found, host, way, ({ message }) => left.push(`${name}: ${message}`)),
+  }
+}
+
+test('a standby is refused, whatever else is known', () => {
+  const { primary, admit } = primaryUnderTest()
+  expect(() => admit(standby)).toThrow(
+    expect.objectContaining({ code: '57P03', message: 'h1:5432 is a standby, and cannot be written to' }),
+  )
+  expect(primary.server).toBeNull()
+})
+
+test('a server where our transactions are read only is refused, and is no former primary', () => {
+  const { primary, admit, outdated } = primaryUnderTest()
+  expect(() => admit({ ...on(1), readOnly: true })).toThrow(
+    expect.objectContaining({ name: 'ReadOnlyError', code: '57P03' }),
+  )
+  // A standby is said to be one.
+  expect(() => admit({ ...standby, readOnly: true })).toThrow('is a standby')
+  expect([primary.server, outdated]).toEqual([null, []])
+  admit(on(1))
+  expect(primary.server).toMatchObject({ timeline: 1 })
+})
+
+test('a higher timeline moves the instance: sessions on the lower one leave at once, and the others stay', () => {
+  const { primary, admit, moves, left } = primaryUnderTest()
+  admit(on(1), h1, 'leads', 'old')
+  admit(on(1), h1, 'leads', 'ended')()
+  expect(primary.server).toEqual({ host: 'h1', port: 5432, system: '7', timeline: 1 })
+  admit(on(2), h2, 'leads', 'new')
+  admit(on(2), h1, 'leads', 'another way')
+  expect(left).toEqual(['old: another server is in use: h2:5432 (timeline 2 of system 7)'])
+  expect(primary.server).toEqual({ host: 'h2', port: 5432, system: '7', timeline: 2 })
+  expect(moves).toEqual([[{ ...h1, system: '7', timeline: 1 }, primary.server]])
+})
+
+test('a lower timeline than was seen is refused for good, and reported once until the next move', () => {
+  const { primary, admit, outdated, left } = primaryUnderTest()
+  admit(on(2), h2)
+  for (let again = 0; again < 2; again += 1) {
+    expect(() => admit(on(1), h1)).toThrow(
+      'h1:5432 (timeline 1 of system 7) is a former primary: timeline 2 of the same system was seen. ' +
+        'If it was put back on purpose, restart this process',
+    )
+  }
+  expect(outdated).toHaveLength(1)
+  admit(on(3), h2)
+  expect(() => admit(on(1), h1)).toThrow('former primary')
+  expect(outdated).toHaveLength(2)
+  // Also after a look at another system.
+  admit(on(1, '8'), h1)
+  expect(() => admit(on(2), h2)).toThrow('timeline 3 of the same system was seen')
+  expect(primary.server).toMatchObject({ system: '8', timeline: 1 })
+  expect(left).toHaveLength(2)
+})
+
+test('a way of its own for sessions follows to a newer timeline, and does not lead to another system', () => {
+  const { primary, admit, left } = primaryUnderTest()
+  admit(on(1), h1, 'leads', 'pool')
+  expect(() => admit(on(1, '8'), h2, 'follows')).toThrow(
+    'listenConnectionString leads to h2:5432 (timeline 1 of system 8), ' +
+      'and connectionString to another one, h1:5432 (timeline 1 of system 7)',
+  )
+  admit(on(2), h2, 'follows')
+  expect(left).toHaveLength(1)
+  expect(primary.server).toMatchObject({ timeline: 2 })
+})
+
+test('a server that does not tell who it is is admitted, and moves nothing', () => {
+  const { primary, admit, moves, left } = primaryUnderTest()
+  admit(unnamed, h1)
+  expect(primary.server).toEqual({ ...h1, system: null, timeline: null })
+  admit(unnamed, h2)
+  admit(on(1), h2)
+  admit(unnamed, h1)
+  expect([moves, left]).toEqual([[], []])
+  expect(primary.server).toMatchObject({ host: 'h2', timeline: 1 })
+})
+
+test('the host that was admitted last comes first; the others stay in their order', () => {
+  const { primary, admit } = primaryUnderTest()
+  const h3 = { host: 'h3', port: 5432 }
+  expect(primary.inOrder([h1, h2, h3])).toEqual([h1, h2, h3])
+  admit(on(1), h3)
+  expect(primary.inOrder([h1, h2, h3])).toEqual([h3, h1, h2])
+  admit(on(1), h2)
+  expect(primary.inOrder([h1, h2, h3])).toEqual([h2, h3, h1])
+  expect(() => admit(standby, h1)).toThrow()
+  expect(primary.inOrder([h1, h2, h3])).toEqual([h2, h3, h1])
+})
+
+test('an identity is read as the statement tells it', () => {
+  expect(readIdentity('7301234567890123456/0000000A')).toEqual({ system: '7301234567890123456', timeline: 10 })
+  for (const none of [null, undefined, '', '7/2', 'x/00000001']) expect(readIdentity(none)).toBeNull()
+  expect(describeServer({ host: '::1', port: 5, system: null, timeline: null })).toBe('[::1]:5')
+})

@@ -43,7 +43,7 @@ export const listen: Check = {
           throw error
         }
       },
-      onWayFree: () => () => {},
+      onUp: () => () => {},
       onNotification: () => {},
       onCancel: () => {},
       onLive: () => {},

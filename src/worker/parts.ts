@@ -235,7 +235,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       open: () => database.openSession('control', controlSettings),
       statements: database.statements,
       workerId: () => presence.id,
-      onWayFree: database.onWayFree,
+      onUp: database.onUp,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -261,7 +261,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           await session.end()
           return { config: session.config, left }
         },
-        onWayFree: database.onWayFree,
+        onUp: database.onUp,
         channel: async () => {
           const [channels] = await database.query<Channels>('channel', [])
           if (channels === undefined) throw new Error('the channels have no names')

@@ -108,8 +108,8 @@ interface ControlOptions {
   readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
-  /** Called in an outage, when somebody got through. @returns to be called at one's own end */
-  readonly onWayFree: (listener: () => void) => () => void
+  /** Called when an outage has ended. @returns to be called at one's own end */
+  readonly onUp: (listener: () => void) => () => void
 }
 
 export function createControlSession(options: ControlOptions): ControlSession {
@@ -132,7 +132,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
   let keepsAlive = true
   let reconnecting: NodeJS.Timeout | null = null
   let stopped = false
-  const ignoreFree = options.onWayFree(() => {
+  const ignoreUp = options.onUp(() => {
     if (reconnecting !== null) void connect()
   })
   // pg wants one query at a time.
@@ -172,7 +172,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function close(): Session | null {
     stopped = true
-    ignoreFree()
+    ignoreUp()
     stopWaiting()
     return forget()
   }

@@ -55,6 +55,8 @@ export interface Database {
   readonly server: Server | null
   /** Called in an outage, when somebody got through: no pause is worth waiting for. @returns to be called at the end */
   onWayFree(listener: () => void): () => void
+  /** Called when an outage has ended. @returns to be called at the end */
+  onUp(listener: () => void): () => void
   /**
    * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
    *
@@ -123,7 +125,7 @@ const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
 }
 
 /** Between two tries to reach the server in an outage. */
-const knockMs = { least: 150, most: 2_000 } as const
+const knockMs = { least: 400, most: 2_000 } as const
 
 /** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
 const adminPoolSize = 2
@@ -283,7 +285,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   /**
-   * While it is an outage: try to get through, a few times a second, so that the others need not, whose pauses grow.
+   * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
    * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
    * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
    */
@@ -392,6 +394,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       return primary.server
     },
     onWayFree: outage.onWayFree,
+    onUp: outage.onEnd,
     async openSession(role, own) {
       const askedAt = performance.now()
       try {

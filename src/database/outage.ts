@@ -27,6 +27,13 @@ export interface Outage {
   gotThrough(): void
   /** The instance has moved to another server: nobody need wait for the former one. */
   moved(): void
+  /**
+   * Called when the outage has ended. For sessions, which would be in the way of the first statements before: each
+   * costs the server a process, and a process of ours has several.
+   *
+   * @returns to be called when nobody waits any more
+   */
+  onEnd(listener: () => void): () => void
   /** Called when a try is worth more than a pause. @returns to be called when nobody waits any more */
   onWayFree(listener: () => void): () => void
 }
@@ -35,6 +42,7 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
   let downAt: number | null = null
   let answeredAt = Number.NEGATIVE_INFINITY
   const listeners = new Set<() => void>()
+  const endListeners = new Set<() => void>()
 
   function down(error: unknown): void {
     if (downAt !== null) return
@@ -54,6 +62,7 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
       downAt = null
       events.emit('database:up', { queue: null, downMs })
       tellFree()
+      for (const listener of endListeners) listener()
     },
     failed(error, askedAt) {
       if (askedAt < answeredAt || databaseFault(error) !== 'down') return
@@ -67,6 +76,10 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
       if (downAt !== null) tellFree()
     },
     moved: tellFree,
+    onEnd(listener) {
+      endListeners.add(listener)
+      return () => void endListeners.delete(listener)
+    },
     onWayFree(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

@@ -45,7 +45,7 @@ export const listen: Check = {
           throw error
         }
       },
-      onWayFree: () => () => {},
+      onUp: () => () => {},
       onNotification: () => {},
       onCancel: () => {},
       onLive: () => {},

@@ -46,8 +46,8 @@ interface ListenerOptions {
    * @param leave - called when that is another one
    */
   readonly connect: (leave: (error: Error) => void) => Promise<ListenWay>
-  /** Called in an outage, when somebody got through. @returns to be called at one's own end */
-  readonly onWayFree: (listener: () => void) => () => void
+  /** Called when an outage has ended. @returns to be called at one's own end */
+  readonly onUp: (listener: () => void) => () => void
   readonly channel: () => Promise<Channels>
   /** A channel that nobody else uses. Asked for with each connection. */
   readonly pingChannel: () => string
@@ -210,7 +210,7 @@ export function createListener(options: ListenerOptions): Listener {
     retry = null
   }
 
-  const ignoreFree = options.onWayFree(() => {
+  const ignoreUp = options.onUp(() => {
     if (retry !== null && !isDeaf) void connect()
   })
 
@@ -223,7 +223,7 @@ export function createListener(options: ListenerOptions): Listener {
     renew,
     stop() {
       stopped = true
-      ignoreFree()
+      ignoreUp()
       stopWaiting()
       close()
       become('stopped')

@@ -264,7 +264,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       statements: database.statements,
       workerId: () => presence.id,
       isHeard: () => listener?.health === 'live',
-      onWayFree: database.onWayFree,
+      onUp: database.onUp,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
         presence.disturbed()
@@ -296,7 +296,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
             await session.end()
           }
         },
-        onWayFree: database.onWayFree,
+        onUp: database.onUp,
         channel: async () => {
           const [channels] = await database.query<Channels>('channel', [])
           if (channels === undefined) throw new Error('the channels have no names')

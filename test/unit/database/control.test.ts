@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest'
 import { createControlSession } from '../../../src/database/control.js'
 import { loadStatements } from '../../../src/database/statements.js'
 
-test('a control session that waits for its own pause connects at once when somebody got through', async () => {
+test('a control session that waits for its own pause connects at once when an outage has ended', async () => {
   const open = vi.fn(async () => {
     throw new Error('nobody there')
   })
@@ -14,7 +14,7 @@ test('a control session that waits for its own pause connects at once when someb
     isHeard: () => true,
     onLost: () => {},
     onRegained: () => {},
-    onWayFree: (listener) => {
+    onUp: (listener) => {
       free.add(listener)
       return () => void free.delete(listener)
     },

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest'
 import { createListener } from '../../../src/listen/listener.js'
 
-test('a listener that waits for its own pause connects at once when somebody got through', async () => {
+test('a listener that waits for its own pause connects at once when an outage has ended', async () => {
   const connect = vi.fn(async () => {
     throw new Error('nobody there')
   })
@@ -11,7 +11,7 @@ test('a listener that waits for its own pause connects at once when somebody got
     channel: async () => ({ channel: 'a', cancelChannel: 'b' }),
     pingChannel: () => 'c',
     sendPing: async () => 'a',
-    onWayFree: (listen) => {
+    onUp: (listen) => {
       gotThrough = listen
       return () => {
         gotThrough = () => {}
@@ -53,7 +53,7 @@ test('a listener whose server is left while it connects begins again, and takes 
     channel,
     pingChannel: () => 'c',
     sendPing: async () => 'a',
-    onWayFree: () => () => {},
+    onUp: () => () => {},
     onNotification: () => {},
     onCancel: () => {},
     onLive: () => {},

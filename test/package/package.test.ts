@@ -47,9 +47,10 @@ function filesIn(folder: string): string[] {
 }
 
 test('published are what each source compiles to, all SQL, the usual files of the root, and nothing else', async () => {
-  const sources = filesIn('src').map(
-    (file) => /^src\/(.*)\.ts$/.exec(file)?.[1] ?? `src has ${file}, which is no source`,
-  )
+  const sources = filesIn('src')
+    // A step of the build.
+    .filter((file) => file !== 'src/database/inline-sql.mjs')
+    .map((file) => /^src\/(.*)\.ts$/.exec(file)?.[1] ?? `src has ${file}, which is no source`)
   const compiled = sources.flatMap((name) => [`dist/${name}.js`, `dist/${name}.js.map`, `dist/${name}.d.ts`])
   const usual = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']
   // A file of dist whose source has gone: remove dist, and build.

@@ -14,7 +14,7 @@ test('a statement that a standby refuses puts all connections in doubt, also wit
   await until(async () => (await pidOf(pool)) !== pid)
 })
 
-test('where a server is made read only, what was well before serves nobody any more, until it takes writes', async () => {
+test('a server that is made read only serves nobody, by old connections neither, until it takes writes', async () => {
   const table = `is_read_only_${process.pid}`
   const sql = postgres(inject('connectionString'), { max: 1, onnotice: () => {} })
   onTestFinished(() => sql.end())

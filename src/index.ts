@@ -18,6 +18,7 @@ export type { StopReport } from './consume/report.js'
 export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
+export type { DatabaseServer } from './database/primary.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
   AbortCode,

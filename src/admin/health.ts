@@ -1,6 +1,6 @@
 import type { Consumer } from '../consume/consumer.js'
 import type { Database } from '../database/database.js'
-import type { Server } from '../database/primary.js'
+import type { DatabaseServer } from '../database/primary.js'
 import { deadline } from '../deadline.js'
 import { BugleError, describe, toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
@@ -17,7 +17,7 @@ export interface Health {
     /** From asking to the answer, the wait for a free connection included; null: there was none. */
     readonly roundTripMs: number | null
     /** The one that everything of this instance is on; null: none was reached yet. */
-    readonly server: Server | null
+    readonly server: DatabaseServer | null
   }
   /**
    * Whether notifications arrive; null: nothing is consumed, or `listen: false`. The process is healthy without `live`

@@ -6,7 +6,7 @@ import { type Connection, describeConnection, type Route } from './connection.js
 import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
-import { type Primary, ReadOnlyError, type Server } from './primary.js'
+import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
 import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
 import { quoteIdentifier } from './sql-files.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
@@ -52,7 +52,7 @@ export interface Database {
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Where the instance is now; null: nothing was reached yet. */
-  readonly server: Server | null
+  readonly server: DatabaseServer | null
   /** Called in an outage, when somebody got through: no pause is worth waiting for. @returns to be called at the end */
   onWayFree(listener: () => void): () => void
   /** Called when an outage has ended. @returns to be called at the end */

@@ -45,7 +45,8 @@ const log = createDebug('bugle:pool')
  * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row
  *    that had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or
  *    the doubt of a sister pool, where this one has not been answered for some seconds. Only the connections in use
- *    count: a late failure of a retired one says nothing.
+ *    count: a late failure of a retired one says nothing. A connection that was refused a write as read only is
+ *    closed at once, since it would go on answering whatever only reads.
  * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
  *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
  *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.
@@ -161,7 +162,9 @@ export function createPool(options: PoolOptions): Pool {
       (error) => {
         if (connections.has(by)) beInDoubt(doubtOf(error))
         fail(statement, error)
-        release(by)
+        // What only reads would be answered there, and taken for the end of the outage.
+        if (takesNoWrites(error)) by.destroy()
+        else release(by)
       },
     )
   }
@@ -345,7 +348,7 @@ export function createPool(options: PoolOptions): Pool {
     const state = sqlState(error)
     if (state !== null) connectTimeouts = 0
     if (error instanceof DeadlineError) return 'a deadline has expired'
-    if (state === '25006') return 'the server takes no writes any more'
+    if (takesNoWrites(error)) return 'the server takes no writes any more'
     return null
   }
 
@@ -488,6 +491,10 @@ export function createPool(options: PoolOptions): Pool {
 /** The same connection without TLS. */
 function plainOf(connection: Connection): Connection {
   return { ...connection, ssl: false }
+}
+
+function takesNoWrites(error: unknown): boolean {
+  return sqlState(error) === '25006'
 }
 
 function endedError(): Error {

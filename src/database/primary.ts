@@ -27,7 +27,7 @@ import type { Host } from './connection.js'
  */
 export interface Primary {
   /** Where the instance is now; null: nothing was reached yet. */
-  readonly server: Server | null
+  readonly server: DatabaseServer | null
   /** The same hosts, in the order in which to try them. */
   inOrder(hosts: readonly Host[]): readonly Host[]
   /**
@@ -63,7 +63,7 @@ export interface FoundServer {
 }
 
 /** A server, as operators see it. */
-export interface Server {
+export interface DatabaseServer {
   readonly host: string
   readonly port: number
   /** PostgreSQL's `system_identifier`, a decimal string, which standbys and backups share; null: it does not tell. */
@@ -73,7 +73,7 @@ export interface Server {
 }
 
 interface PrimaryOptions {
-  readonly onMoved: (from: Server, to: Server) => void
+  readonly onMoved: (from: DatabaseServer, to: DatabaseServer) => void
   /** A former primary takes writes, and was refused. Once for each until the next move. */
   readonly onOutdated: (error: Error) => void
 }
@@ -84,7 +84,7 @@ export function createPrimary({ onMoved, onOutdated }: PrimaryOptions): Primary 
   const admittedAt = new Map<string, number>()
   const outdated = new Set<string>()
   let admissions = 0
-  let server: Server | null = null
+  let server: DatabaseServer | null = null
 
   function refuse(identity: ServerIdentity, host: Host, way: Way): void {
     const seen = highest.get(identity.system) ?? 0
@@ -106,7 +106,7 @@ export function createPrimary({ onMoved, onOutdated }: PrimaryOptions): Primary 
     }
   }
 
-  function use(next: Server): void {
+  function use(next: DatabaseServer): void {
     const former = server
     server = next
     if (former === null || former.system === null) return
@@ -190,7 +190,7 @@ export function readIdentity(text: unknown): ServerIdentity | null {
 }
 
 /** `db1:5432 (timeline 2 of system 7301234567890123456)` */
-export function describeServer({ host, port, system, timeline }: Server): string {
+export function describeServer({ host, port, system, timeline }: DatabaseServer): string {
   return `${describeHost({ host, port })}${system === null ? '' : ` (timeline ${timeline} of system ${system})`}`
 }
 
@@ -198,10 +198,12 @@ function describeHost({ host, port }: Host): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-function serverOf(identity: ServerIdentity | null, { host, port }: Host): Server {
+function serverOf(identity: ServerIdentity | null, { host, port }: Host): DatabaseServer {
   return Object.freeze({ host, port, system: identity?.system ?? null, timeline: identity?.timeline ?? null })
 }
 
-function isSame(one: Pick<Server, 'system' | 'timeline'>, other: Pick<Server, 'system' | 'timeline'>): boolean {
+type Place = Pick<DatabaseServer, 'system' | 'timeline'>
+
+function isSame(one: Place, other: Place): boolean {
   return one.system === other.system && one.timeline === other.timeline
 }

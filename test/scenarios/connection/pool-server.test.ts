@@ -1,3 +1,4 @@
+import postgres from 'postgres'
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { startBrokenTls } from '../../support/broken-tls.js'
 import { pidOf, poolUnderTest, untilAnswered } from '../../support/pool.js'
@@ -11,6 +12,24 @@ test('a statement that a standby refuses puts all connections in doubt, also wit
   await expect(refused).rejects.toMatchObject({ code: '25006' })
   await doubted
   await until(async () => (await pidOf(pool)) !== pid)
+})
+
+test('a server that is made read only serves nobody, by old connections neither, until it takes writes', async () => {
+  const table = `is_read_only_${process.pid}`
+  const sql = postgres(inject('connectionString'), { max: 1, onnotice: () => {} })
+  onTestFinished(() => sql.end())
+  const { pool } = await poolUnderTest({
+    poolSize: 1,
+    stateStatement: `select to_regclass('public.${table}') is not null as read_only`,
+  })
+  const pid = await pidOf(pool)
+  await sql.unsafe(`create table public.${table} ()`)
+  onTestFinished(async () => void (await sql.unsafe(`drop table if exists public.${table}`)))
+  const refused = pool.query(`do $$ begin raise sqlstate '25006'; end $$`, [], 5_000, 'write')
+  await expect(refused).rejects.toMatchObject({ code: '25006' })
+  await expect(pidOf(pool)).rejects.toMatchObject({ code: 'NOT_SENT', cause: { name: 'ReadOnlyError' } })
+  await sql.unsafe(`drop table public.${table}`)
+  expect(await untilAnswered(pool)).not.toBe(pid)
 })
 
 test('a host that is silent while no connection is open is left for another one', async () => {

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import {
   createPrimary,
+  type DatabaseServer,
   describeServer,
   type FoundServer,
   readIdentity,
-  type Server,
 } from '../../../src/database/primary.js'
 
 const h1 = { host: 'h1', port: 5432 }
@@ -14,7 +14,7 @@ const standby: FoundServer = { ...unnamed, standby: true }
 const on = (timeline: number, system = '7'): FoundServer => ({ ...unnamed, identity: { system, timeline } })
 
 function primaryUnderTest() {
-  const moves: [Server, Server][] = []
+  const moves: [DatabaseServer, DatabaseServer][] = []
   const outdated: string[] = []
   const left: string[] = []
   const primary = createPrimary({

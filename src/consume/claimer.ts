@@ -105,13 +105,16 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     const taken: ClaimResult[] = []
     const missing = (): number => limit - foundIn(taken)
     for (let round = 1; ; round += 1) {
+      const before = passedOver.ids.length
       try {
         const ids = await claimableJobs(database, choice, missing(), passedOver.ids)
         await takeApart(ids, workerId, taken)
         return joined(limit, taken, await rest(missing(), workerId, request, withoutSuspects))
       } catch (error) {
         log('in parts, round %d: %s', round, toError(error).message)
-        if (isRefusal(error) && round < mostRounds && !passedOver.isFull) continue
+        // As long as each round finds others at fault, those behind them are still to be reached.
+        const mayGoOn = round < mostRounds || passedOver.ids.length > before
+        if (isRefusal(error) && mayGoOn && !passedOver.isFull) continue
         const last = taken.at(-1)
         if (last === undefined || foundIn(taken) === 0) throw error
         return unproven(joined(limit, taken, withoutJobs(last)))
@@ -259,8 +262,5 @@ function joined(limit: number, taken: readonly ClaimResult[], last: ClaimResult)
 
 /** An answer that came before an error: more jobs may be there, and nothing is proven. */
 function unproven({ claimed, ...rest }: ClaimResult): ClaimResult {
-  return { ...rest, claimed: { ...claimed, leftBehind: true, xmin: 0n, target: noTransaction } }
+  return { ...rest, claimed: { ...claimed, leftBehind: true, xmin: 0n, target: 0n } }
 }
-
-/** As a debt of the sleep protocol it is paid by looks, and not by a claim. */
-const noTransaction = 2n ** 62n

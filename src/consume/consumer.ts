@@ -266,7 +266,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       travelling -= length
     }
     // The acks may be at fault. They go alone now, so the next error of a claim is the claim's own.
-    return send(limit, workerId, proves)
+    return send(Math.min(limit, claimSize.most), workerId, proves)
   }
 
   async function send(limit: number, workerId: string, proves: boolean, carried?: Carried): Promise<ClaimAnswer<Run>> {

@@ -246,7 +246,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         else awaitingEmpty.push(awaiting)
       }
       wasFull = answer.found === answer.asked
-      if (wasFull && protocol.isDozing) parts.callOthers()
+      // A claim of one job is always full: nothing says that there are more.
+      if (wasFull && answer.asked > 1 && protocol.isDozing) parts.callOthers()
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()

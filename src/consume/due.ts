@@ -106,12 +106,16 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
    * The answer of a promotion. What a claim has said since the promotion was sent is newer, and stands unless this is
    * sooner.
    */
-  function learnUnlessNewer(dueInMs: number | null, claimsBefore: number): void {
+  function learnUnlessNewer(dueInMs: number | null, claimsBefore: number, promoted: number): void {
     isOverdue = false
-    overdueWaitMs = Math.min(overdueWaitMs * 2, overdueMs.most)
+    const waitMs = Math.min(overdueWaitMs * 2, overdueMs.most)
+    overdueWaitMs = waitMs
     const newer = claims === claimsBefore ? Number.POSITIVE_INFINITY : dueAt - now()
     const soonest = Math.min(newer, dueInMs ?? Number.POSITIVE_INFINITY)
     learn(soonest === Number.POSITIVE_INFINITY ? null : soonest)
+    // A claim may still say that a job is due which cannot be promoted: it must not start the next promotion at once,
+    // or no claim would ever be without one beside it.
+    if (promoted === 0) overdueWaitMs = waitMs
   }
 
   function startPromoting(): void {
@@ -131,10 +135,13 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
           log('%d due jobs are ready', promoted)
           wake()
         }
-        if (promoted < promotedAtOnce || stopped) return learnUnlessNewer(dueInMs, claimsBefore)
+        if (promoted < promotedAtOnce || stopped) return learnUnlessNewer(dueInMs, claimsBefore, promoted)
       }
     } catch (error) {
       onError(toError(error))
+      // A part may have been made ready, unseen by a claim that is on its way.
+      promotions += 1
+      wake()
       isOverdue = false
       setTimer(now() + busyLookMs, startPromoting)
     }

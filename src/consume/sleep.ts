@@ -88,8 +88,8 @@ export interface ClaimSigns {
   readonly asked: number
   readonly found: number
   /**
-   * Known for a short claim that was to prove something; otherwise false. For a full claim (found = asked) xmin and
-   * target are 0.
+   * Known for a short claim that was to prove something; otherwise false. For a full claim (found = asked), and for one
+   * that failed half-way, xmin and target are 0: it proves nothing and pays no debt.
    */
   readonly leftBehind: boolean
   readonly xmin: bigint
@@ -197,7 +197,7 @@ export function createSleepProtocol(now: () => number, random: () => number, doz
   }
 
   function payDebt(signs: ClaimSigns): void {
-    if (debt === null) return
+    if (debt === null || signs.target === 0n) return
     if (debt.clearLooks >= 2) debt = null
     else if (debt.target === null) debt.target = signs.target
     if (debt?.target != null && signs.xmin >= debt.target) debt = null

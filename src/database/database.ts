@@ -408,8 +408,11 @@ export function createDatabase(options: DatabaseOptions): Database {
         outage.gotThrough()
         return session
       } catch (error) {
-        // Of another way it would say nothing about that of the statements.
-        if (!ending.signal.aborted && listenConnection === connection) failed(new NotSentError(role, error), askedAt)
+        // Another way says nothing about that of the statements; nor does a server that is there and refuses one
+        // session more, as it may answer those that are open.
+        if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
+          failed(new NotSentError(role, error), askedAt)
+        }
         throw error
       }
     },

@@ -319,7 +319,7 @@ export function createPool(options: PoolOptions): Pool {
       },
     )
     opened.opened.catch((error) => {
-      skipsTls = !skipsTls && refusesTls(error)
+      if (refusesTls(error)) skipsTls = !skipsTls
     })
     return opened
   }
@@ -387,6 +387,7 @@ export function createPool(options: PoolOptions): Pool {
       tries += 1
       if (ending.signal.aborted) return
       const next = await firstThatAnswers()
+      if (ending.signal.aborted) return void next?.end()
       if (next !== null && !next.isGone) return swap(next)
     }
   }
@@ -471,6 +472,8 @@ export function createPool(options: PoolOptions): Pool {
       const [first] = primary.inOrder(target.hosts)
       for (const each of [...opening.keys()].filter(({ host }) => host !== first)) {
         opening.delete(each)
+        // One that is gone already tells it later, as a failed attempt, and that is no news by then.
+        connections.delete(each)
         each.destroy()
       }
       grow()

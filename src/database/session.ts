@@ -8,7 +8,7 @@ import { type Connection, type Host, PasswordError, pgConfig, type Route } from 
 import type { SessionClient, SessionFields } from './driver.js'
 import { demandWriter, type FoundServer, readIdentity } from './primary.js'
 import { sideBySide } from './side-by-side.js'
-import { sqlState } from './verdict.js'
+import { isPermanentRefusal, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:session')
 
@@ -168,7 +168,14 @@ export async function openSession(request: SessionRequest): Promise<Session> {
       throw error
     }
   })
-  return sideBySide(tries, { headStartMs, againMs, signal: request.signal, discard: (late) => late.destroy() })
+  return sideBySide(tries, {
+    headStartMs,
+    againMs,
+    signal: request.signal,
+    discard: (late) => late.destroy(),
+    // Where one host may be there later, that is what is to be waited for.
+    isLasting: isPermanentRefusal,
+  })
 }
 
 /** Of `prefer`: plain text is tried where TLS was refused. Not where nothing was heard: it would take as long again. */

@@ -9,11 +9,11 @@
  * @param tries - in their order; each must end when its signal is aborted
  * @param discard - for what a try brings after the end, or beside another success
  * @returns the first success
- * @throws the error of the last in order; the signal's reason
+ * @throws the error of the last in order, but of one that may pass before one that lasts; the signal's reason
  */
 export function sideBySide<T>(
   tries: readonly ((signal: AbortSignal) => Promise<T>)[],
-  { headStartMs, againMs, signal, discard }: Timing<T>,
+  { headStartMs, againMs, signal, discard, isLasting = () => false }: Timing<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const over = new AbortController()
@@ -70,7 +70,7 @@ export function sideBySide<T>(
       if (over.signal.aborted) return
       onFailed()
       if (running > 0) after(againMs, () => void attempt(index, () => {}))
-      else if (begun === tries.length) end(() => reject(errors.at(-1)))
+      else if (begun === tries.length) end(() => reject(errors.findLast((error) => !isLasting(error)) ?? errors.at(-1)))
     }
 
     if (signal?.aborted) return abort()
@@ -84,4 +84,6 @@ interface Timing<T> {
   readonly againMs: number
   readonly signal?: AbortSignal | undefined
   readonly discard: (late: T) => void
+  /** Whether an error will come again each time. */
+  readonly isLasting?: (error: unknown) => boolean
 }

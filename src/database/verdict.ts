@@ -98,7 +98,10 @@ export function isTimeOut(error: unknown): boolean {
 export function isPermanentRefusal(error: unknown): boolean {
   const code = errorCode(error)
   if (sqlState(error) === null) return /^(ENOTFOUND$|CERT_|ERR_TLS_CERT|.*SELF_SIGNED|UNABLE_TO_)/.test(code)
-  return code === '08P01' || !/^(08|25|40|53|57|58|XX)/.test(code)
+  // A pooler's word for nearly all that it refuses: also that it has no server at the moment.
+  if (code === '08P01')
+    return !/server login|connect to server|server conn|timeout|shut|max_client/i.test(toError(error).message)
+  return !/^(08|25|40|53|57|58|XX)/.test(code)
 }
 
 /** PostgreSQL's five characters, or null for an error that no server sent. */

@@ -83,6 +83,17 @@ test('a due job that a claim tells of is promoted at once', () => {
   expect(it.promotions).toHaveLength(1)
 })
 
+test('where a due job is passed over, a claim that tells of it starts no promotion at once', async () => {
+  const it = dueTimerUnderTest()
+  it.due.claimed({ ...short, dueInMs: -1 })
+  it.promotions[0]?.({ promoted: 0, dueInMs: 800 })
+  await it.pass(0)
+  it.due.claimed({ ...short, dueInMs: -1 })
+  expect(it.due.isPromoting).toBe(false)
+  await it.pass(800)
+  expect(it.promotions).toHaveLength(2)
+})
+
 test('due jobs that cannot be promoted are tried again, ever more seldom, and no claim puts that off', async () => {
   const it = dueTimerUnderTest()
   const tries: number[] = []

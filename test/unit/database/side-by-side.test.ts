@@ -17,11 +17,12 @@ function host(name: string) {
   }
 }
 
-function race(hosts: readonly ReturnType<typeof host>[], signal?: AbortSignal) {
+function race(hosts: readonly ReturnType<typeof host>[], signal?: AbortSignal, lasting?: string) {
   const discarded: string[] = []
   const tries = hosts.map(({ begin }) => begin)
   const discard = (late: string): void => void discarded.push(late)
-  const winner = sideBySide(tries, { headStartMs: 250, againMs: 1_000, signal, discard })
+  const isLasting = (error: unknown): boolean => error instanceof Error && error.message === lasting
+  const winner = sideBySide(tries, { headStartMs: 250, againMs: 1_000, signal, discard, isLasting })
   winner.catch(() => {})
   return { winner, discarded, counts: () => hosts.map((each) => each.tries.length) }
 }
@@ -78,6 +79,15 @@ test('when the silent one fails at last, all have failed: nobody is asked again'
   await expect(winner).rejects.toThrow('standby')
   await pass(5_000)
   expect(counts()).toEqual([1, 1])
+})
+
+test('where one fails for good and another for now, what is thrown is the reason that may pass', async () => {
+  const [starting, unknown] = [host('starting'), host('unknown')]
+  const { winner } = race([starting, unknown], undefined, 'unknown')
+  await pass(250)
+  starting.tries[0]?.fail()
+  unknown.tries[0]?.fail()
+  await expect(winner).rejects.toThrow('starting')
 })
 
 test('what comes too late is handed back, and an abort ends all with its reason', async () => {

@@ -31,7 +31,7 @@ export function engine({ batch, connections = 1 }) {
         let done = []
         while (!isStopping) {
           const jobs = await settleAndClaim(client, workerId, done, size)
-          await Promise.all(jobs.map(({ payload }) => handler(payload)))
+          await Promise.all(jobs.map(({ payload }) => handler(JSON.parse(payload))))
           done = jobs
         }
         await settle(client, workerId, done)
@@ -53,7 +53,7 @@ export function engine({ batch, connections = 1 }) {
   }
 }
 
-/** @typedef {{ id: string, lease: string, priority: number, payload: any }} Job */
+/** @typedef {{ id: string, lease: string, priority: number, payload: string }} Job */
 
 /**
  * @param {import('pg').Client} client

@@ -1,6 +1,7 @@
 /** The PostgreSQL server of a run, shared by all contenders; each run in a database of its own. */
 import pg from 'pg'
 import { startEmbedded } from '../dist/embedded/index.js'
+import { connect } from './measure/session.mjs'
 
 /**
  * @typedef {object} Database
@@ -175,13 +176,4 @@ async function untilReloaded(url, before) {
     }
   }
   throw new Error('the server does not reload its settings')
-}
-
-/** @param {string} url */
-async function connect(url) {
-  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
-  // A server that stops ends its sessions; what is asked for then fails by itself.
-  client.on('error', () => {})
-  await client.connect()
-  return client
 }

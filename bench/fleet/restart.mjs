@@ -5,10 +5,10 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
 import { startEmbedded } from '../../dist/embedded/index.js'
 import { migrate, startConsumer, stopAll } from '../measure/consumers.mjs'
 import { addValue, processesName } from '../measure/figures.mjs'
+import { withSession } from '../measure/session.mjs'
 import { untilAsleep } from '../measure/sleepers.mjs'
 import { nowMs } from '../processes.mjs'
 import { settingsOf } from '../server.mjs'
@@ -95,20 +95,4 @@ function allAsleep(url, processes) {
       withinMs: startMs,
     }),
   )
-}
-
-/**
- * @template Answer
- * @param {string} url
- * @param {(client: pg.Client) => Promise<Answer>} use
- */
-async function withSession(url, use) {
-  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
-  client.on('error', () => {})
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
-  }
 }

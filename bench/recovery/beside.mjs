@@ -11,6 +11,7 @@ import { startEmbedded } from '../../dist/embedded/index.js'
 import { contender } from '../contenders/index.mjs'
 import { rotated } from '../contenders/run.mjs'
 import { addValue } from '../measure/figures.mjs'
+import { withSession } from '../measure/session.mjs'
 import { versionsOf } from '../peers.mjs'
 import { nowMs } from '../processes.mjs'
 import { settingsOf } from '../server.mjs'
@@ -39,7 +40,7 @@ export async function runPhase(name, { tries, isSmoke, contenders: chosen, tell 
   /** @type {import('../measure/figures.mjs').Figures} */
   const figures = {}
   try {
-    const settings = await connected(server.connectionString, settingsOf)
+    const settings = await withSession(server.connectionString, settingsOf)
     for (let number = 0; number < tries; number += 1) {
       for (const one of rotated(chosen, number)) {
         const database = `recovery_${number}_${one.replaceAll(/[^a-z0-9]+/g, '_')}`
@@ -153,21 +154,5 @@ function admin(connectionString) {
     })
     await fresh.connect()
     return fresh
-  }
-}
-
-/**
- * @template Answer
- * @param {string} connectionString
- * @param {(client: pg.Client) => Promise<Answer>} use
- */
-async function connected(connectionString, use) {
-  const client = new pg.Client({ connectionString, application_name: 'bugle bench' })
-  client.on('error', () => {})
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
   }
 }

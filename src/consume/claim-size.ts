@@ -21,7 +21,7 @@ import { mostAtOnce } from './settler.js'
  * What this does not bound: jobs that run, up to one payload per slot; and the first claim, which asks for a job per
  * slot. A claim of light jobs that meets heavy ones for the first time brings them all, `mostAtOnce` at most.
  */
-export interface ClaimSize {
+interface ClaimSize {
   /** Jobs per claim, from 1 up. */
   readonly most: number
   /** Jobs that may be held beyond the slots; 0: even one is too heavy. */

@@ -5,7 +5,7 @@
  *
  * At most `most` at a time: a queue whose every row is refused is no matter of single jobs.
  */
-export interface PassedOver {
+interface PassedOver {
   /** Those that are passed over now. */
   readonly ids: readonly string[]
   readonly isFull: boolean

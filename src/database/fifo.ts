@@ -1,5 +1,5 @@
 /** First in, first out, at the same price however many there are. */
-export interface Fifo<T> {
+interface Fifo<T> {
   readonly length: number
   /** The next to come out. */
   readonly first: T | undefined

@@ -47,7 +47,7 @@ export type Way =
   /** A way of its own, for sessions only (`listenConnectionString`). */
   | 'follows'
 
-export interface ServerIdentity {
+interface ServerIdentity {
   /** A decimal string. */
   readonly system: string
   readonly timeline: number
@@ -158,7 +158,7 @@ export function demandWriter({ standby, readOnly }: Omit<FoundServer, 'identity'
 }
 
 /** A server that will not do, now or for good: the session with it is not used. */
-export class RefusedServerError extends Error {
+class RefusedServerError extends Error {
   override name = 'RefusedServerError'
   // "the database system is ... not accepting" connections like ours: the class that is tried again.
   readonly code = '57P03'

@@ -10,7 +10,7 @@
 import { BugleError, toError } from '../errors.js'
 
 /** What a failed statement means for its sender. */
-export type DatabaseFault =
+type DatabaseFault =
   /** It never reached a server that could have run it. Nothing was written, and sending it again is safe. */
   | 'down'
   /** The server, or the way to it, went away meanwhile: it may have committed. */

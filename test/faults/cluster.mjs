@@ -5,9 +5,9 @@ import { existsSync } from 'node:fs'
 import { chmod, chown, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pg from 'pg'
+import { untilTrue } from './within.mjs'
 
 /**
  * @typedef {import('../../dist/embedded/index.js').EmbeddedPostgres} Server
@@ -154,9 +154,5 @@ const accepts = (server) => withClient(server, async () => true).catch(() => fal
  * @param {() => Promise<boolean>} look
  */
 export async function waitFor(mostMs, what, look) {
-  const until = performance.now() + mostMs
-  while (!(await look())) {
-    if (performance.now() > until) throw new Error(`waited ${mostMs} ms for ${what}`)
-    await sleep(20)
-  }
+  if (!(await untilTrue(mostMs, look))) throw new Error(`waited ${mostMs} ms for ${what}`)
 }

@@ -3,6 +3,8 @@
 //
 // Tells: { did: 'consume' }; { did: 'run' | 'ack', token, attempt, workerId } of each run and each durable ack;
 // { did: 'event', name, text } of what is out of the ordinary.
+import { tellRemarkable } from './remarkable.mjs'
+
 const { bugleUrl, name, connectionString } = JSON.parse(process.argv[2] ?? '{}')
 /** @type {typeof import('../../dist/index.js')} */
 const { createBugle } = await import(bugleUrl)
@@ -41,13 +43,7 @@ const remarkable = /** @type {const} */ ([
   'claim:error',
   'consumer:unprotected',
 ])
-for (const event of remarkable) {
-  bugle.on(event, (data) => {
-    const { queue, ...rest } = data
-    const error = 'error' in data ? data.error.message : undefined
-    tell({ did: 'event', name: event, text: JSON.stringify({ ...rest, ...(error && { error }) }) })
-  })
-}
+tellRemarkable(bugle, remarkable, tell)
 
 process.on('message', async () => {
   await bugle.close({ graceMs: 2_000, abortMs: 1_000 })

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { connectionError, plannedError, queues } from './plan.mjs'
+import { tellRemarkable } from './remarkable.mjs'
 
 /** @typedef {import('../../dist/index.js').Job<import('./plan.mjs').Plan>} PlannedJob */
 /** @typedef {import('../../dist/index.js').JobContext} Context */
@@ -131,13 +132,7 @@ const remarkable = /** @type {const} */ ([
   'callback:error',
   'consumer:unprotected',
 ])
-for (const event of remarkable) {
-  bugle.on(event, (data) => {
-    const { queue, ...rest } = data
-    const error = 'error' in data ? data.error.message : undefined
-    tell({ did: 'event', name: event, text: JSON.stringify({ ...rest, ...(error && { error }) }) })
-  })
-}
+tellRemarkable(bugle, remarkable, tell)
 
 process.on('message', async (/** @type {{ do: 'stop', graceMs: number, abortMs: number }} */ { graceMs, abortMs }) => {
   const startedAt = performance.now()

@@ -14,7 +14,6 @@ import { queueName } from './checks.js'
 import { giveBack } from './consume/claim.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
-import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
 import { stoppedConsumer } from './consume/stopped.js'
 import type { ConsumerStats } from './consume/tally.js'
@@ -41,20 +40,20 @@ import {
   type StopTimes,
 } from './options.js'
 import { createPayloads } from './payloads.js'
-import type { PutOptions } from './put/options.js'
+import type { PutOptions, PutOptionsOf } from './put/options.js'
 import { put, putMany } from './put/put.js'
 import type {
   HandlersOf,
   JobOf,
   PutArguments,
   PutManyArguments,
-  PutOptionsOf,
   QueueMap,
   QueueName,
   QueueSchemas,
   QueuesOf,
 } from './queues.js'
 import { listenToSignals } from './signals.js'
+import type { StopReport } from './stop-report.js'
 import { version } from './version.js'
 import { createWorker } from './worker/worker.js'
 

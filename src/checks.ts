@@ -208,6 +208,22 @@ export function schemaName(value: unknown): string {
   throw invalidOption('schema', 'must be a string of 1 to 63 bytes without NUL that does not start with pg_', value)
 }
 
+const largestId = 9_223_372_036_854_775_807n
+
+/**
+ * A job's id: a decimal string that bigint can hold.
+ *
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function jobId(value: unknown, name = 'id'): string {
+  if (isJobId(value)) return value
+  throw invalidOption(name, "must be a job's id, a decimal string", value)
+}
+
+export function isJobId(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{1,19}$/.test(value) && BigInt(value) <= largestId
+}
+
 /** What stands in a message for a value that may hold a password. */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null'

@@ -2,8 +2,8 @@ import { AsyncResource } from 'node:async_hooks'
 import { types } from 'node:util'
 import createDebug from 'debug'
 import { functionOf, knownKeys } from './checks.js'
-import type { StopReport } from './consume/report.js'
 import { describe, toError } from './errors.js'
+import type { StopReport } from './stop-report.js'
 
 const log = createDebug('bugle:events')
 

@@ -14,11 +14,11 @@ export type { BoundedCount, BugleStats, QueueStats, WorkerState, WorkerStats } f
 export { type Bugle, createBugle } from './bugle.js'
 export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
-export type { StopReport } from './consume/report.js'
 export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
+export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './database/transaction.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
   AbortCode,
@@ -62,8 +62,7 @@ export {
   type KyselyTransaction,
   type PrismaTransaction,
 } from './put/adapters.js'
-export type { PutOptions } from './put/options.js'
-export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
+export type { PutOptions, PutOptionsOf } from './put/options.js'
 export type {
   Checked,
   HandlersOf,
@@ -71,7 +70,6 @@ export type {
   Kinds,
   PutArguments,
   PutManyArguments,
-  PutOptionsOf,
   QueueMap,
   QueueName,
   QueueSchemas,
@@ -91,4 +89,5 @@ export {
 } from './retry.js'
 export { parseRetryAfter } from './retry-after.js'
 export type { StandardSchema } from './schema.js'
+export type { StopReport } from './stop-report.js'
 export type { ServedQueue } from './worker/heartbeat.js'

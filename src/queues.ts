@@ -1,6 +1,6 @@
 /** Types only: which payloads the queues of an instance have, for those who put and for those who handle. */
 import type { Job, JobHandler } from './job.js'
-import type { PutOptions } from './put/options.js'
+import type { PutOptions, PutOptionsOf } from './put/options.js'
 import type { InputOf, OutputOf, StandardSchema } from './schema.js'
 
 /** Queue names and the payloads of their jobs: `createBugle<{ emails: { to: string } }>()`. */
@@ -40,9 +40,6 @@ export type PutArguments<Entry> = [IsAny<Entry>, Entry] extends [false, Kinds<in
       ]
     }[keyof Payloads & string]
   : [payload: PutPayload<Entry>, options?: PutOptions]
-
-/** Options of each job; `tx` and `keyMode` must be the same for all. */
-export type PutOptionsOf<Payload, Options = PutOptions | undefined> = (payload: Payload, index: number) => Options
 
 /** What follows the queue's name in `putMany`. */
 export type PutManyArguments<Entry> = [IsAny<Entry>, Entry] extends [false, Kinds<infer Payloads>]

@@ -1,4 +1,4 @@
-import { jobId } from './ids.js'
+import { jobId } from '../checks.js'
 import { type AdminParts, sendForOne } from './send.js'
 
 /** What became of a cancel. */

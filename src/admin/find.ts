@@ -1,6 +1,5 @@
-import { knownKeys, label, moment, oneOf, queueName, wholeNumber } from '../checks.js'
+import { isJobId, jobId, knownKeys, label, moment, oneOf, queueName, wholeNumber } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
-import { isJobId, jobId } from './ids.js'
 import { type JobRecord, type JobRow, type JobState, jobStates, toRecord } from './record.js'
 import { type AdminParts, send } from './send.js'
 

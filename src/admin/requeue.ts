@@ -1,9 +1,8 @@
-import { knownKeys, oneOf, wholeNumber } from '../checks.js'
+import { jobId, knownKeys, oneOf, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
 import { type Batches, type BatchesOptions, createBatchSize, resolveBatches } from './batches.js'
 import { type JobsFilter, resolveWhich } from './find.js'
-import { jobId } from './ids.js'
 import { type AdminParts, sendForOne } from './send.js'
 
 /** Which jobs `requeue` makes ready. What is left out is not asked: `{}` is every failed job. */

@@ -5,9 +5,9 @@
  */
 import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
+import type { SendInTransaction } from '../database/transaction.js'
 import { databaseFault, isKeyConflict } from '../database/verdict.js'
 import { BugleError } from '../errors.js'
-import type { SendInTransaction } from './transaction.js'
 
 /** What Kysely's `db.transaction().execute` gives its callback, or `db.startTransaction().execute()` resolves with. */
 export interface KyselyTransaction {

@@ -1,6 +1,6 @@
 import { delay, flagNames, knownKeys, label, moment, oneOf, runTimeMs, wholeNumber } from '../checks.js'
+import type { Transaction } from '../database/transaction.js'
 import { BugleError } from '../errors.js'
-import type { Transaction } from './transaction.js'
 
 /** What `put` takes. */
 export interface PutOptions {
@@ -31,6 +31,9 @@ export interface PutOptions {
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction
 }
+
+/** What `putMany` asks for the options of each job; `tx` and `keyMode` must be the same for all. */
+export type PutOptionsOf<Payload, Options = PutOptions | undefined> = (payload: Payload, index: number) => Options
 
 export const putDefaults = { priority: 0, keyMode: 'replace', flags: [] } as const satisfies Partial<PutOptions>
 

@@ -3,13 +3,12 @@ import type { Database } from '../database/database.js'
 import { callError, despiteConflicts, despiteDeadlocks } from '../database/fault.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
+import { inTransaction } from '../database/transaction.js'
 import { databaseFault, isKeyConflict, violatedIndex } from '../database/verdict.js'
 import { BugleError, describe, toError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
-import type { PutOptionsOf } from '../queues.js'
 import { type KeyedJob, resolveKeys } from './keys.js'
-import { type PutOptions, type ResolvedPutOptions, resolvePutOptions } from './options.js'
-import { inTransaction } from './transaction.js'
+import { type PutOptions, type PutOptionsOf, type ResolvedPutOptions, resolvePutOptions } from './options.js'
 
 interface PutParts {
   readonly database: Database

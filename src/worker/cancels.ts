@@ -1,5 +1,5 @@
 import createDebug from 'debug'
-import { isJobId } from '../admin/ids.js'
+import { isJobId } from '../checks.js'
 import { toError } from '../errors.js'
 
 const log = createDebug('bugle:cancels')

@@ -1,8 +1,5 @@
 import { hostname } from 'node:os'
 import createDebug from 'debug'
-import type { Collector } from '../admin/collector.js'
-import { callOf } from '../consume/call.js'
-import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { demandApart } from '../database/apart.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
@@ -13,12 +10,14 @@ import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
 import { createBlocked } from './blocked.js'
+import { callOf } from './call.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
 import { createLag } from './lag.js'
 import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
 import { createReconciler } from './reconcile.js'
 import { createRescue } from './rescue.js'
+import { createSweeper, type Seen, type Sweepable } from './sweep.js'
 
 const log = createDebug('bugle:worker')
 
@@ -69,7 +68,7 @@ export interface WorkerOptions {
   /** The listener hears nothing, and will not: a sentence for an operator. */
   readonly onDeaf?: (reason: string) => void
   /** Works while there are consumers. */
-  readonly collector: Collector
+  readonly collector: { start(): void; stop(): Promise<void> }
   readonly random: () => number
 }
 

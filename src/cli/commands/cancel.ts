@@ -1,4 +1,4 @@
-import { jobId } from '../../admin/ids.js'
+import { jobId } from '../../checks.js'
 import { type Cli, exitCodes } from '../cli.js'
 
 const answers = {

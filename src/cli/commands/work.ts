@@ -1,6 +1,6 @@
 import type { Bugle } from '../../bugle.js'
-import type { StopReport } from '../../consume/report.js'
 import { describe } from '../../errors.js'
+import type { StopReport } from '../../stop-report.js'
 import { count, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes, Interrupted, UsageError } from '../cli.js'
 import { loadModule, type QueueWork, type WorkModule } from '../module.js'

@@ -1,6 +1,6 @@
 import { kindOf } from '../checks.js'
-import type { SqlValue } from '../database/pool.js'
 import { BugleError } from '../errors.js'
+import type { SqlValue } from './pool.js'
 
 /** Sends one statement in the caller's transaction; the rows as objects, or a result that has them in `rows`. */
 export type SendInTransaction = (

@@ -6,11 +6,12 @@ import { createCollector } from './admin/collector.js'
 import { type ContentsOption, findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
 import { type Health, readHealth } from './admin/health.js'
 import { pauseQueue, resumeQueue } from './admin/pause.js'
-import type { JobRecord } from './admin/record.js'
+import type { JobRecordOf } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { send } from './admin/send.js'
 import { type BugleStats, readStats } from './admin/stats.js'
 import { queueName } from './checks.js'
+import type { Codec } from './codec.js'
 import { giveBack } from './consume/claim.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
@@ -31,35 +32,32 @@ import { logEvents } from './logging.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
+  type CreateBugleOptions,
   type DrainOptions,
   noTimes,
   resolveBugleOptions,
   resolveConsumerOptions,
   resolveDrainOptions,
   resolveStopTimes,
-  type StopTimes,
+  type StopOptions,
 } from './options.js'
 import { createPayloads } from './payloads.js'
 import type { PutOptions, PutOptionsOf } from './put/options.js'
 import { put, putMany } from './put/put.js'
-import type {
-  HandlersOf,
-  JobOf,
-  PutArguments,
-  PutManyArguments,
-  QueueMap,
-  QueueName,
-  QueueSchemas,
-  QueuesOf,
-} from './queues.js'
+import type { Putter } from './putter.js'
+import type { HandlersOf, JobOf, QueueMap, QueueSchemas, QueuesBy } from './queues.js'
 import { listenToSignals } from './signals.js'
 import type { StopReport } from './stop-report.js'
 import { version } from './version.js'
 import { createWorker } from './worker/worker.js'
 
+/** Only in types: see `Bugle`. */
+declare const contextOf: unique symbol
+
 /** Bugle's one object: puts jobs, starts consumers, and looks after the jobs that are there. */
 export interface Bugle<Queues extends object = QueueMap, Context = unknown>
-  extends EventSource<QueueName<Queues>>,
+  extends Putter<Queues>,
+    EventSource<keyof Queues & string>,
     AsyncDisposable {
   /**
    * This process's presence, a decimal string: the owner of its leases. Another one after it was given up by others
@@ -75,24 +73,6 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   migrate(): Promise<MigrationReport>
   /**
-   * Insert a job. An idle consumer of the queue starts it a few milliseconds after the commit, or at its `runAt`.
-   *
-   * @param args - the payload, then options; of a queue of kinds `kind` is one that must be given
-   * @returns the job's id, a decimal string; that of the waiting job where its key waits already (`keyMode`)
-   * @throws BugleError `INVALID_QUEUE`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`,
-   *   `KEY_TAKEN`, `ID_TAKEN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`, `DATABASE_DOWN`,
-   *   `CLOSED`: nothing was written; `RESULT_UNKNOWN`: perhaps it was
-   */
-  put<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutArguments<Queues[Queue]>): Promise<string>
-  /**
-   * Insert many jobs in one statement: all or none.
-   *
-   * @param args - the payloads, then options for all, or a function that is asked for those of each
-   * @returns their ids, in the order of the payloads
-   * @throws as `put`
-   */
-  putMany<Queue extends QueueName<Queues>>(queue: Queue, ...args: PutManyArguments<Queues[Queue]>): Promise<string[]>
-  /**
    * Run the handler for the queue's jobs, until it is stopped.
    *
    * @param handler - a function, or an object with one for each kind
@@ -103,18 +83,10 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    *   `SCHEMA_UNUSABLE`, `NO_PRIVILEGE`, `CLOSED`; `DATABASE_DOWN` where the instance's first connection is refused for
    *   good: a wrong password, role, database or host name; the signal's reason
    */
-  consume<Queue extends QueueName<Queues>>(
+  consume<Queue extends keyof Queues & string, ConsumerContext = Context>(
     queue: Queue,
-    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
-    options?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>,
-  ): Promise<Consumer>
-  /** The same, with a `context` of the consumer's own. */
-  consume<Queue extends QueueName<Queues>, ConsumerContext>(
-    queue: Queue,
-    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, ConsumerContext>,
-    options: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> & {
-      readonly context: ConsumerContext
-    },
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, NoInfer<ConsumerContext>>,
+    options?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext>,
   ): Promise<Consumer>
   /**
    * Run what is in the queue, then stop: a consumer that ends by itself once nothing runs and nothing is ready; or,
@@ -125,18 +97,10 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @returns what the stop reports, once it has stopped
    * @throws as `consume`
    */
-  drain<Queue extends QueueName<Queues>>(
+  drain<Queue extends keyof Queues & string, ConsumerContext = Context>(
     queue: Queue,
-    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
-    options?: DrainOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>,
-  ): Promise<StopReport>
-  /** The same, with a `context` of its own. */
-  drain<Queue extends QueueName<Queues>, ConsumerContext>(
-    queue: Queue,
-    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, ConsumerContext>,
-    options: DrainOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> & {
-      readonly context: ConsumerContext
-    },
+    handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, NoInfer<ConsumerContext>>,
+    options?: DrainOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext>,
   ): Promise<StopReport>
   /**
    * Pause a queue in all processes, until it is resumed, also over restarts: no claim begins after this has resolved.
@@ -148,14 +112,14 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`,
    *   `RESULT_UNKNOWN`
    */
-  pause(queue: QueueName<Queues>): Promise<boolean>
+  pause(queue: keyof Queues & string): Promise<boolean>
   /**
    * Resume a paused queue; its consumers are woken.
    *
    * @returns whether it was paused
    * @throws as `pause`
    */
-  resume(queue: QueueName<Queues>): Promise<boolean>
+  resume(queue: keyof Queues & string): Promise<boolean>
   /**
    * One job, wherever it is: waiting, running, failed or in the archive.
    *
@@ -163,14 +127,19 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @returns null where there is none: it never was, or was acked, or collected
    * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
-  job(id: string, options?: ContentsOption): Promise<JobRecord | null>
+  job<Contents extends boolean = true>(
+    id: string,
+    options?: ContentsOption<Contents>,
+  ): Promise<JobRecordOf<Queues, keyof Queues & string, Contents> | null>
   /**
    * A page of jobs, newest id first; `cursor` leads to the next one. Heavy jobs make a page shorter than its `limit`.
    *
    * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
    *   `SCHEMA_TOO_NEW`, `CLOSED`
    */
-  jobs(filter?: JobsFilter): Promise<JobsPage>
+  jobs<Queue extends keyof Queues & string = keyof Queues & string, Contents extends boolean = true>(
+    filter?: JobsFilter<Queue, Contents>,
+  ): Promise<JobsPage<JobRecordOf<Queues, Queue, Contents>>>
   /**
    * Make failed or archived jobs ready again, each under its id and with all its attempts. Two at once make one.
    *
@@ -182,7 +151,10 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @throws BugleError `INVALID_OPTION`, `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
    *   `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
    */
-  requeue(which: string | readonly string[] | RequeueFilter, options?: BatchesOptions): Promise<number>
+  requeue(
+    which: string | readonly string[] | RequeueFilter<keyof Queues & string>,
+    options?: BatchesOptions,
+  ): Promise<number>
   /**
    * Cancel a job: one that waits is failed at once, and no event tells of it; one that runs, in whatever process, has
    * its signal aborted and gets no further run, and if this one succeeds all the same, that counts.
@@ -208,7 +180,7 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param queue - that one, whether or not it has jobs; default: all
    * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
    */
-  stats(queue?: QueueName<Queues>): Promise<BugleStats>
+  stats(queue?: keyof Queues & string): Promise<BugleStats>
   /**
    * Whether this process can do its work now: made for a readiness probe. Healthy means: the database answers within
    * two seconds, can be written to, and has our tables; the instance is not being closed; and if it consumes, every
@@ -232,27 +204,34 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * @param options - for every consumer; default: each one's own
    * @throws BugleError `INVALID_OPTION`
    */
-  close(options?: Partial<StopTimes>): Promise<void>
+  close(options?: StopOptions): Promise<void>
+  /** @internal Never there: what handlers get as `ctx.context`, for the comparison of instances (see `Putter`). */
+  readonly [contextOf]?: Context
 }
 
 /**
  * Make an instance. No I/O: the first connection is made by the first call that needs one.
  *
- * Its queues are typed by the schemas, or by the first type argument: `createBugle<{ emails: { to: string } }>()`. The
- * second one is the type of `context`, where the first is written out.
+ * Its queues are typed by the first type argument (`createBugle<{ emails: { to: string } }>()`), by `schemas`, or by
+ * `queues: defineQueues<…>()`, beside which the types of `context` and `codec` are inferred.
  *
  * @throws BugleError `INVALID_OPTION`
  */
-export function createBugle<Schemas extends QueueSchemas, Context = undefined>(
-  options: BugleOptions<Bugle, Context> & { readonly schemas: Schemas },
-): Bugle<QueuesOf<Schemas>, Context>
-export function createBugle<Queues extends object = QueueMap, Context = unknown>(
-  options: BugleOptions<Bugle, Context> & { readonly context: Context },
-): Bugle<Queues, Context>
-export function createBugle<Queues extends object = QueueMap>(options?: BugleOptions<Bugle>): Bugle<Queues>
+export function createBugle<Queues extends object = QueueMap>(): Bugle<Queues>
+export function createBugle<
+  Queues extends object = QueueMap,
+  Context = unknown,
+  OwnCodec extends Codec | undefined = undefined,
+  Schemas extends QueueSchemas = QueueSchemas,
+>(
+  options: CreateBugleOptions<Bugle, Queues, Context, OwnCodec, Schemas> & PromisedContext<NoInfer<Context>>,
+): Bugle<QueuesBy<Queues, OwnCodec, Schemas>, Context>
 export function createBugle(options: object = {}): unknown {
   return createBugleFrom(options, process.env)
 }
+
+/** One whose type is written out must be given. */
+type PromisedContext<Context> = unknown extends Context ? unknown : { readonly context: Context }
 
 /** The same, with `env` in place of the process's environment. */
 export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.ProcessEnv): Bugle {
@@ -354,12 +333,12 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   }
 
   /** It comes at any moment: a program that goes on to its next `consume` finds a stopped consumer, and no error. */
-  function closeBySignal(times: Partial<StopTimes>): Promise<void> {
+  function closeBySignal(times: StopOptions): Promise<void> {
     isSignalled = true
     return close(times)
   }
 
-  async function close(options?: Partial<StopTimes>): Promise<void> {
+  async function close(options?: StopOptions): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
     closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
     // When there are no consumers, no put is taken from this call on; otherwise handlers may still put.
@@ -423,8 +402,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
       return isChanged
     }),
     resume: whileOpen((queue) => resumeQueue(adminParts, queueName(queue))),
-    job: whileOpen((id, options) => findJob(adminParts, id, options)),
-    jobs: whileOpen((filter) => findJobs(adminParts, filter)),
+    job: whileOpen((id: string, options?: ContentsOption) => findJob(adminParts, id, options)) as Bugle['job'],
+    jobs: whileOpen((filter?: JobsFilter) => findJobs(adminParts, filter)) as Bugle['jobs'],
     requeue: whileOpen((which, requeueOptions) => requeue(adminParts, which, requeueOptions)),
     cancel: whileOpen((id) => cancel(adminParts, id)),
     collect: whileOpen((collectOptions) => collect(adminParts, collectOptions)),

@@ -167,6 +167,13 @@ export function knownKeys(what: string, object: unknown, keys: readonly string[]
   }
 }
 
+/** A copy without options that are undefined, which are as good as left out. What is no plain object stays itself. */
+export function withoutUndefined<T extends object>(options: T): { [Name in keyof T]: Exclude<T[Name], undefined> } {
+  type Given = { [Name in keyof T]: Exclude<T[Name], undefined> }
+  if (!isPlainObject(options)) return options as Given
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Given
+}
+
 /** Whether this is an object literal (or one without a prototype), of whichever realm. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false

@@ -8,7 +8,7 @@ export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
 export type { ContentsOption, JobsFilter, JobsPage } from './admin/find.js'
 export type { ConsumerHealth, Health } from './admin/health.js'
-export type { JobError, JobRecord, JobState } from './admin/record.js'
+export type { JobError, JobRecord, JobRecordOf, JobState } from './admin/record.js'
 export type { RequeueFilter } from './admin/requeue.js'
 export type { BoundedCount, BugleStats, QueueStats, WorkerState, WorkerStats } from './admin/stats.js'
 export { type Bugle, createBugle } from './bugle.js'
@@ -19,6 +19,7 @@ export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
 export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './database/transaction.js'
+export { defineQueues, type QueueTypes } from './define-queues.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
   AbortCode,
@@ -34,8 +35,9 @@ export type {
   UnprotectedReason,
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
+export type { JsonInput, Jsonify } from './jsonify.js'
 export type { Logger } from './logging.js'
-export type { BugleOptions, ConsumeOptions, DrainOptions, StopTimes } from './options.js'
+export type { BugleOptions, ConsumeOptions, CreateBugleOptions, DrainOptions, StopOptions } from './options.js'
 export {
   type AckOutcome,
   ack,
@@ -63,17 +65,23 @@ export {
   type PrismaTransaction,
 } from './put/adapters.js'
 export type { PutOptions, PutOptionsOf } from './put/options.js'
+export type { Putter } from './putter.js'
 export type {
   Checked,
   HandlersOf,
   JobOf,
+  KindOf,
   Kinds,
+  PayloadStored,
+  PayloadToPut,
   PutArguments,
   PutManyArguments,
   QueueMap,
   QueueName,
   QueueSchemas,
+  QueuesBy,
   QueuesOf,
+  WithCodec,
 } from './queues.js'
 export {
   type ConstantDecision,

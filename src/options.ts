@@ -2,7 +2,6 @@ import {
   delay,
   flagNames,
   functionOf,
-  isPlainObject,
   knownKeys,
   milliseconds,
   oneOf,
@@ -10,9 +9,11 @@ import {
   schemaName,
   timerMs,
   wholeNumber,
+  withoutUndefined,
 } from './checks.js'
 import { type Codec, codecOption } from './codec.js'
 import { type Connection, type ConnectionFields, resolveConnection } from './database/connection.js'
+import { type QueueTypes, queuesOption } from './define-queues.js'
 import { BugleError, describe } from './errors.js'
 import type { Job, Middleware } from './job.js'
 import { type Logger, loggerOption } from './logging.js'
@@ -20,78 +21,103 @@ import type { QueueSchemas } from './queues.js'
 import { type ConstantDecision, defaultRetryStrategy, type RetryStrategy, retryStrategyOption } from './retry.js'
 import { type SchemasByQueue, schemasOption } from './schema.js'
 
-/** What `createBugle` takes. `Owner` is the instance's type, `Context` that of `context`. */
-export interface BugleOptions<Owner = unknown, Context = unknown> {
+/**
+ * What `createBugle` takes. `Owner` is the instance's type, `Context` that of `context`, `OwnCodec` that of `codec`: a
+ * codec decides what handlers are given, so only options whose type names one may have it.
+ */
+export interface BugleOptions<
+  Owner = unknown,
+  Context = unknown,
+  OwnCodec extends Codec | undefined = undefined,
+  Schemas extends QueueSchemas = QueueSchemas,
+> {
   /** `postgres://user:password@host:5432/database`. Default: `DATABASE_URL`, then the `PG…` variables. */
-  readonly connectionString?: string
+  readonly connectionString?: string | undefined
   /** The same as fields, instead of a connection string. `password` may be a function, asked at each connect. */
-  readonly connection?: ConnectionFields
+  readonly connection?: ConnectionFields | undefined
   /** A direct connection for LISTEN and locks, where the first goes through a pooler. Default: the first. */
-  readonly listenConnectionString?: string
+  readonly listenConnectionString?: string | undefined
   /** The schema of Bugle's tables. @defaultValue 'bugle' */
-  readonly schema?: string
+  readonly schema?: string | undefined
   /** Shown to operators: application_name, and the worker's row. Default: the connection's, then 'bugle'. */
-  readonly name?: string
+  readonly name?: string | undefined
   /** Connections for statements, opened as needed; listener and control session come on top. @defaultValue 10 */
-  readonly poolSize?: number
+  readonly poolSize?: number | undefined
   /**
    * Prepared statements and session settings, as long as no pooler shows that it takes no settings; false: none from
    * the start.
    * @defaultValue true
    */
-  readonly prepare?: boolean
+  readonly prepare?: boolean | undefined
   /** Whether to be woken by notifications; false: sweeps every second do everything. @defaultValue true */
-  readonly listen?: boolean
+  readonly listen?: boolean | undefined
   /** Milliseconds between safety sweeps while notifications arrive; 0: none. @defaultValue 30000 */
-  readonly sweepMs?: number
+  readonly sweepMs?: number | undefined
   /**
    * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three
    * times as often. At least a minute where its presence lock cannot be held. From 300 up. @defaultValue 5000
    */
-  readonly rescueAfterMs?: number
+  readonly rescueAfterMs?: number | undefined
   /**
    * How long a process that holds its presence lock may miss its heartbeats (a blocked event loop); at least
    * `rescueAfterMs`.
    * @defaultValue 300000
    */
-  readonly hungAfterMs?: number
+  readonly hungAfterMs?: number | undefined
   /** A job that this many processes have died under is failed. @defaultValue 3 */
-  readonly maxCrashes?: number
+  readonly maxCrashes?: number | undefined
   /**
    * How long a stop waits for running handlers before it aborts their signals; Infinity is allowed.
    * @defaultValue 15000
    */
-  readonly graceMs?: number
+  readonly graceMs?: number | undefined
   /** How long it waits after that, before it gives up on them; Infinity is allowed. @defaultValue 5000 */
-  readonly abortMs?: number
+  readonly abortMs?: number | undefined
   /**
    * Whether SIGINT and SIGTERM close the instance, from its first consumer on; a second one skips the grace, a third
    * one the rest. @defaultValue false
    */
-  readonly handleSignals?: boolean
+  readonly handleSignals?: boolean | undefined
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
-  readonly maxPayloadBytes?: number
+  readonly maxPayloadBytes?: number | undefined
   /** After how long a failed job is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly failedForMs?: number | null
+  readonly failedForMs?: number | null | undefined
   /** After how long a job in the archive is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly archivedForMs?: number | null
+  readonly archivedForMs?: number | null | undefined
   /**
    * A Standard Schema for each queue, or for each kind of one: checks payloads at the put and again before the handler,
    * and gives them their types.
    */
-  readonly schemas?: QueueSchemas
+  readonly schemas?: Schemas | undefined
   /** For payloads, results and progress that are more than JSON (dates, maps). Default: JSON as it is. */
-  readonly codec?: Codec
+  readonly codec?: CodecOption<OwnCodec> | undefined
   /** Runs around every handler, the first outermost; `ctx.context` is the consumer's. @defaultValue [] */
-  readonly middleware?: readonly Middleware<Owner>[]
+  readonly middleware?: readonly Middleware<Owner>[] | undefined
   /** What handlers need: `ctx.context`. Default: undefined. */
-  readonly context?: Context
+  readonly context?: Context | undefined
   /**
    * For a line on what an operator should know (console, pino and winston fit). Default: silence, but for a warning of
    * Node's if no notification can arrive.
    */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
 }
+
+/** The same, given to `createBugle` itself. */
+export interface CreateBugleOptions<
+  Owner,
+  Queues extends object,
+  Context,
+  OwnCodec extends Codec | undefined,
+  Schemas extends QueueSchemas,
+> extends BugleOptions<Owner, Context, OwnCodec, Schemas> {
+  /** `defineQueues<…>()`: types the queues where the types of `context` and `codec` shall be inferred. Does nothing. */
+  readonly queues?: QueueTypes<Queues> | undefined
+}
+
+/** The text is what the compiler prints beside a codec that is refused. */
+type CodecOption<OwnCodec> = OwnCodec extends Codec
+  ? OwnCodec
+  : 'give it to createBugle itself, beside queues: defineQueues<Queues>()'
 
 export const bugleDefaults = {
   schema: 'bugle',
@@ -142,6 +168,7 @@ const bugleOptionNames = [
   'connectionString',
   'connection',
   'listenConnectionString',
+  'queues',
   'schemas',
   'codec',
   'context',
@@ -149,11 +176,14 @@ const bugleOptionNames = [
   ...Object.keys(bugleDefaults),
 ]
 
+type AnyBugleOptions = BugleOptions<unknown, unknown, Codec | undefined> & { readonly queues?: unknown }
+
 /** @throws BugleError `INVALID_OPTION` */
-export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEnv): ResolvedBugleOptions {
+export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.ProcessEnv): ResolvedBugleOptions {
   knownKeys('createBugle options', options, bugleOptionNames)
   const { connectionString, connection: fields, listenConnectionString, ...rest } = withoutUndefined(options)
   const given = { ...bugleDefaults, ...rest }
+  queuesOption(given.queues)
   const connection = resolveConnection(
     {
       ...(connectionString !== undefined && { connectionString }),
@@ -207,12 +237,20 @@ function stopTimes({ graceMs, abortMs }: StopTimes): StopTimes {
   }
 }
 
+/** What `stop` and `close` take. */
+export interface StopOptions {
+  /** How long the stop waits for running handlers before it aborts them, in milliseconds; Infinity is allowed. */
+  readonly graceMs?: number | undefined
+  /** How long it waits after that, in milliseconds; Infinity is allowed. */
+  readonly abortMs?: number | undefined
+}
+
 /**
- * What `stop` and `close` take.
+ * What `stop` and `close` take, with defaults for what is left out.
  *
  * @throws BugleError `INVALID_OPTION`
  */
-export function resolveStopTimes(options: Partial<StopTimes> = {}, defaults: StopTimes): StopTimes {
+export function resolveStopTimes(options: StopOptions = {}, defaults: StopTimes): StopTimes {
   knownKeys('stop options', options, ['graceMs', 'abortMs'])
   const { graceMs = defaults.graceMs, abortMs = defaults.abortMs } = options
   return stopTimes({ graceMs, abortMs })
@@ -221,49 +259,49 @@ export function resolveStopTimes(options: Partial<StopTimes> = {}, defaults: Sto
 /** What `consume` takes: `AnyJob` is the queue's job, `Owner` the instance's type, `Context` that of `context`. */
 export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown> {
   /** Handlers at once in this process. @defaultValue 10 */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /**
    * Jobs that may be claimed beyond the free slots, and wait in memory for one: a number, 0 for none; 'earned': only in
    * a backlog, and no more than a few milliseconds of work. At most 16 MB of payloads, as JSON, either way.
    * @defaultValue 'earned'
    */
-  readonly prefetch?: number | 'earned'
+  readonly prefetch?: number | 'earned' | undefined
   /** 'explicit': a handler must return an outcome; anything else is a reject. @defaultValue 'implicit' */
-  readonly outcome?: 'implicit' | 'explicit'
+  readonly outcome?: 'implicit' | 'explicit' | undefined
   /**
    * What follows a run that threw, or asked for a retry: a function, one of `fixed`, `linear` and `exponential`, or a
    * constant answer such as `false`. Default: `exponential()`, 5 runs in all.
    */
-  readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision
+  readonly retryStrategy?: RetryStrategy<AnyJob> | ConstantDecision | undefined
   /**
    * Called once a run of this consumer has failed its job for good, for whatever reason. It is waited for in the job's
    * slot. What it throws changes nothing. A job that never came to its handler has its payload as it is stored,
    * whatever its type says.
    */
-  readonly onFailed?: (job: AnyJob, error: Error) => unknown
+  readonly onFailed?: ((job: AnyJob, error: Error) => unknown) | undefined
   /**
    * What becomes of jobs of other kinds, and of jobs without a kind, when there is a handler for each kind. 'leave':
    * they stay for consumers that have a handler; 'fail': failed at once. @defaultValue 'leave'
    */
-  readonly unknownKinds?: 'leave' | 'fail'
+  readonly unknownKinds?: 'leave' | 'fail' | undefined
   /** Takes no job that has one of these flags. @defaultValue [] */
-  readonly withoutFlags?: readonly string[]
+  readonly withoutFlags?: readonly string[] | undefined
   /** 'all': acked jobs stay, in the archive, with their result. @defaultValue 'failed' */
-  readonly keep?: 'failed' | 'all'
+  readonly keep?: 'failed' | 'all' | undefined
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
-  readonly middleware?: readonly Middleware<Owner, Context>[]
+  readonly middleware?: readonly Middleware<Owner, NoInfer<Context>>[] | undefined
   /**
    * How long a run may take before its signal is aborted and it counts as failed, in milliseconds. Default: no limit.
    */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** As for `createBugle`. Default: the instance's. */
-  readonly graceMs?: number
+  readonly graceMs?: number | undefined
   /** As for `createBugle`. Default: the instance's. */
-  readonly abortMs?: number
+  readonly abortMs?: number | undefined
   /** What the handler needs: `ctx.context`. Default: the instance's. */
-  readonly context?: Context
+  readonly context?: Context | undefined
   /** Ends the wait for a database that is down, and later stops the consumer. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 export const consumerDefaults = {
@@ -349,7 +387,7 @@ export function resolveConsumerOptions(
 export interface DrainOptions<AnyJob = Job, Owner = unknown, Context = unknown>
   extends ConsumeOptions<AnyJob, Owner, Context> {
   /** 'ready': until nothing is ready; 'scheduled': until nothing is ready or scheduled. @defaultValue 'ready' */
-  readonly until?: 'ready' | 'scheduled'
+  readonly until?: 'ready' | 'scheduled' | undefined
 }
 
 /** @throws BugleError `INVALID_OPTION` */
@@ -368,11 +406,6 @@ function middlewareOption(value: unknown): readonly Middleware[] {
   }
   // Array.from: a hole is an undefined one, and refused.
   return Array.from(value, (one, index) => functionOf(`middleware[${index}]`, one))
-}
-
-function withoutUndefined<T extends object>(options: T): T {
-  if (!isPlainObject(options)) return options
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
 }
 
 function shortText(name: string, value: unknown): string {

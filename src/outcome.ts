@@ -103,7 +103,9 @@ export function reject(reason: unknown): RejectOutcome {
  *   `reason`: stored as the job's last error
  * @throws BugleError `INVALID_OPTION`
  */
-export function retry(options: { readonly delayMs?: number; readonly reason?: unknown } = {}): RetryOutcome {
+export function retry(
+  options: { readonly delayMs?: number | undefined; readonly reason?: unknown } = {},
+): RetryOutcome {
   knownKeys('retry options', options, ['delayMs', 'reason'])
   const { delayMs, reason } = options
   return make({ type: 'retry', delayMs: delayMs === undefined ? undefined : delay('delayMs', delayMs), reason })
@@ -117,7 +119,7 @@ const outcomeDefaults = { delayMs: 1_000 } as const
  * @param options - `delayMs`: until it may run again, in milliseconds, by default 1000
  * @throws BugleError `INVALID_OPTION`
  */
-export function release(options: { readonly delayMs?: number } = {}): ReleaseOutcome {
+export function release(options: { readonly delayMs?: number | undefined } = {}): ReleaseOutcome {
   knownKeys('release options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
   return make({ type: 'release', delayMs: delay('delayMs', delayMs) })
@@ -131,7 +133,7 @@ export function release(options: { readonly delayMs?: number } = {}): ReleaseOut
  * @param options - `delayMs`: until the next run, in milliseconds, by default 1000
  * @throws BugleError `INVALID_OPTION`
  */
-export function partial(progress: unknown, options: { readonly delayMs?: number } = {}): PartialOutcome {
+export function partial(progress: unknown, options: { readonly delayMs?: number | undefined } = {}): PartialOutcome {
   knownKeys('partial options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
   return make({ type: 'partial', progress, delayMs: delay('delayMs', delayMs) })

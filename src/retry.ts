@@ -38,9 +38,9 @@ export type ErrorClass = abstract new (...args: never[]) => Error
 /** What every built-in strategy takes. */
 interface RetryLimits {
   /** Runs at most, the first included, for jobs without a `maxAttempts` of their own. @defaultValue 5 */
-  readonly maxAttempts?: number
+  readonly maxAttempts?: number | undefined
   /** Errors that no retry mends: instances of these classes. An error's `cause` is not looked at. @defaultValue [] */
-  readonly unless?: readonly ErrorClass[]
+  readonly unless?: readonly ErrorClass[] | undefined
 }
 
 const limitDefaults = { maxAttempts: 5 } as const satisfies RetryLimits
@@ -48,7 +48,7 @@ const limitDefaults = { maxAttempts: 5 } as const satisfies RetryLimits
 /** What `fixed` takes. */
 export interface FixedOptions extends RetryLimits {
   /** Milliseconds before each retry. @defaultValue 1000 */
-  readonly delayMs?: number
+  readonly delayMs?: number | undefined
 }
 
 export const fixedDefaults = { delayMs: 1_000, ...limitDefaults } as const satisfies FixedOptions
@@ -56,11 +56,11 @@ export const fixedDefaults = { delayMs: 1_000, ...limitDefaults } as const satis
 /** What `linear` takes. */
 export interface LinearOptions extends RetryLimits {
   /** Milliseconds before the first retry, and what each further one adds; at most `maxMs`. @defaultValue 1000 */
-  readonly baseMs?: number
+  readonly baseMs?: number | undefined
   /** No delay is longer, in milliseconds. @defaultValue 3600000 */
-  readonly maxMs?: number
+  readonly maxMs?: number | undefined
   /** The share of each delay that is random, 0 to 1; true is the default, false is 0. @defaultValue 0.2 */
-  readonly jitter?: number | boolean
+  readonly jitter?: number | boolean | undefined
 }
 
 export const linearDefaults = {
@@ -73,7 +73,7 @@ export const linearDefaults = {
 /** What `exponential` takes. */
 export interface ExponentialOptions extends LinearOptions {
   /** What each delay is multiplied by to get the next; a number from 1 up. @defaultValue 2 */
-  readonly factor?: number
+  readonly factor?: number | undefined
 }
 
 export const exponentialDefaults = {

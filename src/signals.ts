@@ -1,5 +1,5 @@
 import createDebug from 'debug'
-import type { StopTimes } from './options.js'
+import type { StopOptions } from './options.js'
 
 const log = createDebug('bugle:signals')
 
@@ -22,8 +22,8 @@ function onStopSignal(signal: NodeJS.Signals): void {
  * @param close - may be called again, to make it shorter; never rejects for times like these
  * @returns what ends that for this instance
  */
-export function listenToSignals(close: (times: Partial<StopTimes>) => Promise<void>): () => void {
-  const timesOf: readonly Partial<StopTimes>[] = [{}, { graceMs: 0 }, { graceMs: 0, abortMs: 0 }]
+export function listenToSignals(close: (times: StopOptions) => Promise<void>): () => void {
+  const timesOf: readonly StopOptions[] = [{}, { graceMs: 0 }, { graceMs: 0, abortMs: 0 }]
   let received = 0
 
   function onSignal(signal: NodeJS.Signals): void {

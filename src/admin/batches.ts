@@ -5,9 +5,9 @@ import { BugleError, describe } from '../errors.js'
 /** For calls that work in batches. */
 export interface BatchesOptions {
   /** Ends the call after the batch in flight: it resolves with what was done until then. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Called after each batch, with what was done so far. What it throws ends the call, which rejects with it. */
-  readonly onProgress?: (total: number) => void
+  readonly onProgress?: ((total: number) => void) | undefined
 }
 
 export interface Batches {

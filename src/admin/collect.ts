@@ -9,11 +9,11 @@ import { type AdminParts, sendForOne } from './send.js'
 /** What `collect` deletes: at least one of the two ages. */
 export interface CollectOptions extends BatchesOptions {
   /** Failed jobs that failed longer ago, in milliseconds. */
-  readonly failedOlderThanMs?: number
+  readonly failedOlderThanMs?: number | undefined
   /** Archived jobs that were acked longer ago, in milliseconds. */
-  readonly archivedOlderThanMs?: number
+  readonly archivedOlderThanMs?: number | undefined
   /** At most so many rows in all, failed ones first. Default: all. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 /** Rows deleted. */

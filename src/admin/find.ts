@@ -4,36 +4,37 @@ import { type JobRecord, type JobRow, type JobState, jobStates, toRecord } from 
 import { type AdminParts, send } from './send.js'
 
 /** Which jobs `jobs` lists. What is left out is not asked. */
-export interface JobsFilter extends ContentsOption {
-  readonly queue?: string
-  readonly state?: JobState
-  readonly kind?: string
+export interface JobsFilter<Queue extends string = string, Contents extends boolean = boolean>
+  extends ContentsOption<Contents> {
+  readonly queue?: Queue | undefined
+  readonly state?: JobState | undefined
+  readonly kind?: string | undefined
   /** Created then or later. */
-  readonly since?: Date
+  readonly since?: Date | undefined
   /** Jobs per page, 1 to 1000. @defaultValue 100 */
-  readonly limit?: number
+  readonly limit?: number | undefined
   /** Where the page before ended: its `cursor`. */
-  readonly cursor?: string | null
+  readonly cursor?: string | null | undefined
 }
 
 const jobsDefaults = { limit: 100, contents: true } as const satisfies Partial<JobsFilter>
 
 /** What `job` and `jobs` take beside. */
-export interface ContentsOption {
+export interface ContentsOption<Contents extends boolean = boolean> {
   /**
    * Whether payload, progress and result are read. false: they are null, whatever they are, and no memory is needed for
    * them. @defaultValue true
    */
-  readonly contents?: boolean
+  readonly contents?: Contents | undefined
 }
 
 /** What `jobs` answers with. */
-export interface JobsPage {
+export interface JobsPage<Found = JobRecord> {
   /**
    * The newest id first. At most `limit`, and fewer where they are heavy: a page ends with the job by which its
    * payloads, progress, results and errors come to 16 MB of JSON.
    */
-  readonly jobs: readonly JobRecord[]
+  readonly jobs: readonly Found[]
   /** For the next page; null: this was the last one. */
   readonly cursor: string | null
 }

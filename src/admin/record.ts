@@ -1,5 +1,6 @@
 import type { FailureCause } from '../events.js'
 import type { StoredError } from '../payload.js'
+import type { KindOf, PayloadStored } from '../queues.js'
 
 export const jobStates = ['scheduled', 'ready', 'running', 'failed', 'archived'] as const
 
@@ -19,14 +20,18 @@ export type JobState =
   | 'archived'
 
 /** One job as an operator sees it: a copy of its row, read-only. */
-export interface JobRecord {
+export interface JobRecord<
+  Payload = unknown,
+  Queue extends string = string,
+  Kind extends string | null = string | null,
+> {
   /** A decimal string: ids are 64 bits. */
   readonly id: string
-  readonly queue: string
-  readonly kind: string | null
+  readonly queue: Queue
+  readonly kind: Kind
   readonly state: JobState
-  /** As progress and result: null where it was read without contents. */
-  readonly payload: unknown
+  /** As it is stored, or as the codec makes it. As progress and result: null where it was read without contents. */
+  readonly payload: Payload
   readonly priority: number
   /** Counted runs so far. */
   readonly attempt: number
@@ -57,6 +62,20 @@ export interface JobRecord {
   /** From the claim to the end, of an archived or failed job; null if it has not run. */
   readonly runMs: number | null
 }
+
+/** A union of the records of queues, which `record.queue` tells apart, and `record.kind` in a queue of kinds. */
+export type JobRecordOf<
+  Queues extends object,
+  Queue extends keyof Queues & string = keyof Queues & string,
+  Contents extends boolean = true,
+> = { [Each in Queue]: RecordIn<Each, Queues[Each], Contents> }[Queue]
+
+type RecordIn<Queue extends string, Entry, Contents extends boolean> =
+  string extends KindOf<Entry>
+    ? JobRecord<IfRead<PayloadStored<Entry, string>, Contents>, Queue>
+    : { [Kind in KindOf<Entry>]: JobRecord<IfRead<PayloadStored<Entry, Kind>, Contents>, Queue, Kind> }[KindOf<Entry>]
+
+type IfRead<Payload, Contents extends boolean> = Contents extends true ? Payload : null
 
 /** The failed run as it was stored. Of a row that others wrote, any field may be missing. */
 export type JobError = Readonly<Partial<StoredError>> & {

@@ -2,11 +2,18 @@ import { jobId, knownKeys, oneOf, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
 import { type Batches, type BatchesOptions, createBatchSize, resolveBatches } from './batches.js'
-import { type JobsFilter, resolveWhich } from './find.js'
+import { resolveWhich } from './find.js'
 import { type AdminParts, sendForOne } from './send.js'
 
-/** Which jobs `requeue` makes ready. What is left out is not asked: `{}` is every failed job. */
-export interface RequeueFilter extends Pick<JobsFilter, 'queue' | 'kind' | 'since'> {
+/**
+ * Which jobs `requeue` makes ready. What is left out is not asked: `{}` is every failed job.
+ * So nothing may be undefined.
+ */
+export interface RequeueFilter<Queue extends string = string> {
+  readonly queue?: Queue
+  readonly kind?: string
+  /** Created then or later. */
+  readonly since?: Date
   /** @defaultValue 'failed' */
   readonly state?: 'failed' | 'archived'
   /** At most so many, the lowest ids first. Default: all. */

@@ -4,15 +4,15 @@ import type { Database, Query } from '../database/database.js'
 import { databaseFault, isTimeOut } from '../database/verdict.js'
 import { jobRefused } from '../errors.js'
 import type { Events } from '../events.js'
-import { type ConsumerOptions, noTimes, resolveStopTimes, type StopTimes } from '../options.js'
+import { type ConsumerOptions, noTimes, resolveStopTimes, type StopOptions } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import type { StopReport } from '../stop-report.js'
 import { withResolvers } from '../with-resolvers.js'
 import { callOf } from '../worker/call.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
-import { createClaimSize, mostBytes } from './claim-size.js'
 import { ackInTransaction, type Choice, nextScheduled, writeNoOutcome, writeOutcomes } from './claim.js'
+import { createClaimSize, mostBytes } from './claim-size.js'
 import { createClaimer } from './claimer.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
@@ -21,8 +21,8 @@ import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
 import { createLookAhead, roundTripMs } from './look-ahead.js'
 import { runIsStuck } from './lost-outcome.js'
-import { createRunScopes } from './run-scope.js'
 import { aboutJob, createRunJobs } from './run.js'
+import { createRunScopes } from './run-scope.js'
 import { type Carried, createSettler, mostAtOnce, type WhatNow } from './settler.js'
 import { createSlots } from './slots.js'
 import type { StepLimit } from './step.js'
@@ -60,7 +60,7 @@ export interface Consumer extends AsyncDisposable {
    * @param options - milliseconds, or Infinity; default: those of the consumer
    * @throws BugleError `INVALID_OPTION`
    */
-  stop(options?: Partial<StopTimes>): Promise<StopReport>
+  stop(options?: StopOptions): Promise<StopReport>
   /** Claim no more in this process, until `resume`; running handlers go on. Resolves when nothing more will begin. */
   pause(): Promise<void>
   /** Claim again, after `pause`. */
@@ -437,7 +437,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const { promise: gone, resolve: tellGone } = withResolvers<void>()
 
   /** @throws BugleError `INVALID_OPTION` */
-  function stop(given?: Partial<StopTimes>): Promise<StopReport> {
+  function stop(given?: StopOptions): Promise<StopReport> {
     const isFirst = !machine.isStopping
     // A later call changes what it gives, and nothing else.
     const over = machine.request(resolveStopTimes(given, isFirst ? options : noTimes))

@@ -1,6 +1,6 @@
 import { closedError } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
-import type { ConsumerOptions, StopTimes } from '../options.js'
+import type { ConsumerOptions, StopOptions } from '../options.js'
 import type { StopReport } from '../stop-report.js'
 import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from './consumer.js'
 import { resolveHandlers } from './handlers.js'
@@ -32,7 +32,7 @@ interface Consumers {
    *
    * @returns resolves when they have stopped: with the latest deadline on performance.now(); -Infinity: there were none
    */
-  stop(times: Partial<StopTimes> | undefined): Promise<number>
+  stop(times: StopOptions | undefined): Promise<number>
 }
 
 type DrainedOptions = ConsumerOptions & { readonly until: 'ready' | 'scheduled' }
@@ -97,7 +97,7 @@ export function createConsumers(parts: ConsumersParts): Consumers {
     return startConsumer({ ...parts, ...own, suspectTurn }, signal)
   }
 
-  async function stopOne({ joining }: Entry, times: Partial<StopTimes> | undefined): Promise<number> {
+  async function stopOne({ joining }: Entry, times: StopOptions | undefined): Promise<number> {
     const consuming = await joining
     await consuming.consumer.stop(times)
     return consuming.deadlineAt

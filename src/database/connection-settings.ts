@@ -14,20 +14,20 @@ export const portBounds = { min: 1, max: 65_535 }
 /** A connection as fields. What is left out comes from the PG* variables, then from libpq's defaults. */
 export interface ConnectionFields {
   /** A host name, an address, a socket directory (`/var/run/postgresql`), or several hosts with commas between. */
-  host?: string
+  host?: string | undefined
   /** @defaultValue 5432 */
-  port?: number
+  port?: number | undefined
   /** @defaultValue the user's name */
-  database?: string
+  database?: string | undefined
   /** @defaultValue the operating system's user name */
-  user?: string
+  user?: string | undefined
   /** Or a function that is asked at each log-in, for tokens that expire. */
-  password?: string | (() => Promise<string>)
+  password?: string | (() => Promise<string>) | undefined
   /**
    * libpq's modes; true is `verify-full`, false is `disable`; or options for Node's `tls.connect`, taken as they are.
    * @defaultValue 'prefer'
    */
-  ssl?: boolean | SslMode | ConnectionOptions
+  ssl?: boolean | SslMode | ConnectionOptions | undefined
 }
 
 /** A value as text, with the name under which it was given. */

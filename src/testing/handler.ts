@@ -28,13 +28,13 @@ export function testJob<Payload>(payload: Payload, fields: Partial<Omit<Job, 'pa
 /** What `testContext` takes; what is left out is not there for the handler. */
 export interface TestContextFields<Owner = unknown, Context = unknown> {
   /** `ctx.context` */
-  readonly context?: Context
+  readonly context?: Context | undefined
   /** `ctx.bugle`: an instance, or what stands for one. */
-  readonly bugle?: Owner
+  readonly bugle?: Owner | undefined
   /** Default: one that is never aborted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Default: it throws, since there is no database. */
-  readonly ack?: JobContext['ack']
+  readonly ack?: JobContext['ack'] | undefined
 }
 
 /** The second argument of a handler, for tests that call it themselves. */

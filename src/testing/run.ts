@@ -5,7 +5,7 @@ import type { EventSource, FailureCause, JobEvent } from '../events.js'
 import { internalsOf } from '../internals.js'
 import type { Job, Middleware } from '../job.js'
 import type { ConsumeOptions } from '../options.js'
-import type { HandlersOf, JobOf, QueueName } from '../queues.js'
+import type { HandlersOf, JobOf } from '../queues.js'
 import { makeDue } from './time.js'
 
 /** What became of a job by one run. */
@@ -59,14 +59,14 @@ export interface DrainAllOptions<AnyJob = Job, Owner = unknown, Context = unknow
   /**
    * Handlers at once. By default one after the other, in the order of claiming: priority, then id. @defaultValue 1
    */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /**
    * 'ready': until nothing is ready; 'scheduled': scheduled jobs and retries as well, without waiting: they are made
    * due each time nothing else is left. @defaultValue 'ready'
    */
-  readonly until?: 'ready' | 'scheduled'
+  readonly until?: 'ready' | 'scheduled' | undefined
   /** More runs than that are an error: jobs that make further jobs may do so for ever. @defaultValue 1000 */
-  readonly maxRuns?: number
+  readonly maxRuns?: number | undefined
 }
 
 /**
@@ -76,11 +76,16 @@ export interface DrainAllOptions<AnyJob = Job, Owner = unknown, Context = unknow
  * @returns what became of it, once that is durable; null: none was ready, or the queue is paused
  * @throws as `drain` of the instance; `ALREADY_CONSUMING` while the instance consumes the queue
  */
-export async function runOne<Queues extends object, Context, Queue extends QueueName<Queues>>(
+export async function runOne<
+  Queues extends object,
+  Context,
+  Queue extends keyof Queues & string,
+  ConsumerContext = Context,
+>(
   bugle: Bugle<Queues, Context>,
   queue: Queue,
-  handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
-  options: RunOneOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context> = {},
+  handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, NoInfer<ConsumerContext>>,
+  options: RunOneOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> = {},
 ): Promise<RunResult<JobOf<Queues[Queue]>> | null> {
   refuseInRunOne(options)
   const [result] = await step(bugle, queue, handler, { ...options, concurrency: 1, prefetch: 0 }, 1)
@@ -94,16 +99,21 @@ export async function runOne<Queues extends object, Context, Queue extends Queue
  *   each run
  * @throws as `drain` of the instance; `INVALID_OPTION` after more than `maxRuns` runs
  */
-export async function drain<Queues extends object, Context, Queue extends QueueName<Queues>>(
+export async function drain<
+  Queues extends object,
+  Context,
+  Queue extends keyof Queues & string,
+  ConsumerContext = Context,
+>(
   bugle: Bugle<Queues, Context>,
   queue: Queue,
-  handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>,
-  options: DrainAllOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context> = {},
+  handler: HandlersOf<Queues[Queue], Bugle<Queues, Context>, NoInfer<ConsumerContext>>,
+  options: DrainAllOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, ConsumerContext> = {},
 ): Promise<RunResult<JobOf<Queues[Queue]>>[]> {
-  const { until = 'ready', maxRuns = 1_000, ...rest } = options
+  const { until = 'ready', maxRuns = 1_000, concurrency = 1, prefetch = 0, ...rest } = options
   oneOf('until', until, ['ready', 'scheduled'])
   wholeNumber('maxRuns', maxRuns, { min: 1, max: 1_000_000 })
-  const consumeOptions = { concurrency: 1, prefetch: 0, ...rest }
+  const consumeOptions = { ...rest, concurrency, prefetch }
   const results: RunResult[] = []
   async function runReady(): Promise<number> {
     // One more than allowed, to know whether there is one.

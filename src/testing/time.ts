@@ -1,7 +1,6 @@
 import type { Bugle } from '../bugle.js'
 import { queueName } from '../checks.js'
 import { internalsOf } from '../internals.js'
-import type { QueueName } from '../queues.js'
 
 /**
  * Make the scheduled jobs of a queue ready now: retries, released and partial ones, and those that were put ahead of
@@ -17,7 +16,7 @@ import type { QueueName } from '../queues.js'
  */
 export async function makeDue<Queues extends object, Context>(
   bugle: Bugle<Queues, Context>,
-  queue?: QueueName<Queues>,
+  queue?: keyof Queues & string,
 ): Promise<number> {
   const parameters = [queue === undefined ? null : queueName(queue)]
   const [row] = await internalsOf(bugle).send<{ due: number }>('make_due', parameters, 'makeDue')

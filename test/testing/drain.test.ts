@@ -46,6 +46,21 @@ describe('drain', () => {
     }
   })
 
+  test('runs one job after the other, also where concurrency is undefined', async () => {
+    const bugle = open()
+    await bugle.putMany('others', [{ n: 1 }, { n: 2 }, { n: 3 }])
+    let running = 0
+    const handler = async (): Promise<number> => {
+      running += 1
+      const atOnce = running
+      await new Promise(setImmediate)
+      running -= 1
+      return atOnce
+    }
+    const results = await drain(bugle, 'others', handler, { concurrency: undefined, prefetch: undefined })
+    expect(results.map(({ result }) => result)).toEqual([1, 1, 1])
+  })
+
   test("until 'scheduled' a job that always throws has all its attempts at once", async () => {
     const bugle = open()
     await bugle.put('emails', { to: 'a' })

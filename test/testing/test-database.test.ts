@@ -68,6 +68,14 @@ describe('startTestDatabase', () => {
     await own.stop()
   })
 
+  test('an option of an instance that is undefined leads to no other database', async () => {
+    vi.stubEnv('DATABASE_URL', 'postgres://nobody@127.0.0.1:1/nothing')
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const bugle = db.bugle({ connectionString: undefined, schema: undefined })
+    const id = await bugle.put('emails', {})
+    expect((await open().jobs()).jobs.map((job) => job.id)).toEqual([id])
+  })
+
   test('wrong options are refused, and a server that is not there is told', async () => {
     expect(await refused(startTestDatabase({ schema: 'bugle' } as object))).toMatchObject({ code: 'INVALID_OPTION' })
     expect(await refused(startTestDatabase({ connectionString: '' }))).toMatchObject({ code: 'INVALID_OPTION' })

@@ -72,7 +72,10 @@ export async function kinds(bugle: Bugle<Queues>): Promise<void> {
   await bugle.consume('media', { crop: () => {} })
   // @ts-expect-error the payload of another kind
   await bugle.consume('media', { thumb: (job: Job<{ url: string }, 'thumb'>) => job.payload.url })
+  // @ts-expect-error a handler for each kind, where the queue has no kinds
   await bugle.consume('emails', { welcome: ({ payload }) => payload.to })
+  // Nothing is known of the queues, so that it may be one of kinds.
+  await createBugle().consume('emails', { welcome: ({ payload }) => payload })
 }
 
 interface QueuesAsInterface {

@@ -9,15 +9,15 @@ const src = join(new URL('../..', import.meta.url).pathname, 'src')
  * below its own, types included. What must speak upward takes a callback.
  */
 const floors = [
-  ['errors', 'stop-report', 'terminal', 'version', 'with-resolvers'],
-  ['checks', 'deadline', 'embedded', 'reading'],
+  ['errors', 'jsonify', 'stop-report', 'terminal', 'version', 'with-resolvers'],
+  ['checks', 'deadline', 'define-queues', 'embedded', 'reading'],
   ['codec', 'events', 'outcome', 'payload', 'retry-after', 'schema'],
   ['database', 'logging'],
   ['job', 'listen'],
   ['payloads', 'retry', 'worker'],
   ['put'],
   ['queues'],
-  ['options'],
+  ['options', 'putter'],
   ['consume', 'signals'],
   ['admin', 'internals'],
   ['bugle'],
@@ -62,7 +62,9 @@ interface Import {
 function importsOf(from: string): Import[] {
   return targetsIn(readFileSync(join(src, from), 'utf8')).map((target) => ({
     from,
-    to: normalize(join(dirname(from), target)).replaceAll('\\', '/').replace(/\.js$/, '.ts'),
+    to: normalize(join(dirname(from), target))
+      .replaceAll('\\', '/')
+      .replace(/\.js$/, '.ts'),
   }))
 }
 

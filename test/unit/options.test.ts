@@ -1,6 +1,13 @@
 import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
-import { type BugleOptions, type ConsumeOptions, createBugle } from '../../src/index.js'
+import {
+  type BugleOptions,
+  type ConsumeOptions,
+  createBugle,
+  type DrainOptions,
+  defineQueues,
+  type PutOptions,
+} from '../../src/index.js'
 import {
   bugleDefaults,
   consumerDefaults,
@@ -137,6 +144,79 @@ test('the defaults are those that are documented', () => {
     tx: undefined,
   })
   expect(resolvePutOptions({})).toEqual(resolvePutOptions(undefined))
+})
+
+/** Complete: the compiler misses a name that is not here. */
+type NoneOf<Options> = { readonly [Name in keyof Required<Options>]: undefined }
+
+test('an option that is undefined is as good as left out, but for tx', () => {
+  const ofBugle: NoneOf<BugleOptions> & { readonly queues: undefined } = {
+    connectionString: undefined,
+    connection: undefined,
+    listenConnectionString: undefined,
+    schema: undefined,
+    name: undefined,
+    poolSize: undefined,
+    prepare: undefined,
+    listen: undefined,
+    sweepMs: undefined,
+    rescueAfterMs: undefined,
+    hungAfterMs: undefined,
+    maxCrashes: undefined,
+    graceMs: undefined,
+    abortMs: undefined,
+    handleSignals: undefined,
+    maxPayloadBytes: undefined,
+    failedForMs: undefined,
+    archivedForMs: undefined,
+    queues: undefined,
+    schemas: undefined,
+    codec: undefined,
+    middleware: undefined,
+    context: undefined,
+    logger: undefined,
+  }
+  expect(resolveBugleOptions(ofBugle, {})).toStrictEqual(resolveBugleOptions({}, {}))
+  const ofDrain: NoneOf<DrainOptions> = {
+    concurrency: undefined,
+    prefetch: undefined,
+    outcome: undefined,
+    retryStrategy: undefined,
+    onFailed: undefined,
+    unknownKinds: undefined,
+    withoutFlags: undefined,
+    keep: undefined,
+    middleware: undefined,
+    timeoutMs: undefined,
+    graceMs: undefined,
+    abortMs: undefined,
+    context: undefined,
+    signal: undefined,
+    until: undefined,
+  }
+  const instance = { ...bugleDefaults, context: 'instance' }
+  expect(resolveDrainOptions(ofDrain, instance)).toStrictEqual(resolveDrainOptions({}, instance))
+  const ofPut: NoneOf<Omit<PutOptions, 'tx'>> = {
+    priority: undefined,
+    kind: undefined,
+    runAt: undefined,
+    delayMs: undefined,
+    key: undefined,
+    keyMode: undefined,
+    flags: undefined,
+    maxAttempts: undefined,
+    timeoutMs: undefined,
+  }
+  expect(resolvePutOptions(ofPut)).toStrictEqual(resolvePutOptions({}))
+  expect(() => resolvePutOptions({ tx: undefined } as never)).toThrow(/tx is undefined/)
+  const times = { graceMs: 1, abortMs: 2 }
+  expect(resolveStopTimes({ graceMs: undefined, abortMs: undefined }, times)).toEqual(times)
+})
+
+test('queues are what defineQueues returns, and nothing else', async () => {
+  expect(() => resolveBugleOptions({ connectionString, queues: defineQueues<{ emails: 1 }>() }, {})).not.toThrow()
+  const refused = await refusal(() => resolveBugleOptions({ connectionString, queues: { emails: 1 } } as never, {}))
+  expect(refused).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(/^queues must be what /) })
 })
 
 test('the bounds of options are included', () => {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import type { StopTimes } from '../../src/options.js'
+import type { StopOptions } from '../../src/options.js'
 import { listenToSignals } from '../../src/signals.js'
 
 const ends: (() => void)[] = []
@@ -8,8 +8,8 @@ afterEach(() => {
   for (const end of ends.splice(0)) end()
 })
 
-function instance(): { times: Partial<StopTimes>[]; end: () => void } {
-  const times: Partial<StopTimes>[] = []
+function instance(): { times: StopOptions[]; end: () => void } {
+  const times: StopOptions[] = []
   const end = listenToSignals(async (given) => void times.push(given))
   ends.push(end)
   return { times, end }

@@ -244,7 +244,16 @@ describe('tables', () => {
     {
       line: '`createBugle`:',
       defaults: bugleDefaults,
-      others: ['connectionString', 'connection', 'listenConnectionString', 'logger', 'schemas', 'codec', 'context'],
+      others: [
+        'connectionString',
+        'connection',
+        'listenConnectionString',
+        'logger',
+        'queues',
+        'schemas',
+        'codec',
+        'context',
+      ],
     },
     {
       line: '`consume`:',

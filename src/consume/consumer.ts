@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { QueueLock } from '../database/control.js'
+import { noDozers, type QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
 import { databaseFault, isTimeOut } from '../database/verdict.js'
 import { jobRefused } from '../errors.js'
@@ -345,7 +345,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
             return lock?.take() ?? 'down'
           },
           release: () => lock?.release(),
-          doze: async () => lock?.doze() ?? 0,
+          doze: async () => lock?.doze() ?? noDozers,
           blocker: async () => lock?.blocker() ?? null,
         }
       : null,
@@ -390,6 +390,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       pausesSeen += 1
       if (slots.held > 0) giveBackHeld()
     },
+    get countsDozers() {
+      return dispatcher.countsDozers
+    },
+    dozersSeen: dispatcher.dozersSeen,
     knows: runs.knows,
     get claimingSince() {
       return claimsSentAt[0] ?? null

@@ -94,11 +94,20 @@ export interface QueueLock {
   /** Take K shared, waiting for it up to a second. */
   take(): Promise<TakeResult>
   release(): void
-  /** Say that this consumer dozes, as long as it holds K. @returns how many others do; 0 if that cannot be known */
-  doze(): Promise<number>
+  /** Say that this consumer dozes, as long as it holds K. @returns the others that do; none if that cannot be known */
+  doze(): Promise<Dozers>
   /** The pid of another session that holds K exclusively. */
   blocker(): Promise<number | null>
 }
+
+/** The other sessions that doze on a queue. */
+export interface Dozers {
+  readonly others: number
+  /** Those of them that come before this one, in an order that all of them know. */
+  readonly before: number
+}
+
+export const noDozers: Dozers = { others: 0, before: 0 }
 
 interface ControlOptions {
   readonly open: () => Promise<Session>
@@ -312,19 +321,19 @@ export function createControlSession(options: ControlOptions): ControlSession {
       },
       async doze() {
         const takes = !dozing.has(own)
-        if (!held.has(own) || (takes && locks() >= mostLocks)) return 0
+        if (!held.has(own) || (takes && locks() >= mostLocks)) return noDozers
         try {
           const by = await query<DozeRow>('doze', [queue, String(takes)], answerMs, priority.presence)
-          if (!hasLocked(by)) return 0
-          const { taken = false, others = 0 } = by.rows[0] ?? {}
+          if (!hasLocked(by)) return noDozers
+          const { taken, others, before } = by.rows[0] ?? { ...noDozers, taken: false }
           if (taken && held.has(own)) dozing.add(own)
           // K was given up meanwhile.
           else if (taken) release([], [queue], by.session)
-          return others
+          return { others, before }
         } catch (error) {
           // It may have got its lock, which nobody would give up.
           if (session !== null && !(error instanceof SessionLostError)) lose(session, toError(error))
-          return 0
+          return noDozers
         }
       },
       async blocker() {
@@ -380,9 +389,8 @@ interface LockedRow {
   readonly channel: string
 }
 
-interface DozeRow extends LockedRow {
+interface DozeRow extends LockedRow, Dozers {
   readonly taken: boolean
-  readonly others: number
 }
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */

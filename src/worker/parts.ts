@@ -4,7 +4,13 @@ import type { Collector } from '../admin/collector.js'
 import { callOf } from '../consume/call.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
 import { demandApart } from '../database/apart.js'
-import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
+import {
+  type ControlSession,
+  controlSettings,
+  createControlSession,
+  type Dozers,
+  SessionLostError,
+} from '../database/control.js'
 import type { Database } from '../database/database.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
@@ -43,6 +49,9 @@ export interface WorkerConsumer extends Sweepable {
   readonly isQueuePaused: boolean
   /** The queue was seen paused: what it holds and has not begun, it gives back. */
   queuePaused(): void
+  /** It may leave wake-ups to others that doze: then heartbeats count these. */
+  readonly countsDozers: boolean
+  dozersSeen(dozers: Dozers): void
 }
 
 /** A running row that this worker owns. */
@@ -162,6 +171,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         word,
         [...consumers].map(({ queue }) => queue),
         [...consumers].flatMap(({ serves }) => serves ?? []),
+        [...consumers].flatMap(({ queue, countsDozers }) => (countsDozers ? [queue] : [])),
       ),
     )
 
@@ -182,6 +192,8 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       for (const one of consumers) {
         if (beat.paused.includes(one.queue)) one.queuePaused()
         else if (one.isQueuePaused) one.raise()
+        const dozers = beat.dozers.get(one.queue)
+        if (dozers !== undefined) one.dozersSeen(dozers)
       }
       rescue.look(beat, beat.isBack)
       tablesAre(beat.channel)

@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import type { Dozers } from '../database/control.js'
 import { sqlState } from '../database/verdict.js'
 import { toError } from '../errors.js'
 import type { OtherWorker } from './observations.js'
@@ -66,6 +67,8 @@ export interface Heartbeat {
   readonly paused: readonly string[]
   /** Of the tables that are there now: another name means others. */
   readonly channel: string | null
+  /** The others that doze, by queue, of each queue on which this worker does. */
+  readonly dozers: ReadonlyMap<string, Dozers>
 }
 
 /** A running row of this worker. */

@@ -53,7 +53,7 @@ const calls = {
   // Its own row (the others are read in whole); its jobs; the queues.
   heartbeat: {
     statement: 'heartbeat',
-    values: `7, 5000, 300000, '["emails"]', '[]'`,
+    values: `7, 5000, 300000, '["emails"]', '[]', '["emails"]'`,
     indexes: ['worker_pkey', 'job_running', 'queue_pkey'],
   },
   // The first owner and the next ones; whether each is there; the jobs of those that are not.

@@ -2,6 +2,7 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
+import type { Link } from './link.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
@@ -14,6 +15,8 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
+/** In an outage, which `onUp` ends: whoever tries beside the one who tries for all is in the way of a busy server. */
+const downMs = 5_000
 /** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
@@ -58,6 +61,13 @@ export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
   start(): Promise<void>
   readonly isConnected: boolean
+  /**
+   * Its connection, by which others know where the server is; made at once if it waits for its pause. The listener goes
+   * this way as well, so a process whose server was away opens one connection and not two.
+   *
+   * @throws SessionLostError: it cannot be connected now
+   */
+  opened(): Promise<Session>
   /** Of its backend; null: not known, as it has not been present yet. */
   readonly pid: number | null
   /** Whether this session holds the presence lock of the worker's id of now. */
@@ -111,18 +121,21 @@ export const noDozers: Dozers = { others: 0, before: 0 }
 
 interface ControlOptions {
   readonly open: () => Promise<Session>
+  readonly link: Link
   readonly statements: Statements
   readonly workerId: () => string
   /** Whether notifications arrive. */
   readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
+  /** It is an outage, in which somebody tries for all. */
+  readonly isDown: () => boolean
   /** Called when an outage has ended. @returns to be called at one's own end */
   readonly onUp: (listener: () => void) => () => void
 }
 
 export function createControlSession(options: ControlOptions): ControlSession {
-  const { open, statements, workerId, isHeard, onLost, onRegained } = options
+  const { open, link, statements, workerId, isHeard, onLost, onRegained } = options
   /** Each share that is held, and its queue. */
   const held = new Map<QueueLock, string>()
   /** Of those, who has said that it dozes. */
@@ -140,6 +153,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   let lastPresentAs: string | null = null
   let keepsAlive = true
   let reconnecting: NodeJS.Timeout | null = null
+  /** Whatever came of it. */
+  let lastTry: Promise<Session> | null = null
   let stopped = false
   const ignoreUp = options.onUp(() => {
     if (reconnecting !== null) void connect()
@@ -150,7 +165,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   async function connect(): Promise<void> {
     stopWaiting()
     try {
-      const opened = await open()
+      lastTry = open()
+      const opened = await lastTry
       if (stopped) return void opened.destroy()
       session = opened
       if (!keepsAlive) opened.unref()
@@ -168,9 +184,13 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function reconnectSoon(): void {
     if (stopped) return
-    const waitMs = Math.min(50 * 2 ** failures, 1_000) * (0.5 + Math.random())
     failures += 1
-    reconnecting = setTimeout(() => void connect(), waitMs)
+    reconnectIn(Math.min(25 * 2 ** failures, 1_000))
+  }
+
+  function reconnectIn(ms: number): void {
+    const again = (): void => (options.isDown() ? reconnectIn(downMs) : void connect())
+    reconnecting = setTimeout(again, ms * (0.5 + Math.random()))
     if (!keepsAlive) reconnecting.unref()
   }
 
@@ -218,8 +238,10 @@ export function createControlSession(options: ControlOptions): ControlSession {
         const current = session
         if (current === null) throw new SessionLostError()
         try {
+          const askedAt = performance.now()
           const asked = current.client.query<Row>({ name, text: statements[name], values: [...parameters] })
-          const { rows } = await deadline(asked, withinMs, name)
+          const { rows } = await deadline(asked, link.patienceMs(withinMs), name)
+          link.answered(performance.now() - askedAt)
           // Unless it was lost in the very moment: then the back-off, and the word that it is back, are owed.
           if (session === current) failures = 0
           return { rows, session: current }
@@ -349,6 +371,12 @@ export function createControlSession(options: ControlOptions): ControlSession {
     start: connect,
     get isConnected() {
       return session !== null
+    },
+    async opened() {
+      if (reconnecting !== null) void connect()
+      await lastTry?.catch(() => {})
+      if (session === null) throw new SessionLostError()
+      return session
     },
     get pid() {
       return pid

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { deadline, unlessAborted } from '../deadline.js'
+import { DeadlineError, deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection, type Route } from './connection.js'
 import { privilegeError } from './fault.js'
+import { createLink, type Link } from './link.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
@@ -23,6 +24,8 @@ const log = createDebug('bugle:database')
  */
 export interface Database {
   readonly statements: Statements
+  /** How patient to be. */
+  readonly link: Link
   /**
    * Look at the server, unless that succeeded before.
    *
@@ -55,15 +58,18 @@ export interface Database {
   readonly server: DatabaseServer | null
   /** Called in an outage, when somebody got through: no pause is worth waiting for. @returns to be called at the end */
   onWayFree(listener: () => void): () => void
+  /** It is an outage of the way by which sessions go as well: somebody tries for all. */
+  areSessionsDown(): boolean
   /** Called when an outage has ended. @returns to be called at the end */
   onUp(listener: () => void): () => void
   /**
    * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
    *
-   * @param own - settings beside those of all sessions. Who gives some knows that the session will be its own until it
-   *   ends: then settings that its start could not have are made after it
+   * @param own - settings beside those of all sessions
+   * @param whose - 'ours': the session is known to be its own until it ends. Then settings that its start could not
+   *   have are made after it
    */
-  openSession(role: string, own?: Readonly<Record<string, string>>): Promise<Session>
+  openSession(role: string, own?: Readonly<Record<string, string>>, whose?: 'ours'): Promise<Session>
   /**
    * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
@@ -146,6 +152,9 @@ const patience: Readonly<Record<keyof Pools, Patience>> = {
   rest: { statementMs: 8_000, deadlineMs: 10_000 },
 }
 
+/** Of a statement that a connection must be opened for: TCP, TLS, the log-in, a first statement, and its own two. */
+const tripsPerStatement = 10
+
 /** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
 const shortLocks = { lock_timeout: '1s' } as const
 
@@ -187,6 +196,13 @@ export function createDatabase(options: DatabaseOptions): Database {
   /** The server tells who it is. */
   let isIdentified = false
   let isKnocking = false
+  /** What the outage was first seen by: what must get through for it to be over. */
+  let metBy: 'session' | 'statement' = 'session'
+  const link = createLink(() => performance.now())
+  /** Of `sslmode=prefer`: where TLS was refused the last time. */
+  const plain = new Set<Connection>()
+  /** Of the session that has looked at the server. */
+  let leaving: Promise<void> | null = null
   const ending = new AbortController()
 
   async function look(): Promise<void> {
@@ -201,7 +217,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
-      await session.end()
+      leaving = session.end()
     }
     if (ending.signal.aborted) throw closedError()
     const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
@@ -225,6 +241,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   ): Pool {
     const pool: Pool = createPool({
       ...options,
+      link,
       refusesTls: ssl === false,
       poolSize,
       prepare: !isPlain,
@@ -264,30 +281,51 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   /** On the one server that this instance is on, or is then. */
-  function open(
+  async function open(
     by: Connection,
     how: Pick<SessionRequest, 'name' | 'settings' | 'settingsStatement' | 'signal'>,
   ): Promise<Session> {
     const way = by === connection ? 'leads' : 'follows'
-    return openSession({
-      connection: by,
-      stateStatement: statements.state,
-      identifiedStatement: statements.state_identified,
-      inOrder: primary.inOrder,
-      admit: (found, host, leave) => primary.admit(found, host, way, leave),
-      ...how,
-    })
+    const beganAt = performance.now()
+    try {
+      const session = await openSession({
+        connection: by,
+        stateStatement: statements.state,
+        identifiedStatement: statements.state_identified,
+        refusesTls: plain.has(by),
+        connectMs: link.connectMs(by.connectTimeoutMs),
+        inOrder: primary.inOrder,
+        admit: (found, host, leave) => primary.admit(found, host, way, leave),
+        ...how,
+      })
+      link.opened(session.tripMs)
+      if (session.route.ssl === false) plain.add(by)
+      else plain.delete(by)
+      return session
+    } catch (error) {
+      if (error instanceof DeadlineError) link.timedOut(beganAt)
+      throw error
+    }
   }
 
-  function failed(error: unknown, askedAt: number): void {
+  function failed(by: 'session' | 'statement', error: unknown, askedAt: number): void {
+    const wasDown = outage.isDown
     outage.failed(error, askedAt)
-    if (outage.isDown) void knock()
+    if (!outage.isDown) return
+    if (!wasDown) metBy = by
+    void knock()
   }
 
   /**
    * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
-   * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
-   * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
+   *
+   * Where statements met it, one is sent. The pool's own attempts to connect are the only ones then, one at a time (see
+   * Pool), and the first that succeeds is kept: sessions wait for it (`areSessionsDown`). A connection of the knock's
+   * own would be one more for each process of a fleet, and all of them come back together.
+   *
+   * Where a session met it, or nothing was reached yet, a session is tried. The pause grows only where it can be opened
+   * and statements fail all the same, or is refused for a reason that lasts: nobody knocks with a wrong password many
+   * times. Where none was ever right, nobody waits (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -296,16 +334,18 @@ export function createDatabase(options: DatabaseOptions): Database {
       await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
       if (ending.signal.aborted || !outage.isDown) break
       try {
-        const session = await open(connection, { name: options.name, signal: ending.signal })
-        outage.gotThrough()
-        // Ends by itself within a second, whatever the other side does.
-        void session.end()
-        ms = Math.min(2 * ms, knockMs.most)
-        await database.ready()
+        if (pools === null || metBy === 'session') {
+          const session = await open(connection, { name: options.name, signal: ending.signal })
+          outage.gotThrough()
+          // Ends by itself within a second, whatever the other side does.
+          void session.end()
+          ms = Math.min(2 * ms, knockMs.most)
+          await database.ready()
+        }
         await database.query('health', [])
       } catch (error) {
         log('knocked: %s', toError(error).message)
-        if (!isPermanentRefusal(error)) continue
+        if (!isPermanentRefusal(error instanceof NotSentError ? error.cause : error)) continue
         if (pools === null) break
         ms = Math.min(2 * ms, knockMs.most)
       }
@@ -323,7 +363,8 @@ export function createDatabase(options: DatabaseOptions): Database {
   async function appliedSteps({ client }: Session): Promise<{ number: number }[]> {
     try {
       const asked = client.query<{ number: number }>(statements.migration_applied)
-      return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
+      const withinMs = link.patienceMs(connection.connectTimeoutMs)
+      return (await deadline(asked, withinMs, 'reading the migrations')).rows
     } catch (error) {
       const fault = databaseFault(error)
       if (fault === 'privilege') throw privilegeError('reading the migrations', error)
@@ -352,6 +393,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   const database: Database = {
     statements,
+    link,
     ready() {
       if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
@@ -381,11 +423,12 @@ export function createDatabase(options: DatabaseOptions): Database {
       const kind = poolOf[name] ?? 'rest'
       const askedAt = performance.now()
       try {
-        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
+        const withinMs = link.patienceMs(patience[kind].deadlineMs, tripsPerStatement)
+        const rows = await pools[kind].query<Row>(statements[name], parameters, withinMs, name)
         outage.answered()
         return rows
       } catch (error) {
-        if (!ending.signal.aborted) failed(error, askedAt)
+        if (!ending.signal.aborted) failed('statement', error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
         throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
       }
@@ -394,14 +437,15 @@ export function createDatabase(options: DatabaseOptions): Database {
       return primary.server
     },
     onWayFree: outage.onWayFree,
+    areSessionsDown: () => outage.isDown && listenConnection === connection,
     onUp: outage.onEnd,
-    async openSession(role, own) {
+    async openSession(role, own, whose) {
       const askedAt = performance.now()
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
           settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
-          ...(own && { settingsStatement: statements.session_settings }),
+          ...(whose === 'ours' && { settingsStatement: statements.session_settings }),
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })
@@ -411,7 +455,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         // Another way says nothing about that of the statements; nor does a server that is there and refuses one
         // session more, as it may answer those that are open.
         if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
-          failed(new NotSentError(role, error), askedAt)
+          failed('session', new NotSentError(role, error), askedAt)
         }
         throw error
       }
@@ -419,7 +463,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
+      await Promise.all([leaving, ...Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt))])
     },
   }
   return database

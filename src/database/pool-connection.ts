@@ -1,6 +1,6 @@
 import createDebug from 'debug'
 import postgres from 'postgres'
-import { DeadlineError, deadline } from '../deadline.js'
+import { DeadlineError, deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
 import { type Connection, type Host, postgresOptions } from './connection.js'
 import { ConnectTimeoutError, LostError } from './pool-errors.js'
@@ -70,6 +70,8 @@ export interface PoolConnectionOptions {
   readonly name: string
   readonly prepare: boolean
   readonly settings: Readonly<Record<string, string>>
+  /** For one attempt without a sign of life; default: the connection's. */
+  readonly connectMs?: number
   /** The first statement, without parameters. */
   readonly stateStatement: string
 }
@@ -175,14 +177,14 @@ export function openPoolConnection(
   }
 
   async function open(): Promise<void> {
-    const { connectTimeoutMs } = connection
+    const { connectMs = connection.connectTimeoutMs } = options
     try {
       if (unusable !== null) throw unusable
       const answer = new Promise<Record<string, unknown>[]>((answered, failed) => {
         self.send(options.stateStatement, [], answered, failed)
       })
-      await deadline(Promise.race([answer, loggedIn]), connectTimeoutMs, 'connecting')
-      const [state = {}] = await deadline(answer, connectTimeoutMs, 'the first statement')
+      await whileAlive(Promise.race([answer, loggedIn]), connectMs, 'connecting', () => socket?.bytesRead ?? 0)
+      const [state = {}] = await deadline(answer, connectMs, 'the first statement')
       demandFit(state)
       isOpen = true
     } catch (error) {

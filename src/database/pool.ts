@@ -4,6 +4,7 @@ import { DeadlineError, deadline, startDeadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Connection, Host } from './connection.js'
 import { createFifo } from './fifo.js'
+import { createLink, type Link } from './link.js'
 import {
   openPoolConnection,
   type PoolConnection,
@@ -38,6 +39,9 @@ const log = createDebug('bugle:pool')
  * that began after it came, and all attempts before that one have failed. After a failure attempts come one at a time,
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
  * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
+ *
+ * A line that has formed meanwhile is served by that first connection, with a further one now and then while it lasts.
+ * Otherwise each statement that has waited would open one, in each process of a fleet, of a server that has just begun.
  *
  * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
  * connections in doubt are all replaced:
@@ -85,10 +89,12 @@ export interface Pool {
   end(deadlineAt?: number): Promise<void>
 }
 
-export interface PoolOptions extends PoolConnectionOptions {
+export interface PoolOptions extends Omit<PoolConnectionOptions, 'connectMs'> {
   /** Most connections. While it heals there may be as many again, of which the old ones are on their way out. */
   readonly poolSize: number
   readonly primary: Primary
+  /** What all that go this way have seen of it; default: the pool's own. */
+  readonly link?: Link
   /** With `sslmode=prefer`: the server was found to refuse TLS. */
   readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
@@ -97,8 +103,25 @@ export interface PoolOptions extends PoolConnectionOptions {
   readonly random: () => number
 }
 
-/** Between two attempts to connect that failed. */
-const openPauseMs = { least: 50, most: 1_000 } as const
+interface PauseMs {
+  readonly least: number
+  readonly most: number
+}
+
+/** Between two attempts to connect that failed: after the failure of the last one. */
+const pausesMs = {
+  /** Nobody is there: it costs no server anything to find out when somebody is. */
+  unreachable: { least: 50, most: 400 },
+  /**
+   * The server says that it starts, or ends (57P03). It has begun a process to say so, for each process of a fleet,
+   * while it needs the processors for itself.
+   */
+  starting: { least: 500, most: 1_000 },
+  /** For another reason, which may last. */
+  refused: { least: 50, most: 1_000 },
+  /** The last one succeeded, and the line of an outage lasts: until one more connection. */
+  recovering: { least: 200, most: 200 },
+} as const satisfies Record<string, PauseMs>
 /** Between two rounds of probes. */
 const healPauseMs = { least: 50, most: 2_000 } as const
 /** Connections that were left alone for so long were well. */
@@ -122,7 +145,7 @@ interface Statement {
 }
 
 export function createPool(options: PoolOptions): Pool {
-  const { connection: target, poolSize, primary, random, now } = options
+  const { connection: target, poolSize, primary, random, now, link = createLink(now) } = options
   const waiting = createFifo<Statement>()
   /** In use: those that are being opened, the idle ones, and those that have a statement. */
   let connections = new Set<PoolConnection>()
@@ -146,6 +169,7 @@ export function createPool(options: PoolOptions): Pool {
       if (by === undefined) break
       run(by, waiting.shift() as Statement)
     }
+    if (waiting.length === 0) isRecovering = false
     grow()
   }
 
@@ -221,6 +245,9 @@ export function createPool(options: PoolOptions): Pool {
   /** In a row. Attempts that were under way together count as one. */
   let failures = 0
   let countedUpTo = 0
+  let pauseMs: PauseMs = pausesMs.refused
+  /** The line is that of an outage. */
+  let isRecovering = false
   let pause: NodeJS.Timeout | undefined
 
   function mayGrow(): boolean {
@@ -229,7 +256,7 @@ export function createPool(options: PoolOptions): Pool {
 
   function grow(): void {
     while (mayGrow()) {
-      if (failures > 0) {
+      if (failures > 0 || (isRecovering && !isNoneOpen())) {
         growLater()
         return
       }
@@ -246,7 +273,7 @@ export function createPool(options: PoolOptions): Pool {
         if (mayGrow()) attempt()
         grow()
       },
-      jittered(openPauseMs, failures - 1),
+      failures === 0 ? jittered(pausesMs.recovering, 0) : jittered(pauseMs, failures - 1),
     )
   }
 
@@ -289,6 +316,9 @@ export function createPool(options: PoolOptions): Pool {
       failures += 1
       countedUpTo = attempts
     }
+    const state = sqlState(error)
+    pauseMs = state === null ? pausesMs.unreachable : state === '57P03' ? pausesMs.starting : pausesMs.refused
+    isRecovering = isNoneOpen()
     beInDoubt(doubtOfAttempt(error))
     if (isNoneOpen()) {
       const failedBelow = Math.min(...opening.values(), attempts + 1)
@@ -307,7 +337,11 @@ export function createPool(options: PoolOptions): Pool {
   function open(to: Host): PoolConnection {
     let left = (): void => {}
     const opened: PoolConnection = openPoolConnection(
-      { ...options, connection: skipsTls && target.ssl === 'prefer' ? plainOf(target) : target },
+      {
+        ...options,
+        connection: skipsTls && target.ssl === 'prefer' ? plainOf(target) : target,
+        connectMs: link.connectMs(target.connectTimeoutMs),
+      },
       to,
       ({ standby, readOnly, identity }) => {
         const found = { standby: standby === true, readOnly: readOnly === true, identity: readIdentity(identity) }
@@ -318,9 +352,14 @@ export function createPool(options: PoolOptions): Pool {
         lost(gone)
       },
     )
-    opened.opened.catch((error) => {
-      if (refusesTls(error)) skipsTls = !skipsTls
-    })
+    const beganAt = now()
+    opened.opened.then(
+      () => link.opened(),
+      (error) => {
+        if (refusesTls(error)) skipsTls = !skipsTls
+        if (error instanceof ConnectTimeoutError) link.timedOut(beganAt)
+      },
+    )
     return opened
   }
 
@@ -437,7 +476,7 @@ export function createPool(options: PoolOptions): Pool {
     if (!old.isBusy) void old.end()
   }
 
-  function jittered({ least, most }: { readonly least: number; readonly most: number }, before: number): number {
+  function jittered({ least, most }: PauseMs, before: number): number {
     return Math.min(least * 2 ** before, most) * (0.5 + random())
   }
 

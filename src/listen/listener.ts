@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import { SharedSessionsError } from '../database/apart.js'
 import type { SessionFields } from '../database/driver.js'
+import { createLink, type Link } from '../database/link.js'
 import { toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
@@ -25,7 +26,8 @@ const log = createDebug('bugle:listener')
  * that is listened to, the listener is lost, and built anew.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
- * then sees all that was committed in between.
+ * then sees all that was committed in between. The ping's channel is listened to first: its echo is under way while the
+ * others are. Live is who has both.
  * @see https://www.postgresql.org/docs/current/sql-listen.html
  */
 export interface Listener {
@@ -46,6 +48,8 @@ interface ListenerOptions {
    * @param leave - called when that is another one
    */
   readonly connect: (leave: (error: Error) => void) => Promise<ListenWay>
+  /** It is an outage, in which somebody tries for all; default: never. */
+  readonly isDown?: () => boolean
   /** Called when an outage has ended. @returns to be called at one's own end */
   readonly onUp: (listener: () => void) => () => void
   readonly channel: () => Promise<Channels>
@@ -64,6 +68,8 @@ interface ListenerOptions {
   /** `reason`: a whole sentence for an operator, which says what to do. */
   readonly onDeaf: (reason: string) => void
   readonly onHealth: (from: ListenerHealth, to: ListenerHealth) => void
+  /** How patient to be on this way; default: as on a good one. */
+  readonly link?: Pick<Link, 'patienceMs' | 'connectMs'>
   readonly random: () => number
 }
 
@@ -80,11 +86,13 @@ export interface Channels {
   readonly cancelChannel: string
 }
 
+const answerMs = 5_000
 const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
 const unlessDirect = 'give a direct connection as listenConnectionString'
 
 export function createListener(options: ListenerOptions): Listener {
   const { onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
+  const link = options.link ?? createLink(() => performance.now())
   let health: ListenerHealth = 'connecting'
   let subscriber: Subscriber | null = null
   /** What it listens to, or is about to. */
@@ -94,6 +102,8 @@ export function createListener(options: ListenerOptions): Listener {
   let isDeaf = false
   let retry: NodeJS.Timeout | null = null
   let way: ListenWay | null = null
+  /** On the connection that is there, or is being made. */
+  let isEchoed = false
   /** One that was lost in the middle goes on to its end, and then counts no more. */
   let attempt = 0
 
@@ -101,8 +111,12 @@ export function createListener(options: ListenerOptions): Listener {
     send: async (mark) => {
       if (channels !== null) tablesAre(await options.sendPing(channels.pingChannel, mark))
     },
-    onEcho: () => become('live'),
+    onEcho() {
+      isEchoed = true
+      liveIfProven()
+    },
     onSilence: silent,
+    patienceMs: link.patienceMs,
     random,
   })
 
@@ -117,6 +131,10 @@ export function createListener(options: ListenerOptions): Listener {
       isDeaf = false
       onLive()
     }
+  }
+
+  function liveIfProven(): void {
+    if (isEchoed && subscriber !== null) become('live')
   }
 
   function silent(error: Error, silence: Silence): void {
@@ -147,9 +165,15 @@ export function createListener(options: ListenerOptions): Listener {
       const { channel, cancelChannel } = await options.channel()
       const pingChannel = options.pingChannel()
       channels = { channel, cancelChannel, pingChannel }
+      isEchoed = false
+      let pinged: Promise<void> | undefined
       const opened = await openSubscriber({
         config: found.config,
-        channels: [channel, cancelChannel, pingChannel],
+        channels: [pingChannel, channel, cancelChannel],
+        onFirst() {
+          if (!isOver()) pinged = ping.start()
+        },
+        answerMs: link.connectMs(link.patienceMs(answerMs)),
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
           else if (name === cancelChannel) cancelled(payload)
@@ -159,7 +183,8 @@ export function createListener(options: ListenerOptions): Listener {
       })
       if (isOver()) return opened.close()
       subscriber = opened
-      await ping.start()
+      liveIfProven()
+      await pinged
     } catch (error) {
       if (isOver()) return
       if (error instanceof SharedSessionsError) deaf(`${error.message}; ${unlessDirect}`)
@@ -189,11 +214,15 @@ export function createListener(options: ListenerOptions): Listener {
     log('lost: %s', error.message)
     close()
     become('polling')
-    const waitMs =
-      Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most) * (0.5 + random())
+    const ms = Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most)
     failures += 1
+    connectIn(ms)
+  }
+
+  function connectIn(ms: number): void {
     stopWaiting()
-    retry = setTimeout(() => void connect(), waitMs)
+    const again = (): void => (options.isDown?.() ? connectIn(reconnectMs.most) : void connect())
+    retry = setTimeout(again, ms * (0.5 + random()))
   }
 
   function close(): void {

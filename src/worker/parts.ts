@@ -3,7 +3,6 @@ import createDebug from 'debug'
 import type { Collector } from '../admin/collector.js'
 import { callOf } from '../consume/call.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
-import { demandApart } from '../database/apart.js'
 import {
   type ControlSession,
   controlSettings,
@@ -17,7 +16,7 @@ import type { StatementName } from '../database/statements.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
-import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createListener, type Listener } from '../listen/listener.js'
 import { createBlocked } from './blocked.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
@@ -25,6 +24,7 @@ import { createLag } from './lag.js'
 import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
 import { createReconciler } from './reconcile.js'
 import { createRescue } from './rescue.js'
+import { createWay } from './way.js'
 
 const log = createDebug('bugle:worker')
 
@@ -93,6 +93,8 @@ export interface Parts {
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
+  /** Begin to listen. That needs no row, and takes as many round trips as the row does: so it goes beside that. */
+  listen(): void
   /**
    * Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them.
    */
@@ -116,6 +118,10 @@ interface PartsGiven {
 
 /** A heartbeat that is not answered by then has failed, and the control session that carried it is lost. */
 const heartbeatMs = 2_000
+/** One is answered while the next one is on its way, and one may be lost. */
+const beatsToBeSure = 4
+/** A pool may have to open a connection first. */
+const tripsByPool = 10
 /** Changes of what is consumed that come together share a heartbeat. */
 const showMs = 100
 
@@ -132,6 +138,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { consumers } = given
   let control: ControlSession | null = null
   let controlStarted: Promise<void> = Promise.resolve()
+  let listening: Promise<void> | null = null
   let isLingering = false
   let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
@@ -154,7 +161,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   async function ask<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
     if (control?.isConnected) return control.query<Row>(name, parameters, heartbeatMs)
     if (isLingering) throw new SessionLostError()
-    return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
+    return deadline(database.query<Row>(name, parameters), database.link.patienceMs(heartbeatMs, tripsByPool), name)
   }
 
   const blocked = createBlocked({
@@ -179,6 +186,11 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     id: given.id,
     newId: given.newId,
     word: options,
+    heartbeatsMs: () => {
+      const ms = database.link.patienceMs(0, beatsToBeSure)
+      // What a busy moment makes of a good link is none of the others' business.
+      return ms > heartbeatMs ? ms : 0
+    },
     mayHoldLock: options.listen,
     isLockHeld: () => control?.isPresent ?? false,
     insert: (workerId, { rescueAfterMs, hungAfterMs }) => {
@@ -272,10 +284,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   function startControl(): void {
     control = createControlSession({
-      open: () => database.openSession('control', controlSettings),
+      open: async () => way.take() ?? database.openSession('control', controlSettings, 'ours'),
+      link: database.link,
       statements: database.statements,
       workerId: () => presence.id,
       isHeard: () => listener?.health === 'live',
+      isDown: database.areSessionsDown,
       onUp: database.onUp,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
@@ -294,26 +308,15 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     })
   }
 
-  const openBeside = () => database.openSession('listener')
+  const way = createWay({ database, control: () => control, name: `${options.name} listener` })
 
   const listener = options.listen
     ? createListener({
-        connect: async (leave) => {
-          const session = await database.openSession('listener')
-          try {
-            // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
-            if (!session.hasSettings) await demandApart(session, openBeside, database.statements.own_process)
-            return { config: session.config, left: session.admitAnother(leave) }
-          } finally {
-            await session.end()
-          }
-        },
+        connect: way.find,
+        isDown: database.areSessionsDown,
         onUp: database.onUp,
-        channel: async () => {
-          const [channels] = await database.query<Channels>('channel', [])
-          if (channels === undefined) throw new Error('the channels have no names')
-          return channels
-        },
+        channel: way.channels,
+        link: database.link,
         pingChannel: () => `bugle_ping_${presence.id}`,
         sendPing: async (channel, mark) => {
           const [answer] = await database.query<{ channel: string | null; sent: boolean }>('ping', [channel, mark])
@@ -389,11 +392,16 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     get control() {
       return control
     },
+    listen() {
+      listening ??= listener?.start() ?? Promise.resolve()
+    },
     async start() {
       presence.start()
+      // Others may have seen the lock already.
+      if (control?.isPresent) presence.beat()
       lag.start()
       rescue.start()
-      await listener?.start()
+      await listening
       await controlStarted
       sweeper.start()
       options.collector.start()

@@ -103,6 +103,8 @@ export function createWorker(options: WorkerOptions): Worker {
     })
     parts = starting
     try {
+      await database.whenUp(signal)
+      starting.listen()
       await database.whenUp(signal, () => starting.presence.announce())
       await starting.start()
       log('%s started', id)

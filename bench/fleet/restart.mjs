@@ -68,7 +68,10 @@ export async function* run({ tries, isSmoke, tell }) {
     yield {
       case: cases[0] ?? '',
       settings: { processes, restart: 'fast', bugle: 'defaults', server: settings },
-      figures,
+      figures: { ...figures, allowed: { unit: 'connections', values: [4] } },
+      ratios: [
+        { name: 'connections of a process', of: 'connections of a process, mean', to: 'allowed', wanted: '<= 1' },
+      ],
       notes: [
         'A process that sleeps has a listener and a control session, and each of its pools at most one connection.',
       ],

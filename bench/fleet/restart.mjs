@@ -56,12 +56,14 @@ export async function* run({ tries, isSmoke, tell }) {
       await allAsleep(url, processes)
       const lines = logLines(server).slice(linesBefore)
       const received = lines.filter((line) => line.includes('connection received')).length
+      const loggedIn = lines.filter((line) => line.includes('connection authorized')).length
       const perProcess = consumers.map(
         (_, index) => lines.filter((line) => line.includes(`application_name=${nameOf(index)}`)).length,
       )
       addValue(figures, 'all asleep again, since the server is up', 'ms', nowMs() - upAt)
       addValue(figures, 'the server was away', 'ms', upAt - downAt)
       addValue(figures, 'connections of a process, mean', 'connections', received / processes)
+      addValue(figures, 'refused, of a process, mean', 'connections', (received - loggedIn) / processes)
       addValue(figures, 'logged in, of a process, most', 'connections', Math.max(...perProcess))
       tell(`fleet ${number + 1}: ${processesName(processes)}: ${(received / processes).toFixed(1)} connections each`)
     }

@@ -26,8 +26,8 @@ const log = createDebug('bugle:listener')
  * that is listened to, the listener is lost, and built anew.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
- * then sees all that was committed in between. The ping's channel is listened to first: its echo is under way while the
- * others are. Live is who has both.
+ * then sees all that was committed in between. The ping's channel is the last: by a session's last statement operators,
+ * and the doctor, see whose it is.
  * @see https://www.postgresql.org/docs/current/sql-listen.html
  */
 export interface Listener {
@@ -102,8 +102,6 @@ export function createListener(options: ListenerOptions): Listener {
   let isDeaf = false
   let retry: NodeJS.Timeout | null = null
   let way: ListenWay | null = null
-  /** On the connection that is there, or is being made. */
-  let isEchoed = false
   /** One that was lost in the middle goes on to its end, and then counts no more. */
   let attempt = 0
 
@@ -111,10 +109,7 @@ export function createListener(options: ListenerOptions): Listener {
     send: async (mark) => {
       if (channels !== null) tablesAre(await options.sendPing(channels.pingChannel, mark))
     },
-    onEcho() {
-      isEchoed = true
-      liveIfProven()
-    },
+    onEcho: () => become('live'),
     onSilence: silent,
     patienceMs: link.patienceMs,
     random,
@@ -131,10 +126,6 @@ export function createListener(options: ListenerOptions): Listener {
       isDeaf = false
       onLive()
     }
-  }
-
-  function liveIfProven(): void {
-    if (isEchoed && subscriber !== null) become('live')
   }
 
   function silent(error: Error, silence: Silence): void {
@@ -165,14 +156,9 @@ export function createListener(options: ListenerOptions): Listener {
       const { channel, cancelChannel } = await options.channel()
       const pingChannel = options.pingChannel()
       channels = { channel, cancelChannel, pingChannel }
-      isEchoed = false
-      let pinged: Promise<void> | undefined
       const opened = await openSubscriber({
         config: found.config,
-        channels: [pingChannel, channel, cancelChannel],
-        onFirst() {
-          if (!isOver()) pinged = ping.start()
-        },
+        channels: [channel, cancelChannel, pingChannel],
         answerMs: link.connectMs(link.patienceMs(answerMs)),
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
@@ -183,8 +169,7 @@ export function createListener(options: ListenerOptions): Listener {
       })
       if (isOver()) return opened.close()
       subscriber = opened
-      liveIfProven()
-      await pinged
+      await ping.start()
     } catch (error) {
       if (isOver()) return
       if (error instanceof SharedSessionsError) deaf(`${error.message}; ${unlessDirect}`)

@@ -18,8 +18,6 @@ export interface Subscriber {
 interface SubscriberOptions {
   readonly config: SessionFields
   readonly channels: readonly string[]
-  /** LISTEN is committed for the first of them. */
-  readonly onFirst: () => void
   /** For each answer. */
   readonly answerMs: number
   readonly onNotification: (channel: string, payload: string) => void
@@ -55,7 +53,7 @@ async function loadPgListen() {
  * @throws the driver's error, or NotLoadedError; nothing stays open then
  */
 export async function openSubscriber(options: SubscriberOptions): Promise<Subscriber> {
-  const { config, channels, onFirst, answerMs, onNotification, onLost } = options
+  const { config, channels, answerMs, onNotification, onLost } = options
   const createPgListen = await loadPgListen()
   const socket = new Socket()
   let over = false
@@ -100,9 +98,8 @@ export async function openSubscriber(options: SubscriberOptions): Promise<Subscr
     const connected = whileAlive(subscriber.connect(), answerMs, 'connecting to listen', () => socket.bytesRead)
     await Promise.race([failing, connected])
     // One after the other: pg wants one query at a time.
-    for (const [index, channel] of channels.entries()) {
+    for (const channel of channels) {
       await Promise.race([failing, deadline(Promise.resolve(subscriber.listenTo(channel)), answerMs, 'LISTEN')])
-      if (index === 0) onFirst()
     }
   } catch (error) {
     close()

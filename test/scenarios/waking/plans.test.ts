@@ -174,9 +174,13 @@ async function expectPlans(session: postgres.Sql): Promise<void> {
       }
       // An index that is read from end to end is a seq scan in disguise.
       const { 'Index Name': index, 'Index Cond': condition = 'none' } = node
+      // The server's own catalogs: heartbeats ask which database this is.
+      if (index?.startsWith('pg_')) continue
       if (index !== undefined) expect.soft(condition, plan).toMatch(conditionOf(index))
     }
-    const used = nodes.flatMap((node) => node['Index Name'] ?? [])
+    const used = nodes.flatMap(({ 'Index Name': index }) =>
+      index === undefined || index.startsWith('pg_') ? [] : index,
+    )
     expect.soft(used.sort(), plan).toEqual([...indexes].sort())
   }
 }

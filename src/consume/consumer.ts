@@ -136,7 +136,6 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const lookAhead = createLookAhead(options, now)
   const claimSize = createClaimSize()
   const floor = createFloor(now)
-
   const newScope = createRunScopes()
 
   const runs = createRuns({
@@ -148,6 +147,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     onStuck: ({ claimed, claimedAt, reason }) => {
       runIsStuck()
+      claimer.ended(claimed)
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },

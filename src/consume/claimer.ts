@@ -9,6 +9,7 @@ import {
   type ClaimResult,
   claimableJobs,
   claimJobs,
+  nextScheduled,
   promotableJobs,
   promoteJobs,
 } from './claim.js'
@@ -47,6 +48,8 @@ interface Claimer {
   claim(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult>
   /** @throws as `promoteJobs` */
   promote(limit: number): Promise<{ promoted: number; dueInMs: number | null }>
+  /** In how many ms the next scheduled job is due, but for those that are passed over; null: there is none. */
+  nextScheduled(): Promise<number | null>
   /** The outcome of a job is durable, or will never be; or its run is stuck. */
   ended(claimed: ClaimedJob): void
 }
@@ -241,6 +244,7 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
       if (againInMs === null) return answer
       return { ...answer, dueInMs: Math.min(answer.dueInMs ?? Number.POSITIVE_INFINITY, againInMs) }
     },
+    nextScheduled: () => nextScheduled(database, choice, passedOver.ids),
     ended(claimed) {
       if (claimed.job.crashes === 0) return
       turns.get(claimed)?.()

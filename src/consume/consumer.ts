@@ -10,7 +10,7 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { callOf } from './call.js'
-import { ackInTransaction, type Choice, nextScheduled, writeNoOutcome, writeOutcomes } from './claim.js'
+import { ackInTransaction, type Choice, writeNoOutcome, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { createClaimer } from './claimer.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
@@ -317,7 +317,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     // and hooks, which keep the slots.
     runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
-    nextScheduled: () => nextScheduled(database, choice),
+    nextScheduled: claimer.nextScheduled,
     onError: claimError,
   })
 

@@ -182,17 +182,18 @@ function kindsOf({ kinds }: Choice): string | null {
 }
 
 /**
- * When the next scheduled job is due that this consumer may take.
+ * When the next scheduled job is due that this consumer may take, but for those of `except`.
  *
  * @returns in so many ms; 0 or less: it is; null: there is none
  * @see sql/statements/scheduled.sql
  */
-export async function nextScheduled(database: Database, choice: Choice): Promise<number | null> {
-  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [
-    choice.queue,
-    kindsOf(choice),
-    flagsOf(choice),
-  ])
+export async function nextScheduled(
+  database: Database,
+  choice: Choice,
+  except: readonly string[],
+): Promise<number | null> {
+  const given = [choice.queue, kindsOf(choice), flagsOf(choice), numberArray(except)]
+  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', given)
   return row?.dueInMs ?? null
 }
 

@@ -10,7 +10,7 @@ import { withResolvers } from '../with-resolvers.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
 import { callOf } from './call.js'
-import { ackInTransaction, type Choice, nextScheduled, writeNoOutcome, writeOutcomes } from './claim.js'
+import { ackInTransaction, type Choice, writeNoOutcome, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { createClaimer } from './claimer.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
@@ -136,7 +136,6 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const lookAhead = createLookAhead(options, now)
   const claimSize = createClaimSize()
   const floor = createFloor(now)
-
   const newScope = createRunScopes()
 
   const runs = createRuns({
@@ -148,6 +147,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     onStuck: ({ claimed, claimedAt, reason }) => {
       runIsStuck()
+      claimer.ended(claimed)
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },
@@ -317,7 +317,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     // and hooks, which keep the slots.
     runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
-    nextScheduled: () => nextScheduled(database, choice),
+    nextScheduled: claimer.nextScheduled,
     onError: claimError,
   })
 

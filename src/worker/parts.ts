@@ -3,7 +3,6 @@ import createDebug from 'debug'
 import type { Collector } from '../admin/collector.js'
 import { callOf } from '../consume/call.js'
 import { createSweeper, type Seen, type Sweepable } from '../consume/sweep.js'
-import { demandApart } from '../database/apart.js'
 import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
 import type { Database } from '../database/database.js'
 import type { SqlValue } from '../database/pool.js'
@@ -12,6 +11,8 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createNotifyQueue } from '../listen/notify-queue.js'
+import { demandApartWithoutEcho, findListenWay } from '../listen/way.js'
 import { createBlocked } from './blocked.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
@@ -117,12 +118,19 @@ const showMs = 100
  *
  * The control session comes when the listener has been live for the first time: its echo proves that the way to the
  * server is direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ *
+ * While the server's queue of notifications is half full no echo comes, which may last for days; and presence must not
+ * depend on that, or others would take a minute to see that this process has died. So where a ping is not sent for that
+ * reason, two sessions that are seen to be apart prove the way instead. Whichever proof comes first starts the control
+ * session. K is not taken before the echo. A proof that fails is tried again with the next ping.
  */
 export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { database, events, random } = options
   const { consumers } = given
   let control: ControlSession | null = null
   let controlStarted: Promise<void> = Promise.resolve()
+  /** That sessions are apart; null: it is not being proven. */
+  let proving: Promise<void> | null = null
   let isLingering = false
   let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
@@ -282,20 +290,29 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     })
   }
 
-  const openBeside = () => database.openSession('listener')
+  async function startControlUnheard(): Promise<void> {
+    try {
+      await demandApartWithoutEcho(database)
+      // The echo may have come after all, or the stop.
+      if (control === null && listener?.health !== 'stopped') startControl()
+    } catch (error) {
+      log('without an echo the way is not proven: %s', toError(error).message)
+    } finally {
+      proving = null
+    }
+  }
+
+  const notifyQueue = createNotifyQueue({
+    database,
+    onSeen: () => sweeper.hurry(),
+    onMuted: () => {
+      if (control === null) proving ??= startControlUnheard()
+    },
+  })
 
   const listener = options.listen
     ? createListener({
-        connect: async (leave) => {
-          const session = await database.openSession('listener')
-          try {
-            // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
-            if (!session.hasSettings) await demandApart(session, openBeside, database.statements.own_process)
-            return { config: session.config, left: session.admitAnother(leave) }
-          } finally {
-            await session.end()
-          }
-        },
+        connect: (leave) => findListenWay(database, leave),
         onUp: database.onUp,
         channel: async () => {
           const [channels] = await database.query<Channels>('channel', [])
@@ -303,12 +320,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
           return channels
         },
         pingChannel: () => `bugle_ping_${presence.id}`,
-        sendPing: async (channel, mark) => {
-          const [answer] = await database.query<{ channel: string | null; sent: boolean }>('ping', [channel, mark])
-          // The triggers go by the same rule: a listener that is `live` would wait for notifications that nobody sends.
-          if (answer?.sent !== true) throw new Error('the queue of notifications is half full: nobody is notified')
-          return answer.channel
-        },
+        sendPing: notifyQueue.ping,
         onNotification: (queue) => {
           for (const consumer of consumers) {
             if (consumer.queue === queue) consumer.notified()
@@ -337,7 +349,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   const sweeper = createSweeper({
     sweepMs: options.sweepMs,
-    isLive: () => listener?.health === 'live',
+    isLive: () => listener?.health === 'live' && !notifyQueue.isFilling,
     consumers: () => [...consumers],
     look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
     random,
@@ -382,6 +394,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       lag.start()
       rescue.start()
       await listener?.start()
+      await proving
       await controlStarted
       sweeper.start()
       options.collector.start()

@@ -63,3 +63,22 @@ export async function watchNotifications(db: TestDatabase): Promise<() => Promis
     return notified
   }
 }
+
+/**
+ * So many sessions say that they doze on the queue, as consumers of a fleet do.
+ *
+ * @returns ends them; resolves once the server has seen it
+ */
+export async function dozers(db: TestDatabase, queue: string, count: number): Promise<() => Promise<void>> {
+  const { doze } = loadStatements(db.schema)
+  const others = async (): Promise<number> =>
+    (await db.sql.unsafe<{ others: number }[]>(doze, [queue, 'false']))[0]?.others ?? 0
+  const before = await others()
+  const sessions = Array.from({ length: count }, () => db.connect())
+  await Promise.all(sessions.map((session) => session.unsafe(doze, [queue, 'true'])))
+  return async () => {
+    const dozing = await others()
+    await Promise.all(sessions.map((session) => session.end({ timeout: 1 })))
+    await until(async () => (await others()) <= Math.max(before, dozing - count))
+  }
+}

@@ -62,7 +62,7 @@ const calls = {
     values: `3, 500, null, 'true'`,
     indexes: ['job_running', 'job_running', 'worker_pkey', 'job_running', 'job_pkey'],
   },
-  scheduled: { statement: 'scheduled', values: `'emails', '{"letter"}', null`, indexes: ['job_due'] },
+  scheduled: { statement: 'scheduled', values: `'emails', '{"letter"}', null, '{}'`, indexes: ['job_due'] },
   put: { statement: 'put', values: `'emails', '{"n": 1}', 0, null`, indexes: [] },
   putMany: { statement: 'put_many', values: `'emails', '[{"payload": 1, "priority": 0}]'`, indexes: [] },
   putOptions: { statement: 'put_options', values: `'emails', '[{"payload": 1, "delay_ms": 5}]'`, indexes: [] },

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection, type Route } from './connection.js'
+import { type Connection, describeConnection } from './connection.js'
 import { privilegeError } from './fault.js'
 import type { Outage } from './outage.js'
-import { createPool, type Pool, type SqlValue } from './pool.js'
+import type { SqlValue } from './pool.js'
+import { createPools, type Pools, statementMs } from './pools.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
-import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
-import { quoteIdentifier } from './sql-files.js'
+import { openSession, type Session, type SessionRequest, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, NotSentError, sqlState } from './verdict.js'
@@ -90,102 +90,14 @@ interface DatabaseOptions {
   readonly primary: Primary
 }
 
-interface Pools {
-  readonly puts: Pool
-  /** An operator's calls. */
-  readonly admin: Pool
-  /** Statistics. */
-  readonly looks: Pool
-  /** What consumers need. */
-  readonly rest: Pool
-}
-
-const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
-  cancel: 'admin',
-  collect_archived: 'admin',
-  collect_failed: 'admin',
-  job_find: 'admin',
-  jobs_find: 'admin',
-  make_due: 'admin',
-  put: 'puts',
-  put_keep: 'puts',
-  put_many: 'puts',
-  put_options: 'puts',
-  put_reject: 'puts',
-  put_replace: 'puts',
-  queue_pause: 'admin',
-  queue_resume: 'admin',
-  requeue: 'admin',
-  requeue_archived: 'admin',
-  requeue_failed: 'admin',
-  reset: 'admin',
-  schema_drop: 'admin',
-  stats_queues: 'looks',
-  stats_workers: 'looks',
-}
-
 /** Between two tries to reach the server in an outage. */
 const knockMs = { least: 400, most: 2_000 } as const
 
-/** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
-const adminPoolSize = 2
-/** One reader of statistics a process is enough: others wait for it. */
-const looksPoolSize = 1
-
-interface Patience {
-  /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
-  readonly statementMs: number
-  readonly deadlineMs: number
-}
-
-const patience: Readonly<Record<keyof Pools, Patience>> = {
-  puts: { statementMs: 60_000, deadlineMs: 65_000 },
-  admin: { statementMs: 60_000, deadlineMs: 65_000 },
-  // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
-  looks: { statementMs: 10_000, deadlineMs: 65_000 },
-  rest: { statementMs: 8_000, deadlineMs: 10_000 },
-}
-
-/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
-const shortLocks = { lock_timeout: '1s' } as const
-
-/**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
- * use all it has. (A generic plan would have to walk past the filters that are not given.)
- */
-const freePlans = {
-  plan_cache_mode: 'force_custom_plan',
-  enable_seqscan: 'on',
-  enable_sort: 'on',
-  enable_bitmapscan: 'on',
-  enable_hashjoin: 'on',
-  enable_mergejoin: 'on',
-  enable_material: 'on',
-} as const
-
-/**
- * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
- * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
- * each a third of its time.
- */
-function putPath(schema: string): Readonly<Record<string, string>> {
-  return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
-}
-
-/**
- * **Plain sessions.** What a session's start sets is there for its statements only where nothing in between refuses or
- * drops it, as poolers do. So the look asks for the same settings, in the same form, as the pools will. Where it does
- * not get them, the pools have sessions that neither set nor prepare anything. `prepare: false` asks for such from the
- * start.
- */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage, primary } = options
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let isPlain = !options.prepare
-  /** The server tells who it is. */
-  let isIdentified = false
   let isKnocking = false
   const ending = new AbortController()
 
@@ -196,48 +108,19 @@ export function createDatabase(options: DatabaseOptions): Database {
       demandSessions(session.state)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
-      isPlain ||= !session.hasSettings
-      isIdentified = session.state.identity !== null
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
       await session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    pools = {
-      puts: openPool(session.route, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.route, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.route, patience.looks, looksPoolSize),
-      rest: openPool(session.route, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
-    }
-    const made = pools
-    outage.onWayFree(() => {
-      for (const pool of Object.values(made)) pool.hurry()
+    pools = createPools(options, {
+      route: session.route,
+      serverVersion,
+      isPlain: !options.prepare || !session.hasSettings,
+      isIdentified: session.state.identity !== null,
     })
-  }
-
-  function openPool(
-    { ssl }: Route,
-    { statementMs }: Patience,
-    poolSize: number,
-    own: Readonly<Record<string, string>> = {},
-  ): Pool {
-    const pool: Pool = createPool({
-      ...options,
-      refusesTls: ssl === false,
-      poolSize,
-      prepare: !isPlain,
-      settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
-      stateStatement: isIdentified ? statements.state_identified : statements.state,
-      // What one has met, the way to the database, they have in common.
-      onDoubt: () => {
-        for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
-      },
-      now: () => performance.now(),
-      random: Math.random,
-    })
-    return pool
+    outage.onWayFree(pools.hurry)
   }
 
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
@@ -253,7 +136,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       const session = await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
-        ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
+        ...(options.prepare && { settings: sessionSettings(0, statementMs) }),
         signal: ending.signal,
       })
       outage.answered()
@@ -378,10 +261,9 @@ export function createDatabase(options: DatabaseOptions): Database {
     async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
       if (ending.signal.aborted) throw closedError()
       if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const kind = poolOf[name] ?? 'rest'
       const askedAt = performance.now()
       try {
-        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
+        const rows = await pools.query<Row>(name, parameters)
         outage.answered()
         return rows
       } catch (error) {
@@ -400,7 +282,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
-          settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
+          settings: { ...sessionSettings(serverVersion, statementMs), ...own },
           ...(own && { settingsStatement: statements.session_settings }),
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
@@ -419,7 +301,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
+      await pools?.end(deadlineAt)
     },
   }
   return database

@@ -116,8 +116,12 @@ export interface BugleEvents<Queue extends string = string> {
   'consumer:stopping': { readonly queue: Queue; readonly graceMs: number; readonly forced: boolean }
   'consumer:stopped': { readonly queue: Queue; readonly report: StopReport }
   'listener:health': EventData<Queue> & { readonly from: ListenerHealth; readonly to: ListenerHealth }
-  /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
+  /**
+   * The database cannot be reached, or takes no writes. Emitted once an outage; everything goes on by itself when it is
+   * back. Where the server has no slot for one more connection, those that are open go on meanwhile.
+   */
   'database:down': EventData<Queue> & { readonly error: Error }
+  /** Everything that was refused gets through again. */
   'database:up': EventData<Queue> & { readonly downMs: number }
   /**
    * Everything of this instance is on another server from now on: after a failover, or where an address or a list of

@@ -4,9 +4,9 @@ import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
 import { privilegeError } from './fault.js'
-import type { Outage } from './outage.js'
+import type { Outage, PoolName, Way } from './outage.js'
 import type { SqlValue } from './pool.js'
-import { createPools, type Pools, statementMs } from './pools.js'
+import { createPools, type Pools, poolFor, statementMs } from './pools.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
 import { openSession, type Session, type SessionRequest, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
@@ -99,6 +99,8 @@ export function createDatabase(options: DatabaseOptions): Database {
   let looking: Promise<void> | null = null
   let serverVersion = 0
   let isKnocking = false
+  /** Sessions go the way of statements. */
+  const isSameWay = listenConnection === connection
   const ending = new AbortController()
 
   async function look(): Promise<void> {
@@ -114,12 +116,13 @@ export function createDatabase(options: DatabaseOptions): Database {
       await session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    pools = createPools(options, {
+    const found = {
       route: session.route,
       serverVersion,
       isPlain: !options.prepare || !session.hasSettings,
       isIdentified: session.state.identity !== null,
-    })
+    }
+    pools = createPools({ ...options, onAnswered: outage.answered }, found)
     outage.onWayFree(pools.hurry)
   }
 
@@ -133,14 +136,12 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   async function reach(): Promise<Session> {
     try {
-      const session = await open(connection, {
+      return await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
         ...(options.prepare && { settings: sessionSettings(0, statementMs) }),
         signal: ending.signal,
       })
-      outage.answered()
-      return session
     } catch (error) {
       throw unreachable(error)
     }
@@ -162,15 +163,34 @@ export function createDatabase(options: DatabaseOptions): Database {
     })
   }
 
-  function failed(error: unknown, askedAt: number): void {
-    outage.failed(error, askedAt)
+  /** A session has shown that the server lets us in, and takes our writes. */
+  function sessionOpened(): void {
+    outage.answered('sessions', performance.now())
+  }
+
+  function failed(way: Way, error: unknown, askedAt: number): void {
+    outage.failed(way, error, askedAt)
     if (outage.isDown) void knock()
+  }
+
+  async function query<Row>(pool: PoolName, name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
+    if (ending.signal.aborted) throw closedError()
+    if (pools === null) throw new Error(`${name} was sent before ready()`)
+    const askedAt = performance.now()
+    try {
+      return await pools.query<Row>(pool, name, parameters)
+    } catch (error) {
+      if (!ending.signal.aborted) failed(pool, error, askedAt)
+      else if (databaseFault(error) === 'down') throw closedError()
+      throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
+    }
   }
 
   /**
    * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
-   * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
-   * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
+   * Then ask by each pool that is down, as nobody else may need it for long. The pause grows only where a session can
+   * be opened and statements fail all the same, or is refused for a reason that lasts: nobody knocks with a wrong
+   * password many times. Where none was ever right, nobody waits (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -181,11 +201,13 @@ export function createDatabase(options: DatabaseOptions): Database {
       try {
         const session = await open(connection, { name: options.name, signal: ending.signal })
         outage.gotThrough()
-        // Ends by itself within a second, whatever the other side does.
-        void session.end()
+        // Within a second, whatever the other side does. It may have the only slot that there is.
+        await session.end()
         ms = Math.min(2 * ms, knockMs.most)
         await database.ready()
-        await database.query('health', [])
+        sessionOpened()
+        const asked = outage.waysDown.flatMap((way) => (way === 'sessions' ? [] : [query(way, 'health', [])]))
+        for (const answer of await Promise.allSettled(asked)) if (answer.status === 'rejected') throw answer.reason
       } catch (error) {
         log('knocked: %s', toError(error).message)
         if (!isPermanentRefusal(error)) continue
@@ -198,7 +220,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   function unreachable(error: unknown): BugleError {
     if (ending.signal.aborted) return closedError()
-    outage.down(error)
+    outage.down('sessions', error)
     void knock()
     return databaseDown(connection, error)
   }
@@ -238,8 +260,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     ready() {
       if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
-      looking ??= look().catch((error) => {
+      looking ??= look().then(sessionOpened, (error) => {
         looking = null
+        // It is there, and not as we need it.
+        if (!ending.signal.aborted && !isOutage(error)) sessionOpened()
         throw error
       })
       return looking
@@ -258,19 +282,8 @@ export function createDatabase(options: DatabaseOptions): Database {
         await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
-      if (ending.signal.aborted) throw closedError()
-      if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const askedAt = performance.now()
-      try {
-        const rows = await pools.query<Row>(name, parameters)
-        outage.answered()
-        return rows
-      } catch (error) {
-        if (!ending.signal.aborted) failed(error, askedAt)
-        else if (databaseFault(error) === 'down') throw closedError()
-        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
-      }
+    query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
+      return query<Row>(poolFor(name), name, parameters)
     },
     get server() {
       return primary.server
@@ -288,12 +301,13 @@ export function createDatabase(options: DatabaseOptions): Database {
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })
         outage.gotThrough()
+        if (isSameWay) sessionOpened()
         return session
       } catch (error) {
         // Another way says nothing about that of the statements; nor does a server that is there and refuses one
         // session more, as it may answer those that are open.
-        if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
-          failed(new NotSentError(role, error), askedAt)
+        if (!ending.signal.aborted && isSameWay && sqlState(error) === null) {
+          failed('sessions', new NotSentError(role, error), askedAt)
         }
         throw error
       }

@@ -9,7 +9,7 @@ import { ConnectTimeoutError } from './pool-errors.js'
 import type { Primary } from './primary.js'
 import { againMs, headStartMs } from './session.js'
 import { sideBySide } from './side-by-side.js'
-import { sqlState, takesNoWrites } from './verdict.js'
+import { databaseFault, sqlState } from './verdict.js'
 
 const log = createDebug('bugle:pool')
 
@@ -19,10 +19,10 @@ const log = createDebug('bugle:pool')
  * Connections that are half open swallow statements for ever, and a host may be the wrong one. No single connection
  * can be blamed: what became of one says something of the way that all of them go. So all are replaced together:
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row
- *    that had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or
- *    the doubt of a sister pool, where this one has not been answered for some seconds. The pool tells only what
- *    happens to connections in use.
+ * 1. *Doubt*: a statement whose deadline expired, sent or not; one that the server would not run, since it has become
+ *    read only, or is a pooler without a server; two connects in a row that had no answer; among several hosts, one that
+ *    cannot be reached, or is silent while no connection is open; or the doubt of a sister pool, where this one has not
+ *    been answered for some seconds. The pool tells only what happens to connections in use.
  * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
  *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
  *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.
@@ -91,7 +91,7 @@ export function createHealing(parts: HealingParts): Healing {
   function doubtOf(error: unknown): string | null {
     if (sqlState(error) !== null) connectTimeouts = 0
     if (error instanceof DeadlineError) return 'a deadline has expired'
-    if (takesNoWrites(error)) return 'the server takes no writes any more'
+    if (databaseFault(error) === 'down') return 'the server runs no statements, or takes no writes, any more'
     return null
   }
 

@@ -46,6 +46,8 @@ export interface PoolConnection {
    * @throws the driver's error, or that of `demandFit`; ConnectTimeoutError
    */
   readonly opened: Promise<void>
+  /** The moment at which `opened` was resolved, by performance.now(); before that Infinity. */
+  readonly openedAt: number
   /** Its socket is destroyed: it serves nobody any more. */
   readonly isGone: boolean
   /** It has a statement. */
@@ -90,7 +92,7 @@ export function openPoolConnection(
 ): PoolConnection {
   const { prepare, connection } = options
   let socket: WatchedSocket | null = null
-  let isOpen = false
+  let openedAt = Number.POSITIVE_INFINITY
   let isGone = false
   /** Of the statement in flight: settles it as lost. */
   let lose: ((error: Error) => void) | null = null
@@ -152,11 +154,15 @@ export function openPoolConnection(
     return isGone ? never() : value
   }
 
+  function isOpen(): boolean {
+    return openedAt !== Number.POSITIVE_INFINITY
+  }
+
   function gone(error: Error | null): void {
     if (isGone) return
     isGone = true
     const cause = error ?? new Error('the connection was closed')
-    if (isOpen) loseStatement(cause)
+    if (isOpen()) loseStatement(cause)
     // While it opens, the driver may know better: a certificate that is refused. It says so after this turn.
     else setImmediate(loseStatement, cause)
     onGone(self)
@@ -164,7 +170,7 @@ export function openPoolConnection(
 
   /** The driver's state is unknown from here on. */
   function drop(error: Error): void {
-    if (!isOpen) loseStatement(error)
+    if (!isOpen()) loseStatement(error)
     gone(error)
     socket?.abandon()
   }
@@ -185,7 +191,7 @@ export function openPoolConnection(
       await deadline(Promise.race([answer, loggedIn]), connectTimeoutMs, 'connecting')
       const [state = {}] = await deadline(answer, connectTimeoutMs, 'the first statement')
       demandFit(state)
-      isOpen = true
+      openedAt = performance.now()
     } catch (error) {
       self.destroy()
       if (error instanceof LostError) throw error.cause
@@ -198,6 +204,9 @@ export function openPoolConnection(
     host,
     get opened() {
       return opened
+    },
+    get openedAt() {
+      return openedAt
     },
     get isGone() {
       return isGone
@@ -229,7 +238,7 @@ export function openPoolConnection(
       )
     },
     async end() {
-      if (isOpen && !isGone) await sql.end({ timeout: farewellMs / 1_000 })
+      if (isOpen() && !isGone) await sql.end({ timeout: farewellMs / 1_000 })
       self.destroy()
     },
     destroy() {

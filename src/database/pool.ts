@@ -13,7 +13,7 @@ import {
 } from './pool-connection.js'
 import { type Primary, readIdentity } from './primary.js'
 import { headStartMs, refusesTls } from './session.js'
-import { NotSentError, takesNoWrites } from './verdict.js'
+import { databaseFault, NotSentError } from './verdict.js'
 
 export type { SqlValue }
 
@@ -41,8 +41,7 @@ const log = createDebug('bugle:pool')
  * **Healing.** Connections in doubt are all replaced, in one turn of the event loop (see Healing). The new one serves
  * what waits, and so do others to its host. Each of the old ones ends when it is idle: its statement is answered, or
  * given up at its own deadline. Only the connections in use count: a late failure of a retired one says nothing. A
- * connection that was refused a write as read only is closed at once, since it would go on answering whatever only
- * reads.
+ * connection to a server that would not run a statement is closed at once.
  *
  * **One server.** Each connection's server is asked who it is, and admitted (see Primary), before it gets a statement,
  * and goes to the host that was admitted last. When the instance moves to another server, a connection that is not on
@@ -78,6 +77,8 @@ export interface PoolOptions extends PoolConnectionOptions {
   readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
+  /** A statement was answered, by a connection that was opened at that moment (performance.now()). */
+  readonly onAnswered: (openedAt: number) => void
   readonly now: () => number
   readonly random: () => number
 }
@@ -136,14 +137,14 @@ export function createPool(options: PoolOptions): Pool {
       statement.parameters,
       (rows) => {
         if (connections.has(by)) healing.answered()
+        options.onAnswered(by.openedAt)
         if (isFirstEnd(statement)) statement.resolve(rows)
         release(by)
       },
       (error) => {
         if (connections.has(by)) healing.statementFailed(error)
         fail(statement, error)
-        // What only reads would be answered there, and taken for the end of the outage.
-        if (takesNoWrites(error)) by.destroy()
+        if (databaseFault(error) === 'down') by.destroy()
         else release(by)
       },
     )

@@ -1,4 +1,5 @@
 import type { Connection, Route } from './connection.js'
+import type { PoolName } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
 import type { Primary } from './primary.js'
 import { sessionSettings, startupOptions } from './session.js'
@@ -14,8 +15,8 @@ import type { StatementName, Statements } from './statements.js'
  * from the start.
  */
 export interface Pools {
-  /** One autocommit statement, by its pool, with that pool's deadline. @throws what a pool's `query` throws */
-  query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
+  /** One autocommit statement, with that pool's deadline. @throws what a pool's `query` throws */
+  query<Row>(pool: PoolName, statement: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Somebody got through to a server: no pause is worth waiting for. */
   hurry(): void
   /** @param deadlineAt - by performance.now(): what runs then is dropped. By default it is given some seconds */
@@ -31,6 +32,8 @@ interface PoolsOptions {
   /** Of puts and consumers together. */
   readonly poolSize: number
   readonly primary: Primary
+  /** A statement was answered, by a connection that was opened at that moment (performance.now()). */
+  readonly onAnswered: (pool: PoolName, openedAt: number) => void
 }
 
 /** What the first look has found. */
@@ -43,17 +46,7 @@ interface Found {
   readonly isIdentified: boolean
 }
 
-/** A pool. */
-type Way =
-  | 'puts'
-  /** An operator's calls. */
-  | 'admin'
-  /** Statistics. */
-  | 'looks'
-  /** What consumers need. */
-  | 'rest'
-
-const wayOf: { readonly [Name in StatementName]?: Way } = {
+const poolOf: { readonly [Name in StatementName]?: PoolName } = {
   cancel: 'admin',
   collect_archived: 'admin',
   collect_failed: 'admin',
@@ -77,6 +70,11 @@ const wayOf: { readonly [Name in StatementName]?: Way } = {
   stats_workers: 'looks',
 }
 
+/** By which pool a statement goes. */
+export function poolFor(statement: StatementName): PoolName {
+  return poolOf[statement] ?? 'rest'
+}
+
 /** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
 const adminPoolSize = 2
 /** One reader of statistics a process is enough: others wait for it. */
@@ -91,7 +89,7 @@ interface Patience {
   readonly deadlineMs: number
 }
 
-const patience: Readonly<Record<Way, Patience>> = {
+const patience: Readonly<Record<PoolName, Patience>> = {
   puts: { statementMs: 60_000, deadlineMs: 65_000 },
   admin: { statementMs: 60_000, deadlineMs: 65_000 },
   // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
@@ -126,18 +124,18 @@ function putPath(schema: string): Readonly<Record<string, string>> {
 }
 
 export function createPools(options: PoolsOptions, found: Found): Pools {
-  const { connection, statements, schema, name, poolSize, primary } = options
+  const { connection, statements, schema, name, poolSize, primary, onAnswered } = options
   const { route, serverVersion, isPlain, isIdentified } = found
   const forPuts = Math.max(1, Math.floor(poolSize / 2))
-  const pools: Readonly<Record<Way, Pool>> = {
+  const pools: Readonly<Record<PoolName, Pool>> = {
     puts: open('puts', forPuts, putPath(schema)),
     admin: open('admin', adminPoolSize, freePlans),
     looks: open('looks', looksPoolSize),
     rest: open('rest', Math.max(1, poolSize - forPuts), shortLocks),
   }
 
-  function open(way: Way, size: number, own: Readonly<Record<string, string>> = {}): Pool {
-    const settings = { ...sessionSettings(serverVersion, patience[way].statementMs), ...own }
+  function open(own: PoolName, size: number, ownSettings: Readonly<Record<string, string>> = {}): Pool {
+    const settings = { ...sessionSettings(serverVersion, patience[own].statementMs), ...ownSettings }
     return createPool({
       connection,
       name,
@@ -149,17 +147,19 @@ export function createPools(options: PoolsOptions, found: Found): Pools {
       stateStatement: isIdentified ? statements.state_identified : statements.state,
       // What one has met, the way to the database, they have in common.
       onDoubt: () => {
-        for (const [other, pool] of Object.entries(pools)) if (other !== way) pool.suspect()
+        for (const [other, pool] of Object.entries(pools)) if (other !== own) pool.suspect()
       },
+      onAnswered: (openedAt) => onAnswered(own, openedAt),
       now: () => performance.now(),
       random: Math.random,
     })
   }
 
   return {
-    query<Row>(statement: StatementName, parameters: readonly SqlValue[]) {
-      const way = wayOf[statement] ?? 'rest'
-      return pools[way].query<Row>(statements[statement], parameters, patience[way].deadlineMs, statement)
+    query<Row>(pool: PoolName, statement: StatementName, parameters: readonly SqlValue[]) {
+      // Nobody waits for long to hear whether somebody is there.
+      const { deadlineMs } = statement === 'health' ? patience.rest : patience[pool]
+      return pools[pool].query<Row>(statements[statement], parameters, deadlineMs, statement)
     },
     hurry() {
       for (const pool of Object.values(pools)) pool.hurry()

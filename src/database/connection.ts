@@ -51,18 +51,13 @@ export interface Connection {
    * libpq.
    */
   readonly ssl: false | 'prefer' | ConnectionOptions
-  /**
-   * As libpq has it: 'any' (the default for one host), 'read-write' (the default for several), 'primary'. Each of them
-   * is held to by what holds for every server of ours: it is no standby (see Primary).
-   */
-  readonly targetSessionAttrs: TargetSessionAttrs
   /** For one attempt at one host. */
   readonly connectTimeoutMs: number
   readonly applicationName: string | undefined
 }
 
+/** What `target_session_attrs` may ask for. Each is held to, as every server of ours takes writes (see Primary). */
 const targets = ['any', 'read-write', 'primary'] as const
-type TargetSessionAttrs = (typeof targets)[number]
 
 export const connectionDefaults = {
   host: 'localhost',
@@ -95,13 +90,13 @@ export function resolveConnection(
   const hosts = resolveHosts(settings.host, settings.port)
   const user = settings.user?.value ?? systemUser(env)
   const ssl = resolveSsl(settings, given)
+  demandTarget(settings.target_session_attrs)
   const connection: Connection = Object.freeze({
     hosts,
     database: settings.dbname?.value ?? user,
     user,
     password: given.askPassword ?? settings.password?.value,
     ssl: isSocket(hosts[0]) ? false : ssl,
-    targetSessionAttrs: resolveTarget(settings.target_session_attrs, hosts.length),
     connectTimeoutMs: resolveTimeout(settings.connect_timeout),
     applicationName: settings.application_name?.value,
   })
@@ -247,13 +242,13 @@ function readEachTime(ssl: ConnectionOptions, property: 'ca' | 'cert' | 'key', {
   Object.defineProperty(ssl, property, { enumerable: true, get: () => readFileSync(value, 'utf8') })
 }
 
-function resolveTarget(setting: Setting | undefined, hostCount: number): TargetSessionAttrs {
-  if (setting === undefined) return hostCount > 1 ? 'read-write' : 'any'
+function demandTarget(setting: Setting | undefined): void {
+  if (setting === undefined) return
   const { name, value } = setting
   if (value === 'read-only' || value === 'standby' || value === 'prefer-standby') {
     throw refusal(name, `must be any, read-write or primary, as Bugle writes; got ${describe(value)}`)
   }
-  return oneOf(name, value, targets)
+  oneOf(name, value, targets)
 }
 
 function resolveTimeout(setting: Setting | undefined): number {

@@ -2,10 +2,13 @@
  * The connection as fields for both drivers.
  *
  * postgres.js and pg read the same URL differently (sslmode, sockets, several hosts, the `@` in a password), and both
- * look at the PG* variables for whatever is left out. So neither ever sees a URL, and every field is given.
+ * look at the PG* variables for whatever is left out. So neither ever sees a URL, and every field is given; for those
+ * that have no word for "none" see `openPostgres` and `openPgClient`.
  */
 import { isIP } from 'node:net'
 import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
+import pg from 'pg'
+import postgres from 'postgres'
 import { kindOf } from '../checks.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
@@ -28,7 +31,6 @@ interface PostgresOptions {
   password: string | (() => Promise<string>)
   ssl: false | 'prefer' | ConnectionOptions
   sslnegotiation: null
-  target_session_attrs?: 'read-write' | 'primary'
   /** Seconds. */
   connect_timeout: number
   /** Session parameters at start-up. To add some, spread these: without application_name PGAPPNAME is used. */
@@ -44,7 +46,7 @@ export function postgresOptions(
   connection: Connection,
   onPasswordError: (error: unknown) => void = () => {},
 ): PostgresOptions {
-  const { hosts, database, user, password, ssl, targetSessionAttrs } = connection
+  const { hosts, database, user, password, ssl } = connection
   const [first] = hosts
   const options: PostgresOptions = {
     host: hosts.map(({ host }) => host),
@@ -54,7 +56,7 @@ export function postgresOptions(
     // An empty one would be taken from PGPASSWORD, a function never is.
     password:
       typeof password === 'string'
-        ? saslPrepared(password)
+        ? saslPrepared(password) || noPassword
         : safePassword(passwordFor(connection, first), onPasswordError),
     ssl: typeof ssl === 'object' ? withCheckedAddresses(ssl, hosts) : ssl,
     sslnegotiation: null, // Present, or PGSSLNEGOTIATION=direct would send TLS to a server that waits for a packet.
@@ -63,10 +65,21 @@ export function postgresOptions(
   }
   // Given as an array, a socket directory is taken for a host name.
   if (first !== undefined && isSocket(first)) options.path = `${first.host}/.s.PGSQL.${first.port}`
-  // It knows no 'any' and reads the variable for whatever is false. Then 'primary' is the least that can be asked.
-  if (targetSessionAttrs !== 'any') options.target_session_attrs = targetSessionAttrs
-  else if (process.env.PGTARGETSESSIONATTRS) options.target_session_attrs = 'primary'
   return options
+}
+
+/**
+ * A postgres.js instance that asks its server for nothing but what these options say.
+ *
+ * Where `target_session_attrs` is empty it reads PGTARGETSESSIONATTRS, throws if it does not know what is there, and
+ * asks each server of before PostgreSQL 14 for its state, in a way that does not survive a lost connection. It has no
+ * word for "ask for nothing". But options that it has read once it takes as they are. So it reads these with a word
+ * that it knows, and is made anew of what it has read, without that word.
+ */
+export function openPostgres(options: postgres.Options<Record<string, postgres.PostgresType>>): postgres.Sql {
+  const { options: read } = postgres({ ...options, target_session_attrs: 'primary' })
+  const untyped: object = { ...read, target_session_attrs: null }
+  return postgres({ ...untyped })
 }
 
 /** postgres.js awaits the password where nobody catches: a rejection there would end the process. */
@@ -123,9 +136,30 @@ export function pgConfig(connection: Connection, host: Host, ssl: false | Connec
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: connection.connectTimeoutMs,
-    // PGOPTIONS can only be kept out by something that is not empty. Not sent without need: some poolers refuse it.
-    ...(process.env.PGOPTIONS ? { options: ' ' } : {}),
   }
+}
+
+/**
+ * A client of pg's that sends nothing at the start of its session but what these fields say.
+ *
+ * What is empty in them it reads from PGOPTIONS and PGREPLICATION. A word in their place would be sent, and some
+ * poolers refuse whatever is there. So what it has read is taken away again.
+ */
+export function openPgClient(fields: SessionFields & Pick<pg.ClientConfig, 'stream'>): pg.Client {
+  const client = new pg.Client(fields)
+  // Its declarations do not know that.
+  const { connectionParameters } = client as unknown as { connectionParameters: object }
+  Object.assign(connectionParameters, { options: fields.options, replication: undefined })
+  return client
+}
+
+/**
+ * The same for pg-listen, which makes its client itself: words that ask a server for nothing, where there are
+ * variables that pg would read.
+ */
+export function inPlaceOfVariables(): Pick<SessionFields, 'options' | 'replication'> {
+  const { PGOPTIONS, PGREPLICATION } = process.env
+  return { ...(PGOPTIONS && { options: ' ' }), ...(PGREPLICATION && { replication: 'false' }) }
 }
 
 /** A copy, as pg redefines `key` on what it gets; and pg overwrites a servername of the user's by the host's name. */

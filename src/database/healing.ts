@@ -20,9 +20,9 @@ const log = createDebug('bugle:pool')
  * can be blamed: what became of one says something of the way that all of them go. So all are replaced together:
  *
  * 1. *Doubt*: a statement whose deadline expired, sent or not; one that the server would not run, since it has become
- *    read only, or is a pooler without a server; two connects in a row that had no answer; among several hosts, one that
- *    cannot be reached, or is silent while no connection is open; or the doubt of a sister pool, where this one has not
- *    been answered for some seconds. The pool tells only what happens to connections in use.
+ *    read only, or is a pooler without a server; two connects in a row that had no answer; among several hosts, one
+ *    that cannot be reached, or is silent while no connection is open; or the doubt of a sister pool, where this one
+ *    has not been answered for some seconds. The pool tells only what happens to connections in use.
  * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
  *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
  *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.

@@ -3,7 +3,7 @@ import postgres from 'postgres'
 import { DeadlineError, deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Connection, Host } from './connection.js'
-import { postgresOptions } from './driver-options.js'
+import { openPostgres, postgresOptions } from './driver-options.js'
 import { ConnectTimeoutError, LostError } from './pool-errors.js'
 import { sqlState } from './verdict.js'
 import { openSocket, type WatchedSocket } from './watched-socket.js'
@@ -36,7 +36,7 @@ export type SqlValue = string | number | null
  *
  * **It knows one host.** Given several, postgres.js tries them in turn without a pause for as long as all refuse. On
  * PostgreSQL 13 its question whether one can be written to ends the process when the connection is lost in the middle.
- * Which host it is, the pool decides.
+ * Which host it is, the pool decides, and the driver asks nothing (see `openPostgres`).
  */
 export interface PoolConnection {
   readonly host: Host
@@ -120,7 +120,7 @@ export function openPoolConnection(
     connect_timeout: 0,
   }
   // Every field is given: what is left out it would read from variables such as PGMAX.
-  const sql = postgres({
+  const sql = openPostgres({
     ...untyped,
     debug: false,
     max: 1,
@@ -140,7 +140,7 @@ export function openPoolConnection(
 
   function optionsOrNone(): Partial<ReturnType<typeof postgresOptions>> {
     try {
-      return postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
+      return postgresOptions({ ...connection, hosts: [host] }, (error) => {
         log('the password function failed: %s', toError(error).message)
         drop(toError(error))
       })

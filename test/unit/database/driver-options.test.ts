@@ -6,7 +6,13 @@ import pg from 'pg'
 import postgres from 'postgres'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Connection, type ConnectionFields, resolveConnection } from '../../../src/database/connection.js'
-import { pgConfig, postgresOptions } from '../../../src/database/driver-options.js'
+import {
+  inPlaceOfVariables,
+  openPgClient,
+  openPostgres,
+  pgConfig,
+  postgresOptions,
+} from '../../../src/database/driver-options.js'
 
 // Without a server: what the drivers make of the fields.
 
@@ -37,6 +43,8 @@ const meddling = {
   PGSSLNEGOTIATION: 'direct',
   PGAPPNAME: 'wrong',
   PGOPTIONS: '-c search_path=wrong',
+  PGREPLICATION: 'database',
+  PGBINARY: 'true',
   PGCONNECT_TIMEOUT: '99',
   PGTARGETSESSIONATTRS: 'standby',
   PGTARGET_SESSION_ATTRS: 'standby',
@@ -47,19 +55,17 @@ const none = Object.fromEntries(Object.keys(meddling).map((name) => [name, undef
 function pgSees(connection: Connection) {
   const { ssl } = connection
   return connection.hosts.map((host) => {
-    const client = new pg.Client(pgConfig(connection, host, ssl === 'prefer' ? unverified : ssl))
+    const client = openPgClient(pgConfig(connection, host, ssl === 'prefer' ? unverified : ssl))
     // What it would send: the declarations leave these out.
     const inner = client as unknown as {
-      getStartupConf(): { options?: string }
+      getStartupConf(): object
       sslNegotiation: string
       _connectionTimeoutMillis: number
     }
-    const { options = '', ...startup } = inner.getStartupConf()
     return {
       host: client.host,
       port: client.port,
-      ...startup,
-      options: options.trim(),
+      startup: inner.getStartupConf(),
       password: client.password,
       ssl: client.ssl,
       negotiation: inner.sslNegotiation,
@@ -70,7 +76,7 @@ function pgSees(connection: Connection) {
 
 async function postgresSees(connection: Connection) {
   const untyped: object = postgresOptions(connection)
-  const sql = postgres({ ...untyped })
+  const sql = openPostgres({ ...untyped })
   await sql.end()
   const { host, port, path, database, user, pass, ssl, connection: startup, ...rest } = sql.options
   const { sslnegotiation, connect_timeout, target_session_attrs } = rest as typeof rest & { sslnegotiation: unknown }
@@ -118,12 +124,6 @@ test.each(urls)('%s: the PG* variables change nothing', async (url) => {
         ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, comparable(inner)]))
         : value
   expect(meddled.pg).toEqual(quiet.pg.map(comparable))
-  // postgres.js has no word for 'any' that its variable could not change: 'primary' excludes standbys only.
-  if (connection.targetSessionAttrs === 'any') {
-    expect(quiet.postgres.target_session_attrs).toBeUndefined()
-    expect(meddled.postgres.target_session_attrs).toBe('primary')
-    quiet.postgres.target_session_attrs = 'primary'
-  }
   expect(meddled.postgres).toEqual(comparable(quiet.postgres))
 })
 
@@ -140,17 +140,21 @@ test.each(urls)('%s: both see the same', async (url) => {
     database: 'shop',
     user: 'jo',
     sslnegotiation: null,
+    target_session_attrs: null,
     connect_timeout: connection.connectTimeoutMs / 1000,
     startup: { application_name: connection.applicationName ?? 'bugle' },
   })
   for (const seen of forPg) {
     expect(seen).toMatchObject({
+      negotiation: 'postgres',
+      connectTimeoutMs: connection.connectTimeoutMs,
+    })
+    // All that is sent: no options, and no replication.
+    expect(seen.startup).toEqual({
       database: 'shop',
       user: 'jo',
-      negotiation: 'postgres',
-      options: '',
       application_name: connection.applicationName ?? 'bugle',
-      connectTimeoutMs: connection.connectTimeoutMs,
+      client_encoding: expect.any(String),
     })
   }
   const passwords = [forPostgres.pass, ...forPg.map(({ password }) => password)] as unknown[]
@@ -200,6 +204,23 @@ test('a password function that hangs is given up by both drivers, with host and 
   await forPool()
   expect(told).toMatchObject([{ message }])
   await expect(forSession()).rejects.toThrow(message)
+})
+
+test('pg-listen makes its client itself: words that ask for nothing keep the variables out', () => {
+  const startup = (own: object) => {
+    const fields = { ...pgConfig(fromUrl('postgres://jo@db/shop'), { host: 'db', port: 5432 }, false), ...own }
+    return (new pg.Client(fields) as unknown as { getStartupConf(): object }).getStartupConf()
+  }
+  expect(inPlaceOfVariables()).toEqual({})
+  for (const [name, value] of Object.entries(meddling)) vi.stubEnv(name, value)
+  expect(startup({})).toMatchObject({ options: meddling.PGOPTIONS, replication: 'database' })
+  expect(startup(inPlaceOfVariables())).toMatchObject({ options: ' ', replication: 'false' })
+})
+
+test('a password that SCRAM prepares to nothing is no empty one, for which PGPASSWORD would be read', async () => {
+  vi.stubEnv('PGPASSWORD', 'wrong')
+  const { password } = postgresOptions(fromFields({ password: '\u00AD' }))
+  expect(typeof password === 'function' && (await password())).toBe('')
 })
 
 test('both hash the same password: postgres.js gets the prepared one, and pg prepares it itself', async () => {

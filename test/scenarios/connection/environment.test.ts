@@ -1,0 +1,27 @@
+import { expect, vi } from 'vitest'
+import { signal, test } from '../../support/database.js'
+import { until } from '../../support/until.js'
+
+// The drivers read these for themselves. On PostgreSQL 13 the first one makes postgres.js ask, and fail to ask, whether
+// the server may be written to; the others would break whatever session they reach.
+const variables = {
+  PGTARGETSESSIONATTRS: 'read-write',
+  PGOPTIONS: '-c search_path=wrong -c default_transaction_read_only=on',
+  PGREPLICATION: 'database',
+}
+
+test('variables that the drivers read change nothing: jobs are put, pushed and run', async ({ db }) => {
+  for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value)
+  try {
+    const bugle = db.bugle()
+    const ran = signal<unknown>()
+    await bugle.consume('q', (job) => ran.resolve(job.payload))
+    await until(async () => (await bugle.health()).listener === 'live')
+    // With sweeps off only a notification can bring it.
+    await bugle.put('q', 'pushed')
+    expect(await ran.promise).toBe('pushed')
+    await bugle.close()
+  } finally {
+    vi.unstubAllEnvs()
+  }
+})

@@ -154,7 +154,6 @@ test.each(urls)('%s: both see the same', async (url) => {
       database: 'shop',
       user: 'jo',
       application_name: connection.applicationName ?? 'bugle',
-      client_encoding: expect.any(String),
     })
   }
   const passwords = [forPostgres.pass, ...forPg.map(({ password }) => password)] as unknown[]

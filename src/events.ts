@@ -134,6 +134,11 @@ export interface BugleEvents<Queue extends string = string> {
    */
   'database:outdated': EventData<Queue> & { readonly error: Error }
   /**
+   * The connection leads to two systems, and both take writes. Everything of this instance stays on one, and sessions
+   * that find the other one are refused; it changes over seldom (`database:moved`). Emitted once until it does.
+   */
+  'database:split': EventData<Queue> & { readonly error: Error }
+  /**
    * A claim, or what a consumer needs around it, failed; it is tried again. With the code `JOB_REFUSED`: the database
    * refuses to write one job, and all others go on.
    */
@@ -190,6 +195,7 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
   'database:up': true,
   'database:moved': true,
   'database:outdated': true,
+  'database:split': true,
   'claim:error': true,
   'consumer:unprotected': true,
   'worker:rescued': true,

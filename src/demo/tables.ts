@@ -60,7 +60,12 @@ export function openTables(connection: Connection, names: DemoNames, name: strin
     poolSize,
     prepare: true,
     settings: {},
-    primary: createPrimary({ onMoved: () => {}, onOutdated: () => {} }),
+    primary: createPrimary({
+      onMoved: () => {},
+      onOutdated: () => {},
+      onSplit: () => {},
+      now: () => performance.now(),
+    }),
     stateStatement: statements.server,
     onDoubt: () => {},
     now: () => performance.now(),

@@ -2,9 +2,7 @@ import { expect, onTestFinished } from 'vitest'
 import { signal, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 
-test('a job that ended in an outage is settled when somebody gets through, and does not wait for its own pause', async ({
-  db,
-}) => {
+test('a job that ended in an outage is settled when somebody gets through, whatever its own pause', async ({ db }) => {
   const { hostname, port, username, pathname } = new URL(db.connectionString)
   const proxy = await startProxy({ host: hostname, port: Number(port) })
   onTestFinished(() => proxy.close())

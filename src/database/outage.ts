@@ -37,8 +37,9 @@ export type PoolName =
  * its way meanwhile: otherwise the pool is busy.
  *
  * **Pauses.** Many parts wait for the end, each with a pause of its own that grows. The first that gets through to a
- * server ends the pauses of all (`onWayFree`), and each tries again at once. It is no loop: it happens when a session
- * is opened in an outage, when a way is up again, and when the instance moves to another server.
+ * server ends the pauses of all (`onWayFree`), and each tries again at once. It is no loop: it happens in an outage,
+ * when a session or another connection was opened, and when a way is up again; and when the instance moves to another
+ * server.
  */
 export interface Outage {
   /**
@@ -103,10 +104,12 @@ export function createOutage(events: Pick<Events, 'emit'>, now: () => number): O
   return {
     answered(way, openedAt) {
       answeredAt.set(way, now())
-      if (openedAt > newestOpenedAt) newestOpenedAt = openedAt
-      const refusedAt = waysDown.get(way)
-      if (refusedAt === undefined || openedAt < refusedAt) return
-      waysDown.delete(way)
+      const isNewest = openedAt > newestOpenedAt
+      if (isNewest) newestOpenedAt = openedAt
+      if (waysDown.size === 0) return
+      const isUp = openedAt >= (waysDown.get(way) ?? Number.POSITIVE_INFINITY)
+      if (!isUp && !isNewest) return
+      if (isUp) waysDown.delete(way)
       if (waysDown.size === 0) events.emit('database:up', { queue: null, downMs: now() - downAt })
       tellFree()
       if (areStatementsFree()) for (const listener of endListeners) listener()

@@ -71,6 +71,19 @@ test('an outage of several ways begins with the first, and ends with the last', 
   expect(told).toEqual(['database:down', 'end', 'database:up', 'end'])
 })
 
+test('sessions try at once when a new connection of a pool has answered, and each connection is news once', () => {
+  const { outage, told } = outageUnderTest()
+  outage.answered('rest', 1)
+  outage.down('sessions', new Error('away'))
+  outage.onEnd(() => told.push('end'))
+  outage.answered('rest', 1)
+  expect(told).toEqual(['database:down'])
+  outage.answered('rest', 2)
+  outage.answered('rest', 2)
+  outage.answered('puts', 1)
+  expect(told).toEqual(['database:down', 'end'])
+})
+
 test('a refusal of before a connection was opened that has answered is old news, whatever its way', () => {
   const { outage, told } = outageUnderTest()
   outage.answered('rest', 10)

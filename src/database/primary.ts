@@ -125,11 +125,13 @@ export function createPrimary({ onMoved, onOutdated, onSplit, now }: PrimaryOpti
       throw error
     }
     if (server === null || server.system === null || server.system === identity.system) return
-    if (way === 'leads') return demandMayMove(server, serverOf(identity, host))
-    throw new RefusedServerError(
-      `listenConnectionString leads to ${describeServer(serverOf(identity, host))}, ` +
-        `and connectionString to another one, ${describeServer(server)}`,
-    )
+    if (way === 'follows') {
+      throw new RefusedServerError(
+        `listenConnectionString leads to ${describeServer(serverOf(identity, host))}, ` +
+          `and connectionString to another one, ${describeServer(server)}`,
+      )
+    }
+    demandMayMove(server, serverOf(identity, host))
   }
 
   /** The next thing is to move to another system. */

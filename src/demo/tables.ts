@@ -68,6 +68,7 @@ export function openTables(connection: Connection, names: DemoNames, name: strin
     }),
     stateStatement: statements.server,
     onDoubt: () => {},
+    onAnswered: () => {},
     now: () => performance.now(),
     random: Math.random,
   })

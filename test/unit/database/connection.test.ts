@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import type { ConnectionOptions } from 'node:tls'
 import { afterAll, describe, expect, test } from 'vitest'
 import {
   type Connection,
@@ -256,10 +255,7 @@ describe('fields', () => {
       { host: '/tmp', user: 'jo' },
       { ...at('/tmp'), ...jo, ssl: false },
     ],
-    [
-      { host: 'h1,h2', port: 6000 },
-      { hosts: [...at('h1', 6000).hosts, ...at('h2', 6000).hosts] },
-    ],
+    [{ host: 'h1,h2', port: 6000 }, { hosts: [...at('h1', 6000).hosts, ...at('h2', 6000).hosts] }],
     [{ host: '::1' }, at('::1')],
     [{ password: ask }, { password: ask }],
     [{ password: '' }, {}],

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ConnectionOptions, PeerCertificate } from 'node:tls'
 import pg from 'pg'
-import postgres from 'postgres'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Connection, type ConnectionFields, resolveConnection } from '../../../src/database/connection.js'
 import {
@@ -235,8 +234,7 @@ test('certificate files are read again at each connect, and one that is gone is 
   const connection = fromUrl(`postgres://db?sslmode=verify-full&sslrootcert=${file}`)
   const read = () => [
     (postgresOptions(connection).ssl as ConnectionOptions).ca,
-    (pgConfig(connection, { host: 'db', port: 5432 }, connection.ssl as ConnectionOptions).ssl as ConnectionOptions)
-      .ca,
+    (pgConfig(connection, { host: 'db', port: 5432 }, connection.ssl as ConnectionOptions).ssl as ConnectionOptions).ca,
   ]
   expect(read()).toEqual(Array(2).fill('content of rotated.pem'))
   writeFileSync(file, 'second')

@@ -275,6 +275,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
         outage.moved()
       },
       onOutdated: (error) => events.emit('database:outdated', { queue: null, error }),
+      onSplit: (error) => events.emit('database:split', { queue: null, error }),
+      now: () => performance.now(),
     }),
   })
   const payloads = createPayloads(resolved)

@@ -367,7 +367,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       return { queue, concurrency, kinds: choice.kinds, isPaused: dispatcher.isPaused }
     },
     raise: dispatcher.raise,
-    hurry: dispatcher.hurry,
+    hurry() {
+      settler.hurry()
+      dispatcher.hurry()
+    },
     notified() {
       if (dispatcher.notified()) tally.count('wakeUps')
     },

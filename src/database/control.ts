@@ -2,10 +2,11 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
+import { growingPauseMs } from './pause.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
-import { databaseFault, sqlState } from './verdict.js'
+import { databaseFault, sqlState, takesNoWrites } from './verdict.js'
 
 const log = createDebug('bugle:control')
 
@@ -14,6 +15,7 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
+const reconnectMs = { least: 50, most: 1_000 } as const
 /** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
@@ -159,7 +161,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function reconnectSoon(): void {
     if (stopped) return
-    const waitMs = Math.min(50 * 2 ** failures, 1_000) * (0.5 + Math.random())
+    const waitMs = growingPauseMs(reconnectMs, failures, Math.random)
     failures += 1
     reconnecting = setTimeout(() => void connect(), waitMs)
     if (!keepsAlive) reconnecting.unref()
@@ -387,7 +389,7 @@ interface DozeRow extends LockedRow {
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */
 function isRefusal(error: unknown): boolean {
-  return sqlState(error) !== null && sqlState(error) !== '25006' && databaseFault(error) !== 'unknown'
+  return sqlState(error) !== null && !takesNoWrites(error) && databaseFault(error) !== 'unknown'
 }
 
 export class SessionLostError extends Error {

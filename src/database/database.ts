@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection, type Route } from './connection.js'
+import { type Connection, describeConnection } from './connection.js'
 import { privilegeError } from './fault.js'
-import type { Outage } from './outage.js'
-import { createPool, type Pool, type SqlValue } from './pool.js'
+import type { Outage, PoolName, Way } from './outage.js'
+import type { SqlValue } from './pool.js'
+import { createPools, type Pools, poolFor, statementMs } from './pools.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
-import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
-import { quoteIdentifier } from './sql-files.js'
+import { openSession, type Session, type SessionRequest, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, NotSentError, sqlState } from './verdict.js'
@@ -90,103 +90,17 @@ interface DatabaseOptions {
   readonly primary: Primary
 }
 
-interface Pools {
-  readonly puts: Pool
-  /** An operator's calls. */
-  readonly admin: Pool
-  /** Statistics. */
-  readonly looks: Pool
-  /** What consumers need. */
-  readonly rest: Pool
-}
-
-const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
-  cancel: 'admin',
-  collect_archived: 'admin',
-  collect_failed: 'admin',
-  job_find: 'admin',
-  jobs_find: 'admin',
-  make_due: 'admin',
-  put: 'puts',
-  put_keep: 'puts',
-  put_many: 'puts',
-  put_options: 'puts',
-  put_reject: 'puts',
-  put_replace: 'puts',
-  queue_pause: 'admin',
-  queue_resume: 'admin',
-  requeue: 'admin',
-  requeue_archived: 'admin',
-  requeue_failed: 'admin',
-  reset: 'admin',
-  schema_drop: 'admin',
-  stats_queues: 'looks',
-  stats_workers: 'looks',
-}
-
 /** Between two tries to reach the server in an outage. */
 const knockMs = { least: 400, most: 2_000 } as const
 
-/** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
-const adminPoolSize = 2
-/** One reader of statistics a process is enough: others wait for it. */
-const looksPoolSize = 1
-
-interface Patience {
-  /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
-  readonly statementMs: number
-  readonly deadlineMs: number
-}
-
-const patience: Readonly<Record<keyof Pools, Patience>> = {
-  puts: { statementMs: 60_000, deadlineMs: 65_000 },
-  admin: { statementMs: 60_000, deadlineMs: 65_000 },
-  // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
-  looks: { statementMs: 10_000, deadlineMs: 65_000 },
-  rest: { statementMs: 8_000, deadlineMs: 10_000 },
-}
-
-/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
-const shortLocks = { lock_timeout: '1s' } as const
-
-/**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
- * use all it has. (A generic plan would have to walk past the filters that are not given.)
- */
-const freePlans = {
-  plan_cache_mode: 'force_custom_plan',
-  enable_seqscan: 'on',
-  enable_sort: 'on',
-  enable_bitmapscan: 'on',
-  enable_hashjoin: 'on',
-  enable_mergejoin: 'on',
-  enable_material: 'on',
-} as const
-
-/**
- * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
- * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
- * each a third of its time.
- */
-function putPath(schema: string): Readonly<Record<string, string>> {
-  return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
-}
-
-/**
- * **Plain sessions.** What a session's start sets is there for its statements only where nothing in between refuses or
- * drops it, as poolers do. So the look asks for the same settings, in the same form, as the pools will. Where it does
- * not get them, the pools have sessions that neither set nor prepare anything. `prepare: false` asks for such from the
- * start.
- */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage, primary } = options
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let isPlain = !options.prepare
-  /** The server tells who it is. */
-  let isIdentified = false
   let isKnocking = false
+  /** Sessions go the way of statements. */
+  const isSameWay = listenConnection === connection
   const ending = new AbortController()
 
   async function look(): Promise<void> {
@@ -196,48 +110,20 @@ export function createDatabase(options: DatabaseOptions): Database {
       demandSessions(session.state)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
-      isPlain ||= !session.hasSettings
-      isIdentified = session.state.identity !== null
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
       await session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    pools = {
-      puts: openPool(session.route, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.route, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.route, patience.looks, looksPoolSize),
-      rest: openPool(session.route, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+    const found = {
+      route: session.route,
+      serverVersion,
+      isPlain: !options.prepare || !session.hasSettings,
+      isIdentified: session.state.identity !== null,
     }
-    const made = pools
-    outage.onWayFree(() => {
-      for (const pool of Object.values(made)) pool.hurry()
-    })
-  }
-
-  function openPool(
-    { ssl }: Route,
-    { statementMs }: Patience,
-    poolSize: number,
-    own: Readonly<Record<string, string>> = {},
-  ): Pool {
-    const pool: Pool = createPool({
-      ...options,
-      refusesTls: ssl === false,
-      poolSize,
-      prepare: !isPlain,
-      settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
-      stateStatement: isIdentified ? statements.state_identified : statements.state,
-      // What one has met, the way to the database, they have in common.
-      onDoubt: () => {
-        for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
-      },
-      now: () => performance.now(),
-      random: Math.random,
-    })
-    return pool
+    pools = createPools({ ...options, onAnswered: outage.answered }, found)
+    outage.onWayFree(pools.hurry)
   }
 
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
@@ -250,14 +136,12 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   async function reach(): Promise<Session> {
     try {
-      const session = await open(connection, {
+      return await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
-        ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
+        ...(options.prepare && { settings: sessionSettings(0, statementMs) }),
         signal: ending.signal,
       })
-      outage.answered()
-      return session
     } catch (error) {
       throw unreachable(error)
     }
@@ -279,15 +163,34 @@ export function createDatabase(options: DatabaseOptions): Database {
     })
   }
 
-  function failed(error: unknown, askedAt: number): void {
-    outage.failed(error, askedAt)
+  /** A session has shown that the server lets us in, and takes our writes. */
+  function sessionOpened(): void {
+    outage.answered('sessions', performance.now())
+  }
+
+  function failed(way: Way, error: unknown, askedAt: number): void {
+    outage.failed(way, error, askedAt)
     if (outage.isDown) void knock()
+  }
+
+  async function query<Row>(pool: PoolName, name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
+    if (ending.signal.aborted) throw closedError()
+    if (pools === null) throw new Error(`${name} was sent before ready()`)
+    const askedAt = performance.now()
+    try {
+      return await pools.query<Row>(pool, name, parameters)
+    } catch (error) {
+      if (!ending.signal.aborted) failed(pool, error, askedAt)
+      else if (databaseFault(error) === 'down') throw closedError()
+      throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
+    }
   }
 
   /**
    * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
-   * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
-   * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
+   * Then ask by each pool that is down, as nobody else may need it for long. The pause grows only where a session can
+   * be opened and statements fail all the same, or is refused for a reason that lasts: nobody knocks with a wrong
+   * password many times. Where none was ever right, nobody waits (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -298,11 +201,13 @@ export function createDatabase(options: DatabaseOptions): Database {
       try {
         const session = await open(connection, { name: options.name, signal: ending.signal })
         outage.gotThrough()
-        // Ends by itself within a second, whatever the other side does.
-        void session.end()
+        // Within a second, whatever the other side does. It may have the only slot that there is.
+        await session.end()
         ms = Math.min(2 * ms, knockMs.most)
         await database.ready()
-        await database.query('health', [])
+        sessionOpened()
+        const asked = outage.waysDown.flatMap((way) => (way === 'sessions' ? [] : [query(way, 'health', [])]))
+        for (const answer of await Promise.allSettled(asked)) if (answer.status === 'rejected') throw answer.reason
       } catch (error) {
         log('knocked: %s', toError(error).message)
         if (!isPermanentRefusal(error)) continue
@@ -315,7 +220,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   function unreachable(error: unknown): BugleError {
     if (ending.signal.aborted) return closedError()
-    outage.down(error)
+    outage.down('sessions', error)
     void knock()
     return databaseDown(connection, error)
   }
@@ -355,8 +260,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     ready() {
       if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
-      looking ??= look().catch((error) => {
+      looking ??= look().then(sessionOpened, (error) => {
         looking = null
+        // It is there, and not as we need it.
+        if (!ending.signal.aborted && !isOutage(error)) sessionOpened()
         throw error
       })
       return looking
@@ -375,20 +282,8 @@ export function createDatabase(options: DatabaseOptions): Database {
         await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
-      if (ending.signal.aborted) throw closedError()
-      if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const kind = poolOf[name] ?? 'rest'
-      const askedAt = performance.now()
-      try {
-        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
-        outage.answered()
-        return rows
-      } catch (error) {
-        if (!ending.signal.aborted) failed(error, askedAt)
-        else if (databaseFault(error) === 'down') throw closedError()
-        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
-      }
+    query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
+      return query<Row>(poolFor(name), name, parameters)
     },
     get server() {
       return primary.server
@@ -400,18 +295,19 @@ export function createDatabase(options: DatabaseOptions): Database {
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
-          settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
+          settings: { ...sessionSettings(serverVersion, statementMs), ...own },
           ...(own && { settingsStatement: statements.session_settings }),
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })
         outage.gotThrough()
+        if (isSameWay) sessionOpened()
         return session
       } catch (error) {
         // Another way says nothing about that of the statements; nor does a server that is there and refuses one
         // session more, as it may answer those that are open.
-        if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
-          failed(new NotSentError(role, error), askedAt)
+        if (!ending.signal.aborted && isSameWay && sqlState(error) === null) {
+          failed('sessions', new NotSentError(role, error), askedAt)
         }
         throw error
       }
@@ -419,7 +315,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
+      await pools?.end(deadlineAt)
     },
   }
   return database

@@ -104,6 +104,11 @@ export function isPermanentRefusal(error: unknown): boolean {
   return !/^(08|25|40|53|57|58|XX)/.test(code)
 }
 
+/** The server has become a standby, or read only: it refuses this write and all others. */
+export function takesNoWrites(error: unknown): boolean {
+  return sqlState(error) === '25006'
+}
+
 /** PostgreSQL's five characters, or null for an error that no server sent. */
 export function sqlState(error: unknown): string | null {
   const code = errorCode(error)

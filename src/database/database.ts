@@ -3,7 +3,7 @@ import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection, type Route } from './connection.js'
-import { privilegeError } from './fault.js'
+import { toldError } from './fault.js'
 import type { Outage } from './outage.js'
 import { createPool, type Pool, type SqlValue } from './pool.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
@@ -48,7 +48,7 @@ export interface Database {
    * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
-   *   `NO_PRIVILEGE`; `CLOSED` after `end`
+   *   `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Where the instance is now; null: nothing was reached yet. */
@@ -326,7 +326,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
     } catch (error) {
       const fault = databaseFault(error)
-      if (fault === 'privilege') throw privilegeError('reading the migrations', error)
+      if (fault === 'privilege') throw toldError('reading the migrations', error)
       throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
   }
@@ -387,7 +387,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       } catch (error) {
         if (!ending.signal.aborted) failed(error, askedAt)
         else if (databaseFault(error) === 'down') throw closedError()
-        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
+        throw error
       }
     },
     get server() {

@@ -101,7 +101,7 @@ export interface ClaimResult {
  * @returns 0 to `limit` jobs, `attempt` and lease already raised; and the signs that the sleep protocol reads
  * @see sql/statements/claim.sql
  * @see sql/statements/parts/claim.picked.claim_kinds.sql
- * @see sql/statements/parts/claim.picked.claim_some.sql
+ * @see sql/statements/parts/claim.asked.claim_some.sql
  * @see sql/statements/parts/claim.picked.claim_listed.sql
  */
 export async function claimJobs(

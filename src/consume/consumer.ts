@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
+import { toldError } from '../database/fault.js'
 import { databaseFault, isTimeOut } from '../database/verdict.js'
 import { jobRefused } from '../errors.js'
 import type { Events } from '../events.js'
@@ -130,7 +131,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const activeJobs = (): number => Math.max(slots.taken, Math.min(runs.size - slots.held, concurrency))
   const claimError = (error: Error): void => {
     tally.count('errors')
-    events.emit('claim:error', { queue, error })
+    events.emit('claim:error', { queue, error: toldError('consume', error) })
   }
 
   const lookAhead = createLookAhead(options, now)

@@ -272,9 +272,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
     try {
       // Of two shares of one K pg_locks tells nothing.
       if ([...held.values()].includes(queue)) throw new Error('another consumer holds the same K')
-      const { rows } = await query<{ held: boolean }>('asleep_own', [queue], answerMs, priority.presence)
-      if (rows[0]?.held === false) return session === by
-      throw new Error('K was taken all the same')
+      const { rows } = await query<HolderRow>('asleep_holders', [queue], answerMs, priority.presence)
+      if (rows.some((row) => row.is_own)) throw new Error('K was taken all the same')
+      return session === by
     } catch (error) {
       lose(by, toError(error))
       return false
@@ -330,9 +330,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
         }
       },
       async blocker() {
-        const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
+        const asked = query<HolderRow>('asleep_holders', [queue], answerMs, priority.sleep)
         const { rows } = await asked.catch(() => ({ rows: [] }))
-        return rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null
+        return rows.find((row) => row.mode === 'ExclusiveLock' && !row.is_own)?.pid ?? null
       },
     }
     return own
@@ -380,6 +380,13 @@ export function createControlSession(options: ControlOptions): ControlSession {
 /** Of a statement that takes a lock. */
 interface LockedRow {
   readonly channel: string
+}
+
+/** A session that holds K. */
+interface HolderRow {
+  readonly pid: number
+  readonly mode: string
+  readonly is_own: boolean
 }
 
 interface DozeRow extends LockedRow {

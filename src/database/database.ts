@@ -3,7 +3,7 @@ import createDebug from 'debug'
 import { deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
-import { privilegeError } from './fault.js'
+import { toldError } from './fault.js'
 import type { Outage, PoolName, Way } from './outage.js'
 import type { SqlValue } from './pool.js'
 import { createPools, type Pools, poolFor, statementMs } from './pools.js'
@@ -48,7 +48,7 @@ export interface Database {
    * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
-   *   `NO_PRIVILEGE`; `CLOSED` after `end`
+   *   `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Where the instance is now; null: nothing was reached yet. */
@@ -182,7 +182,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     } catch (error) {
       if (!ending.signal.aborted) failed(pool, error, askedAt)
       else if (databaseFault(error) === 'down') throw closedError()
-      throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
+      throw error
     }
   }
 
@@ -231,7 +231,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
     } catch (error) {
       const fault = databaseFault(error)
-      if (fault === 'privilege') throw privilegeError('reading the migrations', error)
+      if (fault === 'privilege') throw toldError('reading the migrations', error)
       throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
   }

@@ -36,9 +36,15 @@ export async function untilAwake(db: TestDatabase, queue: string): Promise<void>
   await until(async () => (await countAsleep(db, queue)) === 0)
 }
 
+/** The pids of the backends that hold the queue's sleep lock, K, in whatever mode. */
+export async function holdersOfK(db: TestDatabase, queue: string): Promise<number[]> {
+  const { asleep_holders } = loadStatements(db.schema)
+  return (await db.sql.unsafe<{ pid: number }[]>(asleep_holders, [queue])).map(({ pid }) => pid)
+}
+
 async function countAsleep(db: TestDatabase, queue: string): Promise<number> {
-  const { asleep_others } = loadStatements(db.schema)
-  const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_others, [queue])
+  const { asleep_holders } = loadStatements(db.schema)
+  const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_holders, [queue])
   return holders.filter(({ mode }) => mode === 'ShareLock').length
 }
 

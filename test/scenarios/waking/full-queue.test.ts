@@ -67,7 +67,7 @@ async function sleepOn(queue: string): Promise<void> {
 
 /** How many sessions hold the sleep lock of the queue q. */
 async function sleepers(): Promise<number> {
-  return (await sql.unsafe(loadStatements('bugle').asleep_others, ['q'])).length
+  return (await sql.unsafe(loadStatements('bugle').asleep_holders, ['q'])).length
 }
 
 test('B11 with the queue of notifications full, whatever would notify is written all the same', async () => {

@@ -96,6 +96,15 @@ test('plans: prepared and run while the table was empty, then run with 100,000 r
   await expectBoundedWork(db, session)
 })
 
+test('plans: what reads the jobs of a keyed put is planned with that put', async ({ db }) => {
+  const lines = await db.sql.unsafe<{ 'QUERY PLAN': string }[]>(
+    `explain (costs off) select * from ${db.s}.given_jobs('[]')`,
+  )
+  const plan = lines.map((line) => line['QUERY PLAN']).join('\n')
+  expect(plan).toContain('Function Scan on json_to_recordset')
+  expect(plan).not.toContain('given_jobs')
+})
+
 test('claim cost: the same rows and at most 2.5 times the pages, whatever is around', async ({ db }) => {
   const session = await openSession(db)
   // 100 jobs to take: for the plain claim of any kind, and for one of kinds, in a queue each.

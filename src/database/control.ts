@@ -3,10 +3,11 @@ import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Link } from './link.js'
+import { growingPauseMs } from './pause.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
-import { databaseFault, sqlState } from './verdict.js'
+import { databaseFault, sqlState, takesNoWrites } from './verdict.js'
 
 const log = createDebug('bugle:control')
 
@@ -15,8 +16,9 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
+const reconnectMs = { least: 50, most: 1_000 } as const
 /** In an outage, which `onUp` ends: whoever tries beside the one who tries for all is in the way of a busy server. */
-const downMs = 5_000
+const downMs = { least: 5_000, most: 5_000 } as const
 /** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
@@ -184,13 +186,16 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function reconnectSoon(): void {
     if (stopped) return
+    reconnectIn(growingPauseMs(reconnectMs, failures, Math.random))
     failures += 1
-    reconnectIn(Math.min(25 * 2 ** failures, 1_000))
   }
 
   function reconnectIn(ms: number): void {
-    const again = (): void => (options.isDown() ? reconnectIn(downMs) : void connect())
-    reconnecting = setTimeout(again, ms * (0.5 + Math.random()))
+    const again = (): void => {
+      if (options.isDown()) reconnectIn(growingPauseMs(downMs, 0, Math.random))
+      else void connect()
+    }
+    reconnecting = setTimeout(again, ms)
     if (!keepsAlive) reconnecting.unref()
   }
 
@@ -301,9 +306,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
     try {
       // Of two shares of one K pg_locks tells nothing.
       if ([...held.values()].includes(queue)) throw new Error('another consumer holds the same K')
-      const { rows } = await query<{ held: boolean }>('asleep_own', [queue], answerMs, priority.presence)
-      if (rows[0]?.held === false) return session === by
-      throw new Error('K was taken all the same')
+      const { rows } = await query<HolderRow>('asleep_holders', [queue], answerMs, priority.presence)
+      if (rows.some((row) => row.is_own)) throw new Error('K was taken all the same')
+      return session === by
     } catch (error) {
       lose(by, toError(error))
       return false
@@ -359,9 +364,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
         }
       },
       async blocker() {
-        const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
+        const asked = query<HolderRow>('asleep_holders', [queue], answerMs, priority.sleep)
         const { rows } = await asked.catch(() => ({ rows: [] }))
-        return rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null
+        return rows.find((row) => row.mode === 'ExclusiveLock' && !row.is_own)?.pid ?? null
       },
     }
     return own
@@ -417,13 +422,20 @@ interface LockedRow {
   readonly channel: string
 }
 
+/** A session that holds K. */
+interface HolderRow {
+  readonly pid: number
+  readonly mode: string
+  readonly is_own: boolean
+}
+
 interface DozeRow extends LockedRow, Dozers {
   readonly taken: boolean
 }
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */
 function isRefusal(error: unknown): boolean {
-  return sqlState(error) !== null && sqlState(error) !== '25006' && databaseFault(error) !== 'unknown'
+  return sqlState(error) !== null && !takesNoWrites(error) && databaseFault(error) !== 'unknown'
 }
 
 export class SessionLostError extends Error {

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
 import { DeadlineError, deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection, type Route } from './connection.js'
-import { privilegeError } from './fault.js'
+import { type Connection, describeConnection } from './connection.js'
+import { toldError } from './fault.js'
 import { createLink, type Link } from './link.js'
-import type { Outage } from './outage.js'
-import { createPool, type Pool, type SqlValue } from './pool.js'
+import type { Outage, PoolName, Way } from './outage.js'
+import type { SqlValue } from './pool.js'
+import { createPools, type Pools, poolFor, statementMs } from './pools.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
-import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
-import { quoteIdentifier } from './sql-files.js'
+import { openSession, type Session, type SessionRequest, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, NotSentError, sqlState } from './verdict.js'
@@ -51,7 +51,7 @@ export interface Database {
    * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
-   *   `NO_PRIVILEGE`; `CLOSED` after `end`
+   *   `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Where the instance is now; null: nothing was reached yet. */
@@ -96,108 +96,17 @@ interface DatabaseOptions {
   readonly primary: Primary
 }
 
-interface Pools {
-  readonly puts: Pool
-  /** An operator's calls. */
-  readonly admin: Pool
-  /** Statistics. */
-  readonly looks: Pool
-  /** What consumers need. */
-  readonly rest: Pool
-}
-
-const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
-  cancel: 'admin',
-  collect_archived: 'admin',
-  collect_failed: 'admin',
-  job_find: 'admin',
-  jobs_find: 'admin',
-  make_due: 'admin',
-  put: 'puts',
-  put_keep: 'puts',
-  put_many: 'puts',
-  put_options: 'puts',
-  put_reject: 'puts',
-  put_replace: 'puts',
-  queue_pause: 'admin',
-  queue_resume: 'admin',
-  requeue: 'admin',
-  requeue_archived: 'admin',
-  requeue_failed: 'admin',
-  reset: 'admin',
-  schema_drop: 'admin',
-  stats_queues: 'looks',
-  stats_workers: 'looks',
-}
-
 /** Between two tries to reach the server in an outage. */
 const knockMs = { least: 400, most: 2_000 } as const
 
-/** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
-const adminPoolSize = 2
-/** One reader of statistics a process is enough: others wait for it. */
-const looksPoolSize = 1
-
-interface Patience {
-  /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
-  readonly statementMs: number
-  readonly deadlineMs: number
-}
-
-const patience: Readonly<Record<keyof Pools, Patience>> = {
-  puts: { statementMs: 60_000, deadlineMs: 65_000 },
-  admin: { statementMs: 60_000, deadlineMs: 65_000 },
-  // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
-  looks: { statementMs: 10_000, deadlineMs: 65_000 },
-  rest: { statementMs: 8_000, deadlineMs: 10_000 },
-}
-
-/** Of a statement that a connection must be opened for: TCP, TLS, the log-in, a first statement, and its own two. */
-const tripsPerStatement = 10
-
-/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
-const shortLocks = { lock_timeout: '1s' } as const
-
-/**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
- * use all it has. (A generic plan would have to walk past the filters that are not given.)
- */
-const freePlans = {
-  plan_cache_mode: 'force_custom_plan',
-  enable_seqscan: 'on',
-  enable_sort: 'on',
-  enable_bitmapscan: 'on',
-  enable_hashjoin: 'on',
-  enable_mergejoin: 'on',
-  enable_material: 'on',
-} as const
-
-/**
- * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
- * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
- * each a third of its time.
- */
-function putPath(schema: string): Readonly<Record<string, string>> {
-  return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
-}
-
-/**
- * **Plain sessions.** What a session's start sets is there for its statements only where nothing in between refuses or
- * drops it, as poolers do. So the look asks for the same settings, in the same form, as the pools will. Where it does
- * not get them, the pools have sessions that neither set nor prepare anything. `prepare: false` asks for such from the
- * start.
- */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage, primary } = options
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let isPlain = !options.prepare
-  /** The server tells who it is. */
-  let isIdentified = false
   let isKnocking = false
-  /** What the outage was first seen by: what must get through for it to be over. */
-  let metBy: 'session' | 'statement' = 'session'
+  /** Sessions go the way of statements. */
+  const isSameWay = listenConnection === connection
   const link = createLink(() => performance.now())
   /** Of `sslmode=prefer`: where TLS was refused the last time. */
   const plain = new Set<Connection>()
@@ -212,49 +121,20 @@ export function createDatabase(options: DatabaseOptions): Database {
       demandSessions(session.state)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
-      isPlain ||= !session.hasSettings
-      isIdentified = session.state.identity !== null
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
       leaving = session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    pools = {
-      puts: openPool(session.route, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.route, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.route, patience.looks, looksPoolSize),
-      rest: openPool(session.route, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+    const found = {
+      route: session.route,
+      serverVersion,
+      isPlain: !options.prepare || !session.hasSettings,
+      isIdentified: session.state.identity !== null,
     }
-    const made = pools
-    outage.onWayFree(() => {
-      for (const pool of Object.values(made)) pool.hurry()
-    })
-  }
-
-  function openPool(
-    { ssl }: Route,
-    { statementMs }: Patience,
-    poolSize: number,
-    own: Readonly<Record<string, string>> = {},
-  ): Pool {
-    const pool: Pool = createPool({
-      ...options,
-      link,
-      refusesTls: ssl === false,
-      poolSize,
-      prepare: !isPlain,
-      settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
-      stateStatement: isIdentified ? statements.state_identified : statements.state,
-      // What one has met, the way to the database, they have in common.
-      onDoubt: () => {
-        for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
-      },
-      now: () => performance.now(),
-      random: Math.random,
-    })
-    return pool
+    pools = createPools({ ...options, link, onAnswered: outage.answered }, found)
+    outage.onWayFree(pools.hurry)
   }
 
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
@@ -267,14 +147,12 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   async function reach(): Promise<Session> {
     try {
-      const session = await open(connection, {
+      return await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
-        ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
+        ...(options.prepare && { settings: sessionSettings(0, statementMs) }),
         signal: ending.signal,
       })
-      outage.answered()
-      return session
     } catch (error) {
       throw unreachable(error)
     }
@@ -308,24 +186,44 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  function failed(by: 'session' | 'statement', error: unknown, askedAt: number): void {
-    const wasDown = outage.isDown
-    outage.failed(error, askedAt)
-    if (!outage.isDown) return
-    if (!wasDown) metBy = by
-    void knock()
+  /** A session has shown that the server lets us in, and takes our writes. */
+  function sessionOpened(): void {
+    outage.answered('sessions', performance.now())
+  }
+
+  function failed(way: Way, error: unknown, askedAt: number): void {
+    outage.failed(way, error, askedAt)
+    if (outage.isDown) void knock()
+  }
+
+  function poolsDown(): PoolName[] {
+    return outage.waysDown.filter((way) => way !== 'sessions')
+  }
+
+  async function query<Row>(pool: PoolName, name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
+    if (ending.signal.aborted) throw closedError()
+    if (pools === null) throw new Error(`${name} was sent before ready()`)
+    const askedAt = performance.now()
+    try {
+      return await pools.query<Row>(pool, name, parameters)
+    } catch (error) {
+      if (!ending.signal.aborted) failed(pool, error, askedAt)
+      else if (databaseFault(error) === 'down') throw closedError()
+      throw error
+    }
   }
 
   /**
    * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
    *
-   * Where statements met it, one is sent. The pool's own attempts to connect are the only ones then, one at a time (see
-   * Pool), and the first that succeeds is kept: sessions wait for it (`areSessionsDown`). A connection of the knock's
-   * own would be one more for each process of a fleet, and all of them come back together.
+   * Each pool that is down is asked, as nobody else may need it for long. The pools' own attempts to connect are the
+   * only ones then, one at a time (see Pool), and the first that succeeds is kept: sessions wait for it
+   * (`areSessionsDown`). A connection of the knock's own would be one more for each process of a fleet, and all of them
+   * come back together.
    *
-   * Where a session met it, or nothing was reached yet, a session is tried. The pause grows only where it can be opened
-   * and statements fail all the same, or is refused for a reason that lasts: nobody knocks with a wrong password many
-   * times. Where none was ever right, nobody waits (`whenUp`).
+   * Where only sessions are down, or nothing was reached yet, a session is tried. The pause grows only where it can be
+   * opened and the outage lasts all the same, or is refused for a reason that lasts: nobody knocks with a wrong
+   * password many times. Where none was ever right, nobody waits (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -334,15 +232,17 @@ export function createDatabase(options: DatabaseOptions): Database {
       await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
       if (ending.signal.aborted || !outage.isDown) break
       try {
-        if (pools === null || metBy === 'session') {
+        if (pools === null || poolsDown().length === 0) {
           const session = await open(connection, { name: options.name, signal: ending.signal })
           outage.gotThrough()
-          // Ends by itself within a second, whatever the other side does.
-          void session.end()
+          // Within a second, whatever the other side does. It may have the only slot that there is.
+          await session.end()
           ms = Math.min(2 * ms, knockMs.most)
           await database.ready()
+          sessionOpened()
         }
-        await database.query('health', [])
+        const asked = poolsDown().map((pool) => query(pool, 'health', []))
+        for (const answer of await Promise.allSettled(asked)) if (answer.status === 'rejected') throw answer.reason
       } catch (error) {
         log('knocked: %s', toError(error).message)
         if (!isPermanentRefusal(error instanceof NotSentError ? error.cause : error)) continue
@@ -355,7 +255,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   function unreachable(error: unknown): BugleError {
     if (ending.signal.aborted) return closedError()
-    outage.down(error)
+    outage.down('sessions', error)
     void knock()
     return databaseDown(connection, error)
   }
@@ -367,7 +267,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       return (await deadline(asked, withinMs, 'reading the migrations')).rows
     } catch (error) {
       const fault = databaseFault(error)
-      if (fault === 'privilege') throw privilegeError('reading the migrations', error)
+      if (fault === 'privilege') throw toldError('reading the migrations', error)
       throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
   }
@@ -397,8 +297,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     ready() {
       if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
-      looking ??= look().catch((error) => {
+      looking ??= look().then(sessionOpened, (error) => {
         looking = null
+        // It is there, and not as we need it.
+        if (!ending.signal.aborted && !isOutage(error)) sessionOpened()
         throw error
       })
       return looking
@@ -417,45 +319,33 @@ export function createDatabase(options: DatabaseOptions): Database {
         await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
-      if (ending.signal.aborted) throw closedError()
-      if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const kind = poolOf[name] ?? 'rest'
-      const askedAt = performance.now()
-      try {
-        const withinMs = link.patienceMs(patience[kind].deadlineMs, tripsPerStatement)
-        const rows = await pools[kind].query<Row>(statements[name], parameters, withinMs, name)
-        outage.answered()
-        return rows
-      } catch (error) {
-        if (!ending.signal.aborted) failed('statement', error, askedAt)
-        else if (databaseFault(error) === 'down') throw closedError()
-        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
-      }
+    query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
+      return query<Row>(poolFor(name), name, parameters)
     },
     get server() {
       return primary.server
     },
     onWayFree: outage.onWayFree,
-    areSessionsDown: () => outage.isDown && listenConnection === connection,
+    areSessionsDown: () => outage.isDown && isSameWay,
     onUp: outage.onEnd,
     async openSession(role, own, whose) {
       const askedAt = performance.now()
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
-          settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
+          settings: { ...sessionSettings(serverVersion, statementMs), ...own },
           ...(whose === 'ours' && { settingsStatement: statements.session_settings }),
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })
         outage.gotThrough()
+        if (isSameWay) sessionOpened()
         return session
       } catch (error) {
         // Another way says nothing about that of the statements; nor does a server that is there and refuses one
         // session more, as it may answer those that are open.
-        if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
-          failed('session', new NotSentError(role, error), askedAt)
+        if (!ending.signal.aborted && isSameWay && sqlState(error) === null) {
+          failed('sessions', new NotSentError(role, error), askedAt)
         }
         throw error
       }
@@ -463,7 +353,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all([leaving, ...Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt))])
+      await Promise.all([leaving, pools?.end(deadlineAt)])
     },
   }
   return database

@@ -1,11 +1,12 @@
 import { Socket } from 'node:net'
 import createDebug from 'debug'
-import pg from 'pg'
+import type pg from 'pg'
 import postgres from 'postgres'
 import { DeadlineError, deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
-import { type Connection, type Host, PasswordError, pgConfig, type Route } from './connection.js'
+import type { Connection, Host, Route } from './connection.js'
 import type { SessionClient, SessionFields } from './driver.js'
+import { openPgClient, PasswordError, pgConfig } from './driver-options.js'
 import { demandWriter, type FoundServer, readIdentity } from './primary.js'
 import { sideBySide } from './side-by-side.js'
 import { isPermanentRefusal, sqlState } from './verdict.js'
@@ -236,7 +237,7 @@ async function openOnce(
   const where = `${host.host}:${host.port}`
   const socket = new Socket()
   // Without pg's own limit, which has no code to tell it by: ours holds, and for all phases of the log-in.
-  const client = new pg.Client({ ...config, connectionTimeoutMillis: 0, stream: () => socket })
+  const client = openPgClient({ ...config, connectionTimeoutMillis: 0, stream: () => socket })
   const destroy = (): void => void socket.destroy()
   // Attached before connecting and for good: pg may report an error of a session that nobody uses any more.
   client.on('error', (error) => log('%s: %s', name, error.message))

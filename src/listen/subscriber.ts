@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { SessionFields } from '../database/driver.js'
+import { inPlaceOfVariables } from '../database/driver-options.js'
 import { deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
 
@@ -60,6 +61,7 @@ export async function openSubscriber(options: SubscriberOptions): Promise<Subscr
 
   const subscriber = createPgListen.default(
     {
+      ...inPlaceOfVariables(),
       ...config,
       // pg takes a factory for its socket; pg-listen's types know an older pg.
       ...{ stream: () => socket },

@@ -17,6 +17,8 @@ import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
 import { createListener, type Listener } from '../listen/listener.js'
+import { createNotifyQueue } from '../listen/notify-queue.js'
+import { createWay, demandApartWithoutEcho } from '../listen/way.js'
 import { createBlocked } from './blocked.js'
 import { createCancels } from './cancels.js'
 import { type ServedQueue, sendHeartbeat } from './heartbeat.js'
@@ -24,7 +26,6 @@ import { createLag } from './lag.js'
 import { type Beat, createPresence, type Presence, type RunningRow, type Word } from './presence.js'
 import { createReconciler } from './reconcile.js'
 import { createRescue } from './rescue.js'
-import { createWay } from './way.js'
 
 const log = createDebug('bugle:worker')
 
@@ -132,6 +133,11 @@ const showMs = 100
  *
  * The control session comes when the listener has been live for the first time: its echo proves that the way to the
  * server is direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ *
+ * While the server's queue of notifications is half full no echo comes, which may last for days; and presence must not
+ * depend on that, or others would take a minute to see that this process has died. So where a ping is not sent for that
+ * reason, two sessions that are seen to be apart prove the way instead. Whichever proof comes first starts the control
+ * session. K is not taken before the echo. A proof that fails is tried again with the next ping.
  */
 export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { database, events, random } = options
@@ -139,6 +145,8 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   let control: ControlSession | null = null
   let controlStarted: Promise<void> = Promise.resolve()
   let listening: Promise<void> | null = null
+  /** That sessions are apart; null: it is not being proven. */
+  let proving: Promise<void> | null = null
   let isLingering = false
   let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
@@ -308,6 +316,26 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     })
   }
 
+  async function startControlUnheard(): Promise<void> {
+    try {
+      await demandApartWithoutEcho(database)
+      // The echo may have come after all, or the stop.
+      if (control === null && listener?.health !== 'stopped') startControl()
+    } catch (error) {
+      log('without an echo the way is not proven: %s', toError(error).message)
+    } finally {
+      proving = null
+    }
+  }
+
+  const notifyQueue = createNotifyQueue({
+    database,
+    onSeen: () => sweeper.hurry(),
+    onMuted: () => {
+      if (control === null) proving ??= startControlUnheard()
+    },
+  })
+
   const way = createWay({ database, control: () => control, name: `${options.name} listener` })
 
   const listener = options.listen
@@ -318,12 +346,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         channel: way.channels,
         link: database.link,
         pingChannel: () => `bugle_ping_${presence.id}`,
-        sendPing: async (channel, mark) => {
-          const [answer] = await database.query<{ channel: string | null; sent: boolean }>('ping', [channel, mark])
-          // The triggers go by the same rule: a listener that is `live` would wait for notifications that nobody sends.
-          if (answer?.sent !== true) throw new Error('the queue of notifications is half full: nobody is notified')
-          return answer.channel
-        },
+        sendPing: notifyQueue.ping,
         onNotification: (queue) => {
           for (const consumer of consumers) {
             if (consumer.queue === queue) consumer.notified()
@@ -352,7 +375,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   const sweeper = createSweeper({
     sweepMs: options.sweepMs,
-    isLive: () => listener?.health === 'live',
+    isLive: () => listener?.health === 'live' && !notifyQueue.isFilling,
     consumers: () => [...consumers],
     look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
     random,
@@ -402,6 +425,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       lag.start()
       rescue.start()
       await listening
+      await proving
       await controlStarted
       sweeper.start()
       options.collector.start()

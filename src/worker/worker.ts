@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import type { ControlSession } from '../database/control.js'
 import { closedError } from '../database/database.js'
+import { toldError } from '../database/fault.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { unlessAborted } from '../deadline.js'
@@ -110,7 +111,8 @@ export function createWorker(options: WorkerOptions): Worker {
       log('%s started', id)
     } catch (error) {
       await stop(now() + abortedStopMs)
-      throw error
+      // An abort has a reason of its own, whatever that is.
+      throw signal.aborted ? error : toldError('consume', error)
     }
   }
 

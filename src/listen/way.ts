@@ -3,10 +3,11 @@ import { type ControlSession, controlSettings } from '../database/control.js'
 import type { Database } from '../database/database.js'
 import { namedAsByPool, type Session } from '../database/session.js'
 import { deadline } from '../deadline.js'
-import type { Channels, ListenWay } from '../listen/listener.js'
+import type { Channels, ListenWay } from './listener.js'
 
 /**
- * The way by which a worker listens, and the session that shows where it leads.
+ * The way by which a worker listens, and the session that shows where it leads. LISTEN and the locks of the control
+ * session live as long as a session: it must be a direct way, or a pooler's that keeps sessions apart.
  *
  * Each connection costs the server a process, and us some round trips. So the session that looks at the way first is
  * the control session later, once an echo has proven that the way is direct; and from then on the control session is
@@ -44,9 +45,7 @@ export function createWay({ database, control, name }: WayParts): Way {
     const session = await database.openSession('control', controlSettings)
     try {
       // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
-      if (!session.hasSettings) {
-        await demandApart(session, () => database.openSession('listener'), database.statements.own_process)
-      }
+      if (!session.hasSettings) await demandApartFromOthers(database, session)
       return session
     } catch (error) {
       await session.end()
@@ -110,4 +109,22 @@ export function createWay({ database, control, name }: WayParts): Way {
       return null
     },
   }
+}
+
+/**
+ * The proof of such a way where no echo can be had.
+ *
+ * @throws SharedSessionsError; what opening a session throws
+ */
+export async function demandApartWithoutEcho(database: Database): Promise<void> {
+  const session = await database.openSession('listener')
+  try {
+    await demandApartFromOthers(database, session)
+  } finally {
+    await session.end()
+  }
+}
+
+function demandApartFromOthers(database: Database, session: Session): Promise<void> {
+  return demandApart(session, () => database.openSession('listener'), database.statements.own_process)
 }

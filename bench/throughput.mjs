@@ -15,14 +15,23 @@ import { nowMs } from './processes.mjs'
  * contender does to begin. It stops when the last completion is in the database.
  */
 export const tries = 5
-export const contenders = ['bugle', 'bugle-prefetch-0', 'engine', 'engine-128', 'engine-500', 'engine-2x500', ...peers]
+export const contenders = [
+  'bugle',
+  'bugle-prefetch-0',
+  'bugle-prefetch-16',
+  'engine',
+  'engine-128',
+  'engine-500',
+  'engine-2x500',
+  ...peers,
+]
 export const defaultContenders = unlessAsked(contenders)
 
 /** @type {Map<string, { slots: number, handlerMs: number, processes: number }>} */
 const shapes = new Map()
 for (const processes of [1, 2]) {
   for (const handlerMs of [0, 1]) {
-    for (const slots of [24, 1, 10, 100]) {
+    for (const slots of [24, 1, 4, 10, 100]) {
       const work = handlerMs === 0 ? 'no-op' : `${handlerMs} ms`
       const name = `${counted(slots, 'slot', 'slots')}, ${work}, ${processesName(processes)}`
       shapes.set(name, { slots, handlerMs, processes })
@@ -127,6 +136,7 @@ function ratios(names, isMain) {
     ['bugle', 'engine', ''],
     ['bugle', 'engine-128', ''],
     ['bugle', 'engine-2x500', ''],
+    ['bugle', 'bugle-prefetch-16', ''],
     ['bugle-prefetch-0', 'graphile-record', '>= 1'],
     ['bugle-prefetch-0', 'graphile-0.17-record', '>= 1'],
   ]

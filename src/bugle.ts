@@ -68,8 +68,8 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * Create or update the tables. Safe when several processes call it at once, and by way of a pooler.
    *
    * @throws BugleError `DATABASE_DOWN`, `SCHEMA_TOO_NEW`; `SCHEMA_UNUSABLE`: something of others is in the way;
-   *   `MIGRATION_BLOCKED`: another session kept a lock for a minute; `RESULT_UNKNOWN`; PostgreSQL's error where a
-   *   privilege is missing
+   *   `MIGRATION_BLOCKED`: another session kept a lock for a minute; `NO_PRIVILEGE`: the message says which, and who
+   *   can give it; `RESULT_UNKNOWN`: a step may have been made, so migrate again
    */
   migrate(): Promise<MigrationReport>
   /**
@@ -253,6 +253,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
         outage.moved()
       },
       onOutdated: (error) => events.emit('database:outdated', { queue: null, error }),
+      onSplit: (error) => events.emit('database:split', { queue: null, error }),
+      now: () => performance.now(),
     }),
   })
   const payloads = createPayloads(resolved)

@@ -37,6 +37,41 @@ export function startDeadline(ms: number, what: string, expire: (error: Deadline
   }, ms)
 }
 
+/** How often it is looked whether there was a sign of life, in one time limit. */
+const looksPerLimit = 5
+
+/**
+ * As `deadline`, but the time begins anew with each sign of life: a link may be slow, and all is well.
+ *
+ * @param signs - a number that grows with each, such as the bytes that were read
+ */
+export function whileAlive<T>(promise: PromiseLike<T>, ms: number, what: string, signs: () => number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let seen = signs()
+    let silentLooks = 0
+    let isOver = false
+    let timer: NodeJS.Timeout | undefined
+    function look(): void {
+      const now = signs()
+      silentLooks = now === seen ? silentLooks + 1 : 0
+      seen = now
+      if (isOver) return
+      if (silentLooks === looksPerLimit) reject(new DeadlineError(`${what}: no answer within ${ms} ms`))
+      else lookLater()
+    }
+    function lookLater(): void {
+      timer = startDeadline(ms / looksPerLimit, what, look)
+    }
+    function end(): void {
+      isOver = true
+      clearTimeout(timer)
+    }
+    lookLater()
+    promise.then(resolve, reject)
+    promise.then(end, end)
+  })
+}
+
 /** The promise's end, or the abort's reason, whichever comes first. */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -36,8 +36,8 @@ export type BugleErrorCode =
   /** Another session kept a lock that a migration needs; the message names it. What was not applied, left nothing. */
   | 'MIGRATION_BLOCKED'
   /**
-   * The role lacks a privilege, which the message names. Nothing was written: the owner of the schema runs the SQL that
-   * `bugle grants` prints.
+   * The role lacks a privilege, on what the message names. Nothing was written: the owner of the schema runs the SQL
+   * that `bugle grants` prints. Of `migrate` the message has the remedy.
    */
   | 'NO_PRIVILEGE'
   /**

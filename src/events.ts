@@ -116,8 +116,12 @@ export interface BugleEvents<Queue extends string = string> {
   'consumer:stopping': { readonly queue: Queue; readonly graceMs: number; readonly forced: boolean }
   'consumer:stopped': { readonly queue: Queue; readonly report: StopReport }
   'listener:health': EventData<Queue> & { readonly from: ListenerHealth; readonly to: ListenerHealth }
-  /** The database cannot be reached. Emitted once an outage; everything goes on by itself when it is back. */
+  /**
+   * The database cannot be reached, or takes no writes. Emitted once an outage; everything goes on by itself when it is
+   * back. Where the server has no slot for one more connection, those that are open go on meanwhile.
+   */
   'database:down': EventData<Queue> & { readonly error: Error }
+  /** Everything that was refused gets through again. */
   'database:up': EventData<Queue> & { readonly downMs: number }
   /**
    * Everything of this instance is on another server from now on: after a failover, or where an address or a list of
@@ -129,6 +133,11 @@ export interface BugleEvents<Queue extends string = string> {
    * there by others is lost. Emitted once for each such server.
    */
   'database:outdated': EventData<Queue> & { readonly error: Error }
+  /**
+   * The connection leads to two systems, and both take writes. Everything of this instance stays on one, and sessions
+   * that find the other one are refused; it changes over seldom (`database:moved`). Emitted once until it does.
+   */
+  'database:split': EventData<Queue> & { readonly error: Error }
   /**
    * A claim, or what a consumer needs around it, failed; it is tried again. With the code `JOB_REFUSED`: the database
    * refuses to write one job, and all others go on.
@@ -186,6 +195,7 @@ const eventNames: { readonly [Name in BugleEventName]: true } = {
   'database:up': true,
   'database:moved': true,
   'database:outdated': true,
+  'database:split': true,
   'claim:error': true,
   'consumer:unprotected': true,
   'worker:rescued': true,

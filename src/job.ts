@@ -50,7 +50,9 @@ export interface JobContext<Owner = unknown, Context = unknown> {
    * @param tx - as for `put`
    * @param result - what `ack(result)` would say: kept by consumers with `keep: 'all'`
    * @throws BugleError `LEASE_LOST` if the job is no longer ours: let it pass, so that the transaction is rolled back;
-   *   `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE` for a result that cannot be kept; `INVALID_OPTION`; the driver's error
+   *   `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE` for a result that cannot be kept; `INVALID_OPTION`: `tx` is no transaction
+   *   that may write; `DATABASE_DOWN`, `RESULT_UNKNOWN`: its connection is lost; `NO_PRIVILEGE`, `NOT_MIGRATED`; the
+   *   driver's error
    */
   ack(tx: Transaction, result?: unknown): Promise<void>
 }

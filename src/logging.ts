@@ -54,6 +54,7 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
     to.warn(`the database is on another server: ${next}, not ${from}`),
   )
   events.on('database:outdated', ({ error }) => to.error(inOneLine(error)))
+  events.on('database:split', ({ error }) => to.error(inOneLine(error)))
   events.on('listener:health', ({ from, to: next }) => {
     if (next === 'live') to.info('notifications arrive')
     if (next === 'polling' && from === 'live') {

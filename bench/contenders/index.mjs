@@ -38,6 +38,7 @@ import { pgBoss } from './pg-boss.mjs'
 const contenders = {
   bugle: bugle({}),
   'bugle-prefetch-0': bugle({ prefetch: 0 }),
+  'bugle-prefetch-16': bugle({ prefetch: 16 }),
   engine: engine({}),
   'engine-128': engine({ batch: 128 }),
   'engine-500': engine({ batch: 500 }),

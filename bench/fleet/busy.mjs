@@ -4,14 +4,15 @@
  * Each insert finds somebody idle. What must not happen is that all of them wake for it: what a herd costs is claims
  * that find nothing, notifications (each takes a lock around its commit), and latency.
  */
-import { migrate, runsOf, startConsumers, stopAll } from '../measure/consumers.mjs'
+import { migrate, runsOf, startConsumers } from '../measure/consumers.mjs'
 import { addValue, processesName } from '../measure/figures.mjs'
 import { countNotifications } from '../measure/notifications.mjs'
-import { demandOnce, untilDone } from '../measure/once.mjs'
+import { untilDone } from '../measure/once.mjs'
 import { putAtPace, startProducer } from '../measure/producers.mjs'
 import { untilAsleep } from '../measure/sleepers.mjs'
 import { between, claimsOf, startCountingServer, statementCounts } from '../measure/statements.mjs'
 import { quantiles } from '../statistics.mjs'
+import { endFleet } from './end.mjs'
 
 export const tries = 3
 export const cases = ['1,000 inserts a second']
@@ -102,12 +103,8 @@ async function runOnce(server, { processes, perSecond, seconds }) {
   const claims = claimsOf(between(countsBefore, await statementCounts(server, database))).calls
   const notifications = await notified()
   const full = (await fullClaims()) - fullBefore
-  const runs = await Promise.all(consumers.map(runsOf))
-  await demandOnce(database, { expected: warmUp.put + put, runs })
-  await stopAll([...consumers, producer])
-  await database.drop()
+  const waits = await endFleet(database, { consumers, producer, expected: warmUp.put + put, warmUpRuns })
 
-  const waits = quantiles(runs.flatMap(({ waitsMs }, index) => [...waitsMs.subarray(warmUpRuns[index])]))
   return /** @type {const} */ ({
     'put to start, p50': ['ms', waits.p50],
     'put to start, p99': ['ms', waits.p99],

@@ -56,19 +56,24 @@ export async function* run({ tries, isSmoke, tell }) {
       await allAsleep(url, processes)
       const lines = logLines(server).slice(linesBefore)
       const received = lines.filter((line) => line.includes('connection received')).length
+      const loggedIn = lines.filter((line) => line.includes('connection authorized')).length
       const perProcess = consumers.map(
         (_, index) => lines.filter((line) => line.includes(`application_name=${nameOf(index)}`)).length,
       )
       addValue(figures, 'all asleep again, since the server is up', 'ms', nowMs() - upAt)
       addValue(figures, 'the server was away', 'ms', upAt - downAt)
       addValue(figures, 'connections of a process, mean', 'connections', received / processes)
+      addValue(figures, 'refused, of a process, mean', 'connections', (received - loggedIn) / processes)
       addValue(figures, 'logged in, of a process, most', 'connections', Math.max(...perProcess))
       tell(`fleet ${number + 1}: ${processesName(processes)}: ${(received / processes).toFixed(1)} connections each`)
     }
     yield {
       case: cases[0] ?? '',
       settings: { processes, restart: 'fast', bugle: 'defaults', server: settings },
-      figures,
+      figures: { ...figures, allowed: { unit: 'connections', values: [4] } },
+      ratios: [
+        { name: 'connections of a process', of: 'connections of a process, mean', to: 'allowed', wanted: '<= 1' },
+      ],
       notes: [
         'A process that sleeps has a listener and a control session, and each of its pools at most one connection.',
       ],

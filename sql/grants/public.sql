@@ -5,6 +5,7 @@ revoke all on :"schema".job, :"schema".archive, :"schema".queue, :"schema".worke
 revoke all on sequence :"schema".job_id_seq from public;
 revoke all on function
   :"schema".put(text, jsonb, int, text, timestamptz),
+  :"schema".given_jobs(json),
   :"schema".put_keep(text, json),
   :"schema".put_replace(text, json),
   :"schema".put_reject(text, json),

@@ -336,6 +336,49 @@ $$;
 -- the schema's owner may create anything; and they do no more than a put does.
 -- jobs: as statements/put_options.sql has them, no key twice.
 
+-- Such jobs as rows, and each one's place among them. As it has neither settings nor rights of its own and is called
+-- STABLE, the planner puts its text into the statement that calls it, and a put costs no call more. So the clock is
+-- read for each row, as it would be in that statement.
+create function :"schema".given_jobs(jobs json) returns table (
+  payload jsonb,
+  priority smallint,
+  kind text,
+  run_at timestamptz,
+  key text,
+  flags text[],
+  max_attempts int,
+  timeout_ms int,
+  place bigint
+)
+language sql
+stable
+as $$
+  select
+    -- A JSON null arrives as an SQL null.
+    coalesce(payload, 'null'),
+    coalesce(priority, smallint '0'),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms,
+    ordinality
+  from rows from (
+    json_to_recordset(given_jobs.jobs) as (
+      payload jsonb,
+      priority smallint,
+      kind text,
+      run_at float8,
+      delay_ms float8,
+      key text,
+      flags text[],
+      max_attempts int,
+      timeout_ms int
+    )
+  ) with ordinality
+$$;
+
 -- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run
 -- before what is written with it is committed, so it sees that. `do nothing` would neither lock it nor return its id.
 create function :"schema".put_keep(queue text, jobs json) returns table (id bigint, key text)
@@ -346,36 +389,10 @@ as $$
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_keep.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_keep.queue,
-    -- A JSON null arrives as an SQL null.
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_keep.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_keep.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
   set key = waiting.key
   returning waiting.id, waiting.key::text;
@@ -392,35 +409,10 @@ as $$
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_replace.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_replace.queue,
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_replace.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_replace.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
   set payload = excluded.payload,
     priority = excluded.priority,
@@ -451,36 +443,10 @@ as $$
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_reject.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_reject.queue,
-    -- A JSON null arrives as an SQL null.
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_reject.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_reject.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
   returning added.id, added.key::text;
 end
@@ -489,6 +455,7 @@ $$;
 -- PostgreSQL lets everybody call a new function. Who may call these: sql/grants.
 revoke all on function
   :"schema".put(text, jsonb, int, text, timestamptz),
+  :"schema".given_jobs(json),
   :"schema".put_keep(text, json),
   :"schema".put_replace(text, json),
   :"schema".put_reject(text, json)

@@ -27,7 +27,8 @@
 --   server and client alike, unless it is null: so what all rows share is sent once; and times are float8, since an
 --   `extract` goes through numeric and back (1 us each).
 -- This is the statement of consumers that serve any kind. Those that serve some kinds send claim_kinds, which has
---   parts/claim.picked.claim_kinds.sql between the two marks: one statement for both costs a claim a tenth of its time.
+--   parts/claim.picked.claim_kinds.sql between the marks of `picked`: one statement for both costs a claim a tenth of
+--   its time. The marks of `asked` stand where claim_some has further conditions (parts/claim.asked.claim_some.sql).
 with pause as materialized (
   select name
   from :"schema".queue
@@ -49,6 +50,8 @@ picked as materialized (
     and state = 'ready'
     and id > $7::bigint
     and ($4::text is null or flags is null or not flags && $4::text::text[])
+    -- begin asked
+    -- end asked
     and exists (select from present)
   order by priority desc, id
   limit $2::int
@@ -63,6 +66,8 @@ visible as (
     where queue = $1::text
       and state = 'ready'
       and ($4::text is null or flags is null or not flags && $4::text::text[])
+      -- begin asked
+      -- end asked
     order by priority desc, id
     limit $2::int
   ) as first

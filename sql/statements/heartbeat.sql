@@ -1,6 +1,7 @@
 -- heartbeat: confirm this worker's presence, and look around
 -- $1 id bigint, $2 rescue_after_ms int, $3 hung_after_ms int, $4 queue names as a JSON array
 -- $5 what it consumes, as JSON: [{ queue, concurrency, kinds, isPaused }, ...]
+-- $6 queue names as a JSON array: those on which it dozes
 -- rows: one:
 --   present: whether the worker's row is there; if not, others have given it up
 --   server: when the server was started; another value: all sessions were ended in between
@@ -8,6 +9,7 @@
 --   others: all other workers, as JSON: [{ id, seen_at, rescue_after_ms, hung_after_ms }, ...]
 --   paused: which of the queues are, as JSON
 --   channel: as statement channel has it now
+--   dozers: of each queue on which it dozes, as statement doze has it, as JSON: [{ queue, others, before }, ...]
 -- plan: worker_pkey, job_running, queue_pkey
 with beaten as (
   update :"schema".worker
@@ -56,4 +58,25 @@ select
       limit 1
     ) as found
   ) as paused,
-  'bugle_' || to_regclass(format('%I.job', :'schema'))::oid as channel
+  'bugle_' || to_regclass(format('%I.job', :'schema'))::oid as channel,
+  (
+    select coalesce(json_agg(dozing), '[]')::text
+    from (
+      select asked.name as queue, counted.others, counted.before
+      from json_array_elements_text($6::text::json) as asked (name)
+      -- Where nothing is asked, no lock is looked at.
+      cross join lateral (
+        select
+          count(*) as others,
+          count(*) filter (where hashint4(pid) < hashint4(pg_backend_pid())) as before
+        from pg_locks
+        where locktype = 'advisory'
+          and granted
+          and database = (select oid from pg_database where datname = current_database())
+          and classid = to_regclass(format('%I.queue', :'schema'))::oid
+          and objid = (hashtext(asked.name)::bigint & 4294967295)::oid
+          and objsubid = 2
+          and pid <> pg_backend_pid()
+      ) as counted
+    ) as dozing
+  ) as dozers

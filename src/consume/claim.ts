@@ -1,4 +1,5 @@
 import type { Database, Query } from '../database/database.js'
+import { callError } from '../database/fault.js'
 import { isRefusal, sendInParts } from '../database/halving.js'
 import type { StatementName } from '../database/statements.js'
 import { inTransaction } from '../database/transaction.js'
@@ -100,7 +101,7 @@ export interface ClaimResult {
  * @returns 0 to `limit` jobs, `attempt` and lease already raised; and the signs that the sleep protocol reads
  * @see sql/statements/claim.sql
  * @see sql/statements/parts/claim.picked.claim_kinds.sql
- * @see sql/statements/parts/claim.picked.claim_some.sql
+ * @see sql/statements/parts/claim.asked.claim_some.sql
  * @see sql/statements/parts/claim.picked.claim_listed.sql
  */
 export async function claimJobs(
@@ -182,17 +183,18 @@ function kindsOf({ kinds }: Choice): string | null {
 }
 
 /**
- * When the next scheduled job is due that this consumer may take.
+ * When the next scheduled job is due that this consumer may take, but for those of `except`.
  *
  * @returns in so many ms; 0 or less: it is; null: there is none
  * @see sql/statements/scheduled.sql
  */
-export async function nextScheduled(database: Database, choice: Choice): Promise<number | null> {
-  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', [
-    choice.queue,
-    kindsOf(choice),
-    flagsOf(choice),
-  ])
+export async function nextScheduled(
+  database: Database,
+  choice: Choice,
+  except: readonly string[],
+): Promise<number | null> {
+  const given = [choice.queue, kindsOf(choice), flagsOf(choice), numberArray(except)]
+  const [row] = await database.query<{ dueInMs: number | null }>('scheduled', given)
   return row?.dueInMs ?? null
 }
 
@@ -338,7 +340,8 @@ export async function giveBack(
  * Ack one job inside the caller's transaction.
  *
  * @param result - JSON text for the archive; null: the job is deleted
- * @throws BugleError `LEASE_LOST`, `INVALID_OPTION`; the driver's error
+ * @throws BugleError `LEASE_LOST`, `INVALID_OPTION`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `DATABASE_DOWN`: nothing was
+ *   written; `RESULT_UNKNOWN`; the driver's error
  */
 export async function ackInTransaction(
   { statements }: Database,
@@ -347,13 +350,16 @@ export async function ackInTransaction(
   result: string | null,
 ): Promise<void> {
   const send = inTransaction(tx)
-  const missed =
+  const written =
     result === null
-      ? await send(statements.settle, [workerId, ...fencesOf([{ id, lease }])])
-      : await send(statements.settle_other, [
+      ? send(statements.settle, [workerId, ...fencesOf([{ id, lease }])])
+      : send(statements.settle_other, [
           workerId,
           `[${outcomeText({ id, lease, workerId, ending: { is: 'archived', result } })}]`,
         ])
+  const missed = await written.catch((error) => {
+    throw callError('ctx.ack', error, 'writes')
+  })
   if (missed.length === 0) return
   throw new BugleError('LEASE_LOST', `job ${id} is no longer ours to ack: its lease was taken over, or it is settled`)
 }

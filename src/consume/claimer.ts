@@ -9,6 +9,7 @@ import {
   type ClaimResult,
   claimableJobs,
   claimJobs,
+  nextScheduled,
   promotableJobs,
   promoteJobs,
 } from './claim.js'
@@ -47,7 +48,9 @@ interface Claimer {
   claim(limit: number, workerId: string, request: ClaimRequest): Promise<ClaimResult>
   /** @throws as `promoteJobs` */
   promote(limit: number): Promise<{ promoted: number; dueInMs: number | null }>
-  /** The outcome of a job is durable, or will never be. */
+  /** In how many ms the next scheduled job is due, but for those that are passed over; null: there is none. */
+  nextScheduled(): Promise<number | null>
+  /** The outcome of a job is durable, or will never be; or its run is stuck. */
   ended(claimed: ClaimedJob): void
 }
 
@@ -68,6 +71,8 @@ const mostTries = 3
 
 export function createClaimer({ database, choice, turn, wake, onError, now }: ClaimerParts): Claimer {
   const passedOver = createPassedOver({ wake, now })
+  /** Ends the turn of each suspect that has not ended. */
+  const turns = new Map<ClaimedJob, () => void>()
 
   /** Whatever is there, but for what is passed over. */
   function rest(
@@ -152,7 +157,7 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     const isFull = missing() <= seen.suspects.length
     let left = seen.suspects.length
     try {
-      if (missing() > 0 && turn.take()) {
+      if (missing() > 0) {
         const found = foundIn(taken)
         await takeSuspect(seen.suspects, workerId, taken)
         left -= foundIn(taken) - found
@@ -167,16 +172,21 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     }
   }
 
-  /** Takes the first of them that nobody else has. The turn is ours; it is over where there is none. */
+  /** Takes the first of them that nobody else has, if the turn is free. It is over where there is none. */
   async function takeSuspect(ids: readonly string[], workerId: string, taken: ClaimResult[]): Promise<void> {
-    const found = foundIn(taken)
+    const endTurn = turn.take(wake)
+    if (endTurn === null) return
+    const before = taken.length
+    const suspect = (): ClaimedJob | undefined => taken.slice(before).flatMap(({ claimed }) => claimed.jobs)[0]
     try {
       for (const id of ids.slice(0, mostTries)) {
         await takeAlone(id, workerId, taken)
-        if (foundIn(taken) > found) return
+        if (suspect() !== undefined) return
       }
     } finally {
-      if (foundIn(taken) === found) turn.over()
+      const found = suspect()
+      if (found === undefined) endTurn()
+      else turns.set(found, endTurn)
     }
   }
 
@@ -234,9 +244,11 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
       if (againInMs === null) return answer
       return { ...answer, dueInMs: Math.min(answer.dueInMs ?? Number.POSITIVE_INFINITY, againInMs) }
     },
-    ended({ job }) {
-      if (job.crashes === 0) return
-      turn.over()
+    nextScheduled: () => nextScheduled(database, choice, passedOver.ids),
+    ended(claimed) {
+      if (claimed.job.crashes === 0) return
+      turns.get(claimed)?.()
+      turns.delete(claimed)
       wake()
     },
   }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { QueueLock } from '../database/control.js'
+import { noDozers, type QueueLock } from '../database/control.js'
 import type { Database, Query } from '../database/database.js'
+import { toldError } from '../database/fault.js'
 import { databaseFault, isTimeOut } from '../database/verdict.js'
 import { jobRefused } from '../errors.js'
 import type { Events } from '../events.js'
@@ -11,7 +12,7 @@ import { withResolvers } from '../with-resolvers.js'
 import { callOf } from '../worker/call.js'
 import type { Worker } from '../worker/worker.js'
 import { createRuns, type Run } from './active-runs.js'
-import { ackInTransaction, type Choice, nextScheduled, writeNoOutcome, writeOutcomes } from './claim.js'
+import { ackInTransaction, type Choice, writeNoOutcome, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { createClaimer } from './claimer.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
@@ -130,13 +131,12 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const activeJobs = (): number => Math.max(slots.taken, Math.min(runs.size - slots.held, concurrency))
   const claimError = (error: Error): void => {
     tally.count('errors')
-    events.emit('claim:error', { queue, error })
+    events.emit('claim:error', { queue, error: toldError('consume', error) })
   }
 
   const lookAhead = createLookAhead(options, now)
   const claimSize = createClaimSize()
   const floor = createFloor(now)
-
   const newScope = createRunScopes()
 
   const runs = createRuns({
@@ -148,6 +148,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     onStuck: ({ claimed, claimedAt, reason }) => {
       runIsStuck()
+      claimer.ended(claimed)
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },
@@ -317,7 +318,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     // and hooks, which keep the slots.
     runsOver: () => runs.empty().then(slots.onIdle),
     isStopping: () => machine.isStopping,
-    nextScheduled: () => nextScheduled(database, choice),
+    nextScheduled: claimer.nextScheduled,
     onError: claimError,
   })
 
@@ -345,7 +346,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
             return lock?.take() ?? 'down'
           },
           release: () => lock?.release(),
-          doze: async () => lock?.doze() ?? 0,
+          doze: async () => lock?.doze() ?? noDozers,
           blocker: async () => lock?.blocker() ?? null,
         }
       : null,
@@ -367,7 +368,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       return { queue, concurrency, kinds: choice.kinds, isPaused: dispatcher.isPaused }
     },
     raise: dispatcher.raise,
-    hurry: dispatcher.hurry,
+    hurry() {
+      settler.hurry()
+      dispatcher.hurry()
+    },
     notified() {
       if (dispatcher.notified()) tally.count('wakeUps')
     },
@@ -390,6 +394,10 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       pausesSeen += 1
       if (slots.held > 0) giveBackHeld()
     },
+    get countsDozers() {
+      return dispatcher.countsDozers
+    },
+    dozersSeen: dispatcher.dozersSeen,
     knows: runs.knows,
     get claimingSince() {
       return claimsSentAt[0] ?? null

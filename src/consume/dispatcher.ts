@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import createDebug from 'debug'
-import type { TakeResult } from '../database/control.js'
+import { type Dozers, noDozers, type TakeResult } from '../database/control.js'
 import { toError } from '../errors.js'
 import type { UnprotectedReason } from '../events.js'
 import { withResolvers } from '../with-resolvers.js'
-import { type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sleep.js'
+import { createDoze } from './doze.js'
+import { asleep, type ClaimSigns, claimNow, createSleepProtocol, type Step } from './sleep.js'
 
 const log = createDebug('bugle:dispatcher')
 
@@ -26,7 +27,7 @@ const log = createDebug('bugle:dispatcher')
  * - The sleep protocol decides what comes after a claim. A wait for its next step is ended by every reason to claim;
  *   a linger by every one but notifications, and it is short (sleep.ts). So sweeps, which ask for all that wait, reach
  *   a consumer wherever it is. Only after an error, and while the queue is paused, do they not.
- * - A notification that may be answered late (a doze) raises the flag after that time. The claim that follows is for
+ * - A notification that may be answered late (doze.ts) raises the flag after that time. The claim that follows is for
  *   all that came until then, and a claim for any other reason is as well.
  * - While the gate is closed (the worker is not sure of its presence, the event loop lags, or this consumer is paused),
  *   nothing is claimed, and no K held. A claim that was in flight when it closed may bring jobs: they wait for the
@@ -52,6 +53,10 @@ interface Dispatcher {
   readonly isAsleep: boolean
   /** Asleep without K: writers do not know of it. */
   readonly isUnprotected: boolean
+  /** It may leave wake-ups to others that doze, and would know how many they are. */
+  readonly countsDozers: boolean
+  /** A heartbeat has counted them. */
+  dozersSeen(dozers: Dozers): void
   /**
    * Resolves when a claim that began after this call has proven the queue empty; or at the stop.
    *
@@ -118,8 +123,8 @@ interface SleepLock {
   holds(): boolean
   take(): Promise<TakeResult>
   release(): void
-  /** Say that we doze. @returns how many others do */
-  doze(): Promise<number>
+  /** Say that we doze. @returns the others that do */
+  doze(): Promise<Dozers>
   /** Who has it exclusively. */
   blocker(): Promise<number | null>
 }
@@ -131,11 +136,10 @@ const blockedMs = 5_000
 export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   const { lock, now, random } = parts
   const protocol = createSleepProtocol(now, random, parts.dozes)
+  const doze = createDoze({ count: async () => (await lock?.doze()) ?? noDozers, claim: wakeUp, now, random })
   let raised = false
   /** Raised by something else than a notification. */
   let isCalled = false
-  /** Of a notification that is answered late. */
-  let late: NodeJS.Timeout | undefined
   let stopping = false
   let paused = false
   let isQueuePaused = false
@@ -203,7 +207,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         await sleep(step.inMs)
         return raised ? claim() : look(step.target)
       case 'doze':
-        return protocol.dozing((await lock?.doze()) ?? 0)
+        await doze.begin()
+        return asleep
       case 'sleep':
         await sleep(holds() ? Number.POSITIVE_INFINITY : retakeMs)
         return claim()
@@ -221,7 +226,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       // Before the claim: what lands during it must leave the flag up.
       raised = false
       isCalled = false
-      answerLate(null)
+      doze.answered()
       const toTell = awaitingEmpty
       awaitingEmpty = []
       let answer: ClaimAnswer<Job>
@@ -247,7 +252,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       }
       wasFull = answer.found === answer.asked
       // A claim of one job is always full: nothing says that there are more.
-      if (wasFull && answer.asked > 1 && protocol.isDozing) parts.callOthers()
+      if (wasFull && answer.asked > 1 && doze.isDozing) parts.callOthers()
+      if (answer.found > 0) doze.end()
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue
       parts.onRest()
@@ -293,23 +299,24 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
   }
 
   async function take(): Promise<Step> {
-    if (lock === null || now() < takeNotBefore) return { do: 'sleep' }
+    if (lock === null || now() < takeNotBefore) return asleep
     const taken = await lock.take()
     retakeMs = taken === 'blocked' || taken === 'limit' ? blockedMs : Number.POSITIVE_INFINITY
     if (taken === 'held') {
       told = null
       protocol.taken()
+      doze.end()
       return claimNow
     }
     // Nothing of this consumer's own: the listener's health is reported, and its return is a wake-up.
-    if (taken === 'deaf') return { do: 'sleep' }
+    if (taken === 'deaf') return asleep
     // Sweeps come every second while a consumer waits without K.
     takeNotBefore = now() + (taken === 'down' ? 0 : blockedMs)
     if (told !== taken) {
       told = taken
       parts.onUnprotected(taken, taken === 'blocked' ? await lock.blocker() : null)
     }
-    return { do: 'sleep' }
+    return asleep
   }
 
   async function look(target: bigint): Promise<Step> {
@@ -400,12 +407,6 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     wake()
   }
 
-  /** null: not any more. */
-  function answerLate(inMs: number | null): void {
-    clearTimeout(late)
-    late = inMs === null ? undefined : setTimeout(wakeUp, inMs)
-  }
-
   const running = loop()
 
   return {
@@ -429,10 +430,9 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
       return !stopping && (isClaiming || (isAwaitingSlot && mayClaim() && parts.wanted() > 0))
     },
     notified() {
-      const isWoken = isAsleep && !raised && late === undefined
-      const inMs = protocol.notified()
-      if (!isAsleep || inMs === 0) wakeUp()
-      else if (late === undefined) answerLate(inMs)
+      const isWoken = isAsleep && !raised && !doze.owesAnswer
+      if (protocol.notified() || !isAsleep) wakeUp()
+      else doze.notified()
       return isWoken
     },
     get isWaiting() {
@@ -444,6 +444,10 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     get isUnprotected() {
       return isAsleep && !holds()
     },
+    get countsDozers() {
+      return doze.hasBegun
+    },
+    dozersSeen: doze.seen,
     seenEmpty(orPaused) {
       if (stopping) return Promise.resolve()
       return new Promise((tell) => {
@@ -478,7 +482,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     firstClaim: first.promise,
     async stop() {
       stopping = true
-      answerLate(null)
+      doze.answered()
       parts.onRest()
       wakeSlot()
       wakeGate()

@@ -42,7 +42,8 @@ import type { StepLimit } from './step.js'
  *
  * What it cannot know: what a handler does after it has ended, and jobs that were taken by a claim whose answer was
  * lost. Those go back when the worker leaves, or a heartbeat finds them. It does not count jobs that the database
- * refuses to claim, as they are passed over (claimer.ts); and it waits for an outcome that the database refuses.
+ * refuses to claim, or to make ready though they are due: they are passed over (claimer.ts), each for longer than the
+ * time before, so a drain finds a moment in which all of them are. It waits for an outcome that the database refuses.
  */
 interface Draining {
   /** How many more jobs it may claim. */
@@ -74,7 +75,7 @@ export interface DrainingParts {
   /** Resolves when the runs of all jobs claimed before this call are over, with their events and hooks. */
   readonly runsOver: () => Promise<void>
   readonly isStopping: () => boolean
-  /** In how many ms the next scheduled job that it may take is due; null: there is none. */
+  /** In how many ms the next scheduled job is due that it may take and does not pass over; null: there is none. */
   readonly nextScheduled: () => Promise<number | null>
   readonly onError: (error: Error) => void
 }

@@ -1,9 +1,10 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import createDebug from 'debug'
 import { isRefusal, type Refused, sendInParts } from '../database/halving.js'
 import { databaseFault, isTimeOut, sqlState } from '../database/verdict.js'
 import { BugleError, toError } from '../errors.js'
 import { type Ending, type Settled, type Settlement, withoutData, withPlainText } from './ending.js'
+import { createPauses } from './pauses.js'
 
 const log = createDebug('bugle:settler')
 
@@ -21,7 +22,9 @@ const log = createDebug('bugle:settler')
  * claim: a claim's fault must not stop acks, and an ack's fault must not stop claims.
  *
  * An outcome is held until it is durable or refused by the fence. What may interleave:
- * - the statement failed and was rolled back: it is sent again after a pause;
+ * - the statement failed and was rolled back: it is sent again after a pause. The pauses grow, and end at once when
+ *   somebody else gets through to the database: then `hurry` is called. One that has ended is cut no more, so each
+ *   call makes one try sooner, and nothing twice;
  * - its answer, or that of the claim it went with, was lost, and it may have committed: it is sent again **alone**. If
  *   our outcome removes the row, a missing row was settled by the first statement. If it keeps the row, a row that has
  *   our lease and does not run was: the lease changes with every claim and every rescue, so nobody has had the job
@@ -69,6 +72,8 @@ export interface Settler {
   carry(workerId: string): Carried | null
   /** Acks need no longer wait for a claim. */
   flush(): void
+  /** Somebody got through to the database: no pause is worth waiting for. */
+  hurry(): void
 }
 
 /** Acks on their way with a claim. One of the two must follow. */
@@ -148,7 +153,8 @@ interface Pending {
 }
 
 export function createSettler(parts: SettlerParts): Settler {
-  const { write, isHeld, onError, random } = parts
+  const { write, isHeld, onError } = parts
+  const pauses = createPauses(parts.random)
   const acks = createLine(isHeld)
   const others = createLine(() => false)
   let aside: Pending[] = []
@@ -215,7 +221,7 @@ export function createSettler(parts: SettlerParts): Settler {
           if (isRefusal(error)) onError(toError(refusal))
         }
       }
-      await pause(tries)
+      if (await pauses.after(tries)) tries = 0
     }
   }
 
@@ -240,7 +246,7 @@ export function createSettler(parts: SettlerParts): Settler {
         if (isTimeOut(error)) return stepAside(batch)
         if (isRefusal(error)) throw error
         if (fault !== 'unknown' && fault !== 'down' && fault !== 'passing') onError(toError(error))
-        await pause(tries)
+        if (await pauses.after(tries)) tries = 0
       }
     }
   }
@@ -259,7 +265,7 @@ export function createSettler(parts: SettlerParts): Settler {
       member.refusals += 1
       if (isPowerOfTwo(member.refusals)) parts.onRefused(member.settlement, error, 'kept')
       aside.push(member)
-      void pause(member.refusals).then(settleOneByOne)
+      void pauses.after(member.refusals).then(settleOneByOne)
     }
   }
 
@@ -303,14 +309,9 @@ export function createSettler(parts: SettlerParts): Settler {
       aside = []
       for (const outcome of all) await settleEach(await settleTogether([outcome]))
       // Whatever was blocked or refused again has stepped aside again.
-      if (aside.length > 0) await pause(round)
+      if (aside.length > 0 && (await pauses.after(round))) round = 0
     }
     goingOneByOne = false
-  }
-
-  /** Does not keep the process alive: once the instance is closed, it may end before the database is back. */
-  function pause(tries: number): Promise<void> {
-    return sleep(Math.min(25 * 2 ** tries, 1_000) * (0.5 + random()), undefined, { ref: false })
   }
 
   return {
@@ -351,6 +352,7 @@ export function createSettler(parts: SettlerParts): Settler {
       }
     },
     flush: () => void acks.flush(),
+    hurry: pauses.cutShort,
   }
 }
 

@@ -53,19 +53,9 @@
  * whatever else raises it, makes it claim at once. Only notifications do not end a linger; and that does not last
  * longer than `deafMs` from claim to claim.
  *
- * **Doze.** A NOTIFY wakes all consumers of a fleet, and one of them finds the job. One that woke for nothing several
- * times in a row, because others were faster, dozes: it keeps K, and claims after a notification as ever, but at a
- * random moment within `dozeMs`, once for all notifications until then. `dozeMs` grows with the number of those that
- * doze (each says so by a lock of its own, beside K). So however large the fleet, about one of them claims every
- * `dozeMsEach / 2`, those who found something lately claim at once, and if these are busy or gone, the first one of the
- * others comes within about `dozeMsEach`. It is awake then, and stays it while it finds jobs.
- * - A few claims for nothing cost less than a late one, so the first `fewDozers` count for nothing: small fleets never
- *   doze, nor does a single consumer.
- * - One that dozes and whose claim comes back full has found more than those who are awake can take: it calls the
- *   others (a notification that makes them claim at once), and dozes no more itself.
- * - A consumer of some kinds only, or without some flags, does not doze, and is not counted: what it leaves alone the
- *   others can take, but not the other way round.
- * - What fast notifications call for is to linger, so they end a doze as well.
+ * **Doze.** Of a fleet that is woken together one consumer finds the job. One that woke for nothing several times in a
+ * row leaves wake-ups to others: it still holds K, and answers later (doze.ts). That is no deaf wait: it ends by
+ * itself, and by all that ends another sleep.
  *
  * This file decides; it does no I/O and keeps no timer. The dispatcher carries out the steps.
  */
@@ -78,7 +68,7 @@ export type Step =
   | { readonly do: 'take' }
   /** After `inMs` ask pg_locks for writers with ids below `target`; a wake-up comes first, with a claim. */
   | { readonly do: 'look'; readonly inMs: number; readonly target: bigint }
-  /** Say that this consumer dozes, and count the others that do. */
+  /** Others are faster: doze if they are many (doze.ts), and sleep. */
   | { readonly do: 'doze' }
   /** Wait for a wake-up. */
   | { readonly do: 'sleep' }
@@ -99,12 +89,8 @@ export interface ClaimSigns {
 }
 
 interface SleepProtocol {
-  /** A notification came, whether or not we slept. @returns after how many ms to claim, if we sleep; 0: at once */
-  notified(): number
-  /** Whether notifications may be answered late. */
-  readonly isDozing: boolean
-  /** @param others - that doze on the queue */
-  dozing(others: number): Step
+  /** A notification came, whether or not we slept. @returns whether they come so fast that none may be answered late */
+  notified(): boolean
   /** K was just taken. */
   taken(): void
   /** @param held - whether K is held now, the control session's word */
@@ -143,11 +129,8 @@ const quickTripMs = 3
 const waitForSlowTrip = 3
 /** Wake-ups for nothing in a row, until one dozes; and until it counts the others again. */
 const emptyWakes = { beforeDoze: 4, beforeCount: 16 } as const
-const fewDozers = 3
-const dozeMsEach = 100
-const dozeMsMost = 10_000
 
-const asleep: Step = { do: 'sleep' }
+export const asleep: Step = { do: 'sleep' }
 const take: Step = { do: 'take' }
 /** The step after anything that proves nothing. */
 export const claimNow: Step = { do: 'claim', inMs: 0, wakeable: true }
@@ -163,8 +146,6 @@ export function createSleepProtocol(now: () => number, random: () => number, doz
   let hasFound = false
   let wokenBy: 'notification' | 'other' = 'other'
   let wokenForNothing = 0
-  /** 0: it does not doze. */
-  let dozeMs = 0
 
   function linger(found: number, tripMs: number): Step | null {
     if (lingering === null) {
@@ -218,20 +199,12 @@ export function createSleepProtocol(now: () => number, random: () => number, doz
     notified() {
       pace.count(1)
       wokenBy = 'notification'
-      return pace.perSecond() < fastPerSecond ? random() * dozeMs : 0
-    },
-    get isDozing() {
-      return dozeMs > 0
-    },
-    dozing(others) {
-      dozeMs = Math.min(Math.max(0, others - fewDozers) * dozeMsEach, dozeMsMost)
-      return asleep
+      return pace.perSecond() >= fastPerSecond
     },
     taken() {
       debt = { target: null, since: now(), waitMs: 1, clearLooks: 0 }
       lingering = null
       wokenForNothing = 0
-      dozeMs = 0
     },
     claimed(signs, held) {
       const { asked, found, leftBehind, tripMs } = signs
@@ -242,7 +215,6 @@ export function createSleepProtocol(now: () => number, random: () => number, doz
         pace.count(wasNotified ? found - 1 : found)
         hasFound = true
         wokenForNothing = 0
-        dozeMs = 0
       } else if (wasNotified) {
         wokenForNothing += 1
       }

@@ -10,8 +10,8 @@ import type { Session } from './session.js'
  */
 
 const rounds = 3
-/** A pooler whose connections are all taken lets us wait. */
-const answerMs = 3_000
+/** A pooler whose connections are all taken lets us wait. Or the link is slow. */
+const patienceMs = ({ tripMs }: Session): number => Math.max(3_000, 3 * tripMs)
 
 /**
  * @param pid - the process that answered `own` before
@@ -24,6 +24,7 @@ export async function isKept(
   pid: number,
   processOf: (session: Session) => Promise<number | null>,
 ): Promise<boolean> {
+  const answerMs = patienceMs(own)
   for (let round = 0; round < rounds; round += 1) {
     await deadline(other.client.query('begin'), answerMs, 'a pooler')
     try {
@@ -45,7 +46,7 @@ export async function isKept(
  */
 export async function demandApart(own: Session, open: () => Promise<Session>, statement: string): Promise<void> {
   const processOf = async ({ client }: Session): Promise<number> => {
-    const { rows } = await deadline(client.query<{ pid: number }>(statement), answerMs, 'a pooler')
+    const { rows } = await deadline(client.query<{ pid: number }>(statement), patienceMs(own), 'a pooler')
     return rows[0]?.pid ?? 0
   }
   let other: Session | null = null

@@ -1,16 +1,13 @@
 /**
- * One description of the connection, parsed once and handed to both drivers as fields.
- *
- * postgres.js and pg read the same URL differently (sslmode, sockets, several hosts, the `@` in a password), and both
- * look at the PG* variables for whatever is left out. So neither ever sees a URL, and every field is given.
+ * One description of the connection, parsed once: what options and environment mean together. The drivers get it as
+ * fields (see driver-options.ts).
  */
 import { readFileSync } from 'node:fs'
-import { isIP, isIPv6 } from 'node:net'
+import { isIPv6 } from 'node:net'
 import { userInfo } from 'node:os'
-import { type ConnectionOptions, checkServerIdentity, type PeerCertificate } from 'node:tls'
-import { kindOf, oneOf, wholeNumber } from '../checks.js'
-import { deadline } from '../deadline.js'
-import { describe, toError } from '../errors.js'
+import type { ConnectionOptions } from 'node:tls'
+import { oneOf, wholeNumber } from '../checks.js'
+import { describe } from '../errors.js'
 import {
   type ConnectionFields,
   type GivenSettings,
@@ -23,8 +20,6 @@ import {
   sslModes,
 } from './connection-settings.js'
 import { settingsFromUrl } from './connection-url.js'
-import type { SessionFields } from './driver.js'
-import { saslPrepared } from './saslprep.js'
 
 export type { ConnectionFields }
 
@@ -56,20 +51,15 @@ export interface Connection {
    * libpq.
    */
   readonly ssl: false | 'prefer' | ConnectionOptions
-  /**
-   * As libpq has it: 'any' (the default for one host), 'read-write' (the default for several), 'primary'. Each of them
-   * is held to by what holds for every server of ours: it is no standby (see Primary).
-   */
-  readonly targetSessionAttrs: TargetSessionAttrs
   /** For one attempt at one host. */
   readonly connectTimeoutMs: number
   readonly applicationName: string | undefined
 }
 
+/** What `target_session_attrs` may ask for. Each is held to, as every server of ours takes writes (see Primary). */
 const targets = ['any', 'read-write', 'primary'] as const
-type TargetSessionAttrs = (typeof targets)[number]
 
-const connectionDefaults = {
+export const connectionDefaults = {
   host: 'localhost',
   port: 5432,
   sslMode: 'prefer',
@@ -100,13 +90,13 @@ export function resolveConnection(
   const hosts = resolveHosts(settings.host, settings.port)
   const user = settings.user?.value ?? systemUser(env)
   const ssl = resolveSsl(settings, given)
+  demandTarget(settings.target_session_attrs)
   const connection: Connection = Object.freeze({
     hosts,
     database: settings.dbname?.value ?? user,
     user,
     password: given.askPassword ?? settings.password?.value,
     ssl: isSocket(hosts[0]) ? false : ssl,
-    targetSessionAttrs: resolveTarget(settings.target_session_attrs, hosts.length),
     connectTimeoutMs: resolveTimeout(settings.connect_timeout),
     applicationName: settings.application_name?.value,
   })
@@ -132,161 +122,6 @@ export function describeConnection(connection: Connection): string {
   const why = unnamed.has(connection) ? ' (by default: DATABASE_URL is not set)' : ''
   return `database ${describe(database)} at ${places.join(',')} as user ${describe(user)}${why}`
 }
-
-// --- For postgres.js ---
-
-/**
- * The connection's part of the options of `postgres({ … })`. Its declarations know one host and no sslnegotiation,
- * so spread this as an `object`.
- */
-interface PostgresOptions {
-  host: string[]
-  port: number[]
-  path?: string
-  database: string
-  user: string
-  password: string | (() => Promise<string>)
-  ssl: false | 'prefer' | ConnectionOptions
-  sslnegotiation: null
-  target_session_attrs?: 'read-write' | 'primary'
-  /** Seconds. */
-  connect_timeout: number
-  /** Session parameters at start-up. To add some, spread these: without application_name PGAPPNAME is used. */
-  connection: { application_name: string }
-}
-
-/**
- * The fields for postgres.js. Nothing in the environment changes where and as whom they connect.
- *
- * @param onPasswordError - told what the password function threw; the log-in then fails with 28P01
- */
-export function postgresOptions(
-  connection: Connection,
-  onPasswordError: (error: unknown) => void = () => {},
-): PostgresOptions {
-  const { hosts, database, user, password, ssl, targetSessionAttrs } = connection
-  const [first] = hosts
-  const options: PostgresOptions = {
-    host: hosts.map(({ host }) => host),
-    port: hosts.map(({ port }) => port),
-    database,
-    user,
-    // An empty one would be taken from PGPASSWORD, a function never is.
-    password:
-      typeof password === 'string'
-        ? saslPrepared(password)
-        : safePassword(passwordFor(connection, first), onPasswordError),
-    ssl: typeof ssl === 'object' ? withCheckedAddresses(ssl, hosts) : ssl,
-    sslnegotiation: null, // Present, or PGSSLNEGOTIATION=direct would send TLS to a server that waits for a packet.
-    connect_timeout: connection.connectTimeoutMs / 1000,
-    connection: { application_name: connection.applicationName ?? connectionDefaults.applicationName },
-  }
-  // Given as an array, a socket directory is taken for a host name.
-  if (first !== undefined && isSocket(first)) options.path = `${first.host}/.s.PGSQL.${first.port}`
-  // It knows no 'any' and reads the variable for whatever is false. Then 'primary' is the least that can be asked.
-  if (targetSessionAttrs !== 'any') options.target_session_attrs = targetSessionAttrs
-  else if (process.env.PGTARGETSESSIONATTRS) options.target_session_attrs = 'primary'
-  return options
-}
-
-/** postgres.js awaits the password where nobody catches: a rejection there would end the process. */
-function safePassword(ask: () => Promise<string>, onError: (error: unknown) => void): () => Promise<string> {
-  return async () => {
-    try {
-      return saslPrepared(await ask())
-    } catch (error) {
-      onError(error)
-      return ''
-    }
-  }
-}
-
-/**
- * When the host is an address, postgres.js hands no name to TLS, and Node then compares the certificate with
- * "localhost": the right certificate fails, and one for localhost passes. So such a host's certificate must name one of
- * our addresses.
- */
-function withCheckedAddresses(ssl: ConnectionOptions, hosts: readonly Host[]): ConnectionOptions {
-  const names = hosts.map(({ host }) => host)
-  const own = ssl.checkServerIdentity ?? ssl.servername ?? ssl.host
-  if (own !== undefined || !names.some((name) => isIP(name) !== 0)) return { ...ssl }
-  return {
-    ...ssl,
-    checkServerIdentity: (asked: string, certificate: PeerCertificate) => {
-      const possible = names.filter((name) => name === asked || (asked === 'localhost' && isIP(name) !== 0))
-      const faults = possible.map((name) => checkServerIdentity(name, certificate))
-      return faults.includes(undefined) ? undefined : (faults[0] ?? checkServerIdentity(asked, certificate))
-    },
-  }
-}
-
-// --- For pg ---
-
-/**
- * The fields for one host of the connection, for `new pg.Client`. Nothing in the environment changes them.
- *
- * @param ssl - pg knows no 'prefer': for that try `{ rejectUnauthorized: false }`, and false when the server says no
- */
-export function pgConfig(connection: Connection, host: Host, ssl: false | ConnectionOptions): SessionFields {
-  return {
-    host: host.host,
-    port: host.port,
-    database: connection.database,
-    user: connection.user,
-    // When none is given, pg would look into PGPASSWORD and ~/.pgpass; a function is asked only if the server wants
-    // one.
-    password: typeof connection.password === 'string' ? connection.password : passwordFor(connection, host),
-    ssl: ssl === false ? false : withOwnName(ssl),
-    sslnegotiation: 'postgres',
-    application_name: connection.applicationName ?? connectionDefaults.applicationName,
-    client_encoding: 'utf8',
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
-    connectionTimeoutMillis: connection.connectTimeoutMs,
-    // PGOPTIONS can only be kept out by something that is not empty. Not sent without need: some poolers refuse it.
-    ...(process.env.PGOPTIONS ? { options: ' ' } : {}),
-  }
-}
-
-/** A copy, as pg redefines `key` on what it gets; and pg overwrites a servername of the user's by the host's name. */
-function withOwnName(ssl: ConnectionOptions): ConnectionOptions {
-  const { servername } = ssl
-  if (servername === undefined || ssl.checkServerIdentity !== undefined) return { ...ssl }
-  return { ...ssl, checkServerIdentity: (_host, certificate) => checkServerIdentity(servername, certificate) }
-}
-
-async function noPassword(): Promise<string> {
-  return ''
-}
-
-// --- For both ---
-
-/** The connection's password function, whose failures tell what they are. */
-function passwordFor({ password, connectTimeoutMs }: Connection, host: Host | undefined): () => Promise<string> {
-  if (typeof password !== 'function') return noPassword
-  const where = host === undefined ? '' : ` for ${host.host}:${host.port}`
-  return async () => {
-    let given: unknown
-    try {
-      // Sooner than the whole log-in, of which it is a part: so it is said what took so long.
-      given = await deadline(Promise.resolve().then(password), connectTimeoutMs * passwordShare, 'the function')
-    } catch (error) {
-      throw new PasswordError(`connection.password${where} failed: ${toError(error).message}`, { cause: error })
-    }
-    if (typeof given === 'string') return given
-    throw new PasswordError(`connection.password${where} must resolve to a string; got ${kindOf(given)}`)
-  }
-}
-
-const passwordShare = 0.8
-
-/** There is no password to log in with: nothing was sent but the wish to. */
-export class PasswordError extends Error {
-  override name = 'PasswordError'
-  readonly code = 'NO_PASSWORD'
-}
-
-// --- What the settings mean ---
 
 /** The one place that describes the connection; the environment fills in what it leaves out. */
 function givenSettings(
@@ -340,7 +175,7 @@ function shown(text: string, from: Setting | undefined): string {
   return from?.hidden === true ? 'a value that is not shown, as it may be part of a password' : describe(text)
 }
 
-function isSocket(host: Host | undefined): boolean {
+export function isSocket(host: Host | undefined): boolean {
   return host?.host.startsWith('/') === true
 }
 
@@ -407,13 +242,13 @@ function readEachTime(ssl: ConnectionOptions, property: 'ca' | 'cert' | 'key', {
   Object.defineProperty(ssl, property, { enumerable: true, get: () => readFileSync(value, 'utf8') })
 }
 
-function resolveTarget(setting: Setting | undefined, hostCount: number): TargetSessionAttrs {
-  if (setting === undefined) return hostCount > 1 ? 'read-write' : 'any'
+function demandTarget(setting: Setting | undefined): void {
+  if (setting === undefined) return
   const { name, value } = setting
   if (value === 'read-only' || value === 'standby' || value === 'prefer-standby') {
     throw refusal(name, `must be any, read-write or primary, as Bugle writes; got ${describe(value)}`)
   }
-  return oneOf(name, value, targets)
+  oneOf(name, value, targets)
 }
 
 function resolveTimeout(setting: Setting | undefined): number {

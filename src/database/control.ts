@@ -2,10 +2,12 @@ import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
+import type { Link } from './link.js'
+import { growingPauseMs } from './pause.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
-import { databaseFault, sqlState } from './verdict.js'
+import { databaseFault, sqlState, takesNoWrites } from './verdict.js'
 
 const log = createDebug('bugle:control')
 
@@ -14,6 +16,9 @@ const mostLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
+const reconnectMs = { least: 50, most: 1_000 } as const
+/** In an outage, which `onUp` ends: whoever tries beside the one who tries for all is in the way of a busy server. */
+const downMs = { least: 5_000, most: 5_000 } as const
 /** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
@@ -58,6 +63,13 @@ export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */
   start(): Promise<void>
   readonly isConnected: boolean
+  /**
+   * Its connection, by which others know where the server is; made at once if it waits for its pause. The listener goes
+   * this way as well, so a process whose server was away opens one connection and not two.
+   *
+   * @throws SessionLostError: it cannot be connected now
+   */
+  opened(): Promise<Session>
   /** Of its backend; null: not known, as it has not been present yet. */
   readonly pid: number | null
   /** Whether this session holds the presence lock of the worker's id of now. */
@@ -94,26 +106,38 @@ export interface QueueLock {
   /** Take K shared, waiting for it up to a second. */
   take(): Promise<TakeResult>
   release(): void
-  /** Say that this consumer dozes, as long as it holds K. @returns how many others do; 0 if that cannot be known */
-  doze(): Promise<number>
+  /** Say that this consumer dozes, as long as it holds K. @returns the others that do; none if that cannot be known */
+  doze(): Promise<Dozers>
   /** The pid of another session that holds K exclusively. */
   blocker(): Promise<number | null>
 }
 
+/** The other sessions that doze on a queue. */
+export interface Dozers {
+  readonly others: number
+  /** Those of them that come before this one, in an order that all of them know. */
+  readonly before: number
+}
+
+export const noDozers: Dozers = { others: 0, before: 0 }
+
 interface ControlOptions {
   readonly open: () => Promise<Session>
+  readonly link: Link
   readonly statements: Statements
   readonly workerId: () => string
   /** Whether notifications arrive. */
   readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
+  /** It is an outage, in which somebody tries for all. */
+  readonly isDown: () => boolean
   /** Called when an outage has ended. @returns to be called at one's own end */
   readonly onUp: (listener: () => void) => () => void
 }
 
 export function createControlSession(options: ControlOptions): ControlSession {
-  const { open, statements, workerId, isHeard, onLost, onRegained } = options
+  const { open, link, statements, workerId, isHeard, onLost, onRegained } = options
   /** Each share that is held, and its queue. */
   const held = new Map<QueueLock, string>()
   /** Of those, who has said that it dozes. */
@@ -131,6 +155,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   let lastPresentAs: string | null = null
   let keepsAlive = true
   let reconnecting: NodeJS.Timeout | null = null
+  /** Whatever came of it. */
+  let lastTry: Promise<Session> | null = null
   let stopped = false
   const ignoreUp = options.onUp(() => {
     if (reconnecting !== null) void connect()
@@ -141,7 +167,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   async function connect(): Promise<void> {
     stopWaiting()
     try {
-      const opened = await open()
+      lastTry = open()
+      const opened = await lastTry
       if (stopped) return void opened.destroy()
       session = opened
       if (!keepsAlive) opened.unref()
@@ -159,9 +186,16 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function reconnectSoon(): void {
     if (stopped) return
-    const waitMs = Math.min(50 * 2 ** failures, 1_000) * (0.5 + Math.random())
+    reconnectIn(growingPauseMs(reconnectMs, failures, Math.random))
     failures += 1
-    reconnecting = setTimeout(() => void connect(), waitMs)
+  }
+
+  function reconnectIn(ms: number): void {
+    const again = (): void => {
+      if (options.isDown()) reconnectIn(growingPauseMs(downMs, 0, Math.random))
+      else void connect()
+    }
+    reconnecting = setTimeout(again, ms)
     if (!keepsAlive) reconnecting.unref()
   }
 
@@ -209,8 +243,10 @@ export function createControlSession(options: ControlOptions): ControlSession {
         const current = session
         if (current === null) throw new SessionLostError()
         try {
+          const askedAt = performance.now()
           const asked = current.client.query<Row>({ name, text: statements[name], values: [...parameters] })
-          const { rows } = await deadline(asked, withinMs, name)
+          const { rows } = await deadline(asked, link.patienceMs(withinMs), name)
+          link.answered(performance.now() - askedAt)
           // Unless it was lost in the very moment: then the back-off, and the word that it is back, are owed.
           if (session === current) failures = 0
           return { rows, session: current }
@@ -270,9 +306,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
     try {
       // Of two shares of one K pg_locks tells nothing.
       if ([...held.values()].includes(queue)) throw new Error('another consumer holds the same K')
-      const { rows } = await query<{ held: boolean }>('asleep_own', [queue], answerMs, priority.presence)
-      if (rows[0]?.held === false) return session === by
-      throw new Error('K was taken all the same')
+      const { rows } = await query<HolderRow>('asleep_holders', [queue], answerMs, priority.presence)
+      if (rows.some((row) => row.is_own)) throw new Error('K was taken all the same')
+      return session === by
     } catch (error) {
       lose(by, toError(error))
       return false
@@ -312,25 +348,25 @@ export function createControlSession(options: ControlOptions): ControlSession {
       },
       async doze() {
         const takes = !dozing.has(own)
-        if (!held.has(own) || (takes && locks() >= mostLocks)) return 0
+        if (!held.has(own) || (takes && locks() >= mostLocks)) return noDozers
         try {
           const by = await query<DozeRow>('doze', [queue, String(takes)], answerMs, priority.presence)
-          if (!hasLocked(by)) return 0
-          const { taken = false, others = 0 } = by.rows[0] ?? {}
+          if (!hasLocked(by)) return noDozers
+          const { taken, others, before } = by.rows[0] ?? { ...noDozers, taken: false }
           if (taken && held.has(own)) dozing.add(own)
           // K was given up meanwhile.
           else if (taken) release([], [queue], by.session)
-          return others
+          return { others, before }
         } catch (error) {
           // It may have got its lock, which nobody would give up.
           if (session !== null && !(error instanceof SessionLostError)) lose(session, toError(error))
-          return 0
+          return noDozers
         }
       },
       async blocker() {
-        const asked = query<{ pid: number; mode: string }>('asleep_others', [queue], answerMs, priority.sleep)
+        const asked = query<HolderRow>('asleep_holders', [queue], answerMs, priority.sleep)
         const { rows } = await asked.catch(() => ({ rows: [] }))
-        return rows.find((row) => row.mode === 'ExclusiveLock')?.pid ?? null
+        return rows.find((row) => row.mode === 'ExclusiveLock' && !row.is_own)?.pid ?? null
       },
     }
     return own
@@ -340,6 +376,12 @@ export function createControlSession(options: ControlOptions): ControlSession {
     start: connect,
     get isConnected() {
       return session !== null
+    },
+    async opened() {
+      if (reconnecting !== null) void connect()
+      await lastTry?.catch(() => {})
+      if (session === null) throw new SessionLostError()
+      return session
     },
     get pid() {
       return pid
@@ -380,14 +422,20 @@ interface LockedRow {
   readonly channel: string
 }
 
-interface DozeRow extends LockedRow {
+/** A session that holds K. */
+interface HolderRow {
+  readonly pid: number
+  readonly mode: string
+  readonly is_own: boolean
+}
+
+interface DozeRow extends LockedRow, Dozers {
   readonly taken: boolean
-  readonly others: number
 }
 
 /** The server goes on serving us; except as a standby, to which it has become: then there is another to find. */
 function isRefusal(error: unknown): boolean {
-  return sqlState(error) !== null && sqlState(error) !== '25006' && databaseFault(error) !== 'unknown'
+  return sqlState(error) !== null && !takesNoWrites(error) && databaseFault(error) !== 'unknown'
 }
 
 export class SessionLostError extends Error {

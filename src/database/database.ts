@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { deadline, unlessAborted } from '../deadline.js'
+import { DeadlineError, deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
-import { type Connection, describeConnection, type Route } from './connection.js'
-import { privilegeError } from './fault.js'
-import type { Outage } from './outage.js'
-import { createPool, type Pool, type SqlValue } from './pool.js'
+import { type Connection, describeConnection } from './connection.js'
+import { toldError } from './fault.js'
+import { createLink, type Link } from './link.js'
+import type { Outage, PoolName, Way } from './outage.js'
+import type { SqlValue } from './pool.js'
+import { createPools, type Pools, poolFor, statementMs } from './pools.js'
 import { type DatabaseServer, type Primary, ReadOnlyError } from './primary.js'
-import { openSession, type Session, type SessionRequest, sessionSettings, startupOptions } from './session.js'
-import { quoteIdentifier } from './sql-files.js'
+import { openSession, type Session, type SessionRequest, sessionSettings } from './session.js'
 import { newestMigration, type StatementName, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, isPermanentRefusal, NotSentError, sqlState } from './verdict.js'
@@ -23,6 +24,8 @@ const log = createDebug('bugle:database')
  */
 export interface Database {
   readonly statements: Statements
+  /** How patient to be. */
+  readonly link: Link
   /**
    * Look at the server, unless that succeeded before.
    *
@@ -48,22 +51,25 @@ export interface Database {
    * have no settings of ours, so the server does it only if the role has a statement_timeout.
    *
    * @throws NotSentError, the driver's error, or DeadlineError: `databaseFault` tells what they mean. BugleError
-   *   `NO_PRIVILEGE`; `CLOSED` after `end`
+   *   `CLOSED` after `end`
    */
   query<Row>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
   /** Where the instance is now; null: nothing was reached yet. */
   readonly server: DatabaseServer | null
   /** Called in an outage, when somebody got through: no pause is worth waiting for. @returns to be called at the end */
   onWayFree(listener: () => void): () => void
+  /** It is an outage of the way by which sessions go as well: somebody tries for all. */
+  areSessionsDown(): boolean
   /** Called when an outage has ended. @returns to be called at the end */
   onUp(listener: () => void): () => void
   /**
    * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
    *
-   * @param own - settings beside those of all sessions. Who gives some knows that the session will be its own until it
-   *   ends: then settings that its start could not have are made after it
+   * @param own - settings beside those of all sessions
+   * @param whose - 'ours': the session is known to be its own until it ends. Then settings that its start could not
+   *   have are made after it
    */
-  openSession(role: string, own?: Readonly<Record<string, string>>): Promise<Session>
+  openSession(role: string, own?: Readonly<Record<string, string>>, whose?: 'ours'): Promise<Session>
   /**
    * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
@@ -90,103 +96,22 @@ interface DatabaseOptions {
   readonly primary: Primary
 }
 
-interface Pools {
-  readonly puts: Pool
-  /** An operator's calls. */
-  readonly admin: Pool
-  /** Statistics. */
-  readonly looks: Pool
-  /** What consumers need. */
-  readonly rest: Pool
-}
-
-const poolOf: { readonly [Name in StatementName]?: keyof Pools } = {
-  cancel: 'admin',
-  collect_archived: 'admin',
-  collect_failed: 'admin',
-  job_find: 'admin',
-  jobs_find: 'admin',
-  make_due: 'admin',
-  put: 'puts',
-  put_keep: 'puts',
-  put_many: 'puts',
-  put_options: 'puts',
-  put_reject: 'puts',
-  put_replace: 'puts',
-  queue_pause: 'admin',
-  queue_resume: 'admin',
-  requeue: 'admin',
-  requeue_archived: 'admin',
-  requeue_failed: 'admin',
-  reset: 'admin',
-  schema_drop: 'admin',
-  stats_queues: 'looks',
-  stats_workers: 'looks',
-}
-
 /** Between two tries to reach the server in an outage. */
 const knockMs = { least: 400, most: 2_000 } as const
 
-/** Opened as needed, beside the pool's size: one for what takes long, and one past it. */
-const adminPoolSize = 2
-/** One reader of statistics a process is enough: others wait for it. */
-const looksPoolSize = 1
-
-interface Patience {
-  /** The server's own time-out, below our deadline: nothing commits after we have given it up (see `query`). */
-  readonly statementMs: number
-  readonly deadlineMs: number
-}
-
-const patience: Readonly<Record<keyof Pools, Patience>> = {
-  puts: { statementMs: 60_000, deadlineMs: 65_000 },
-  admin: { statementMs: 60_000, deadlineMs: 65_000 },
-  // A long snapshot keeps dead rows in the way of claims. The deadline is for those who wait for their turn as well.
-  looks: { statementMs: 10_000, deadlineMs: 65_000 },
-  rest: { statementMs: 8_000, deadlineMs: 10_000 },
-}
-
-/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
-const shortLocks = { lock_timeout: '1s' } as const
-
-/**
- * An operator's filters have many shapes, and none is asked often: each is planned for its values, and the planner may
- * use all it has. (A generic plan would have to walk past the filters that are not given.)
- */
-const freePlans = {
-  plan_cache_mode: 'force_custom_plan',
-  enable_seqscan: 'on',
-  enable_sort: 'on',
-  enable_bitmapscan: 'on',
-  enable_hashjoin: 'on',
-  enable_mergejoin: 'on',
-  enable_material: 'on',
-} as const
-
-/**
- * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
- * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
- * each a third of its time.
- */
-function putPath(schema: string): Readonly<Record<string, string>> {
-  return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }
-}
-
-/**
- * **Plain sessions.** What a session's start sets is there for its statements only where nothing in between refuses or
- * drops it, as poolers do. So the look asks for the same settings, in the same form, as the pools will. Where it does
- * not get them, the pools have sessions that neither set nor prepare anything. `prepare: false` asks for such from the
- * start.
- */
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage, primary } = options
   let pools: Pools | null = null
   let looking: Promise<void> | null = null
   let serverVersion = 0
-  let isPlain = !options.prepare
-  /** The server tells who it is. */
-  let isIdentified = false
   let isKnocking = false
+  /** Sessions go the way of statements. */
+  const isSameWay = listenConnection === connection
+  const link = createLink(() => performance.now())
+  /** Of `sslmode=prefer`: where TLS was refused the last time. */
+  const plain = new Set<Connection>()
+  /** Of the session that has looked at the server. */
+  let leaving: Promise<void> | null = null
   const ending = new AbortController()
 
   async function look(): Promise<void> {
@@ -196,48 +121,20 @@ export function createDatabase(options: DatabaseOptions): Database {
       demandSessions(session.state)
       await demandSchema(session)
       serverVersion = session.state.serverVersion
-      isPlain ||= !session.hasSettings
-      isIdentified = session.state.identity !== null
     } finally {
       ending.signal.removeEventListener('abort', session.destroy)
       if (ending.signal.aborted) session.destroy()
-      await session.end()
+      leaving = session.end()
     }
     if (ending.signal.aborted) throw closedError()
-    const forPuts = Math.max(1, Math.floor(options.poolSize / 2))
-    pools = {
-      puts: openPool(session.route, patience.puts, forPuts, putPath(options.schema)),
-      admin: openPool(session.route, patience.admin, adminPoolSize, freePlans),
-      looks: openPool(session.route, patience.looks, looksPoolSize),
-      rest: openPool(session.route, patience.rest, Math.max(1, options.poolSize - forPuts), shortLocks),
+    const found = {
+      route: session.route,
+      serverVersion,
+      isPlain: !options.prepare || !session.hasSettings,
+      isIdentified: session.state.identity !== null,
     }
-    const made = pools
-    outage.onWayFree(() => {
-      for (const pool of Object.values(made)) pool.hurry()
-    })
-  }
-
-  function openPool(
-    { ssl }: Route,
-    { statementMs }: Patience,
-    poolSize: number,
-    own: Readonly<Record<string, string>> = {},
-  ): Pool {
-    const pool: Pool = createPool({
-      ...options,
-      refusesTls: ssl === false,
-      poolSize,
-      prepare: !isPlain,
-      settings: isPlain ? {} : { options: startupOptions({ ...sessionSettings(serverVersion, statementMs), ...own }) },
-      stateStatement: isIdentified ? statements.state_identified : statements.state,
-      // What one has met, the way to the database, they have in common.
-      onDoubt: () => {
-        for (const other of Object.values(pools ?? {})) if (other !== pool) other.suspect()
-      },
-      now: () => performance.now(),
-      random: Math.random,
-    })
-    return pool
+    pools = createPools({ ...options, link, onAnswered: outage.answered }, found)
+    outage.onWayFree(pools.hurry)
   }
 
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
@@ -250,44 +147,83 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   async function reach(): Promise<Session> {
     try {
-      const session = await open(connection, {
+      return await open(connection, {
         name: options.name,
         // The least that every server knows: to see whether the way takes settings.
-        ...(options.prepare && { settings: sessionSettings(0, patience.rest.statementMs) }),
+        ...(options.prepare && { settings: sessionSettings(0, statementMs) }),
         signal: ending.signal,
       })
-      outage.answered()
-      return session
     } catch (error) {
       throw unreachable(error)
     }
   }
 
   /** On the one server that this instance is on, or is then. */
-  function open(
+  async function open(
     by: Connection,
     how: Pick<SessionRequest, 'name' | 'settings' | 'settingsStatement' | 'signal'>,
   ): Promise<Session> {
     const way = by === connection ? 'leads' : 'follows'
-    return openSession({
-      connection: by,
-      stateStatement: statements.state,
-      identifiedStatement: statements.state_identified,
-      inOrder: primary.inOrder,
-      admit: (found, host, leave) => primary.admit(found, host, way, leave),
-      ...how,
-    })
+    const beganAt = performance.now()
+    try {
+      const session = await openSession({
+        connection: by,
+        stateStatement: statements.state,
+        identifiedStatement: statements.state_identified,
+        refusesTls: plain.has(by),
+        connectMs: link.connectMs(by.connectTimeoutMs),
+        inOrder: primary.inOrder,
+        admit: (found, host, leave) => primary.admit(found, host, way, leave),
+        ...how,
+      })
+      link.opened(session.tripMs)
+      if (session.route.ssl === false) plain.add(by)
+      else plain.delete(by)
+      return session
+    } catch (error) {
+      if (error instanceof DeadlineError) link.timedOut(beganAt)
+      throw error
+    }
   }
 
-  function failed(error: unknown, askedAt: number): void {
-    outage.failed(error, askedAt)
+  /** A session has shown that the server lets us in, and takes our writes. */
+  function sessionOpened(): void {
+    outage.answered('sessions', performance.now())
+  }
+
+  function failed(way: Way, error: unknown, askedAt: number): void {
+    outage.failed(way, error, askedAt)
     if (outage.isDown) void knock()
+  }
+
+  function poolsDown(): PoolName[] {
+    return outage.waysDown.filter((way) => way !== 'sessions')
+  }
+
+  async function query<Row>(pool: PoolName, name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
+    if (ending.signal.aborted) throw closedError()
+    if (pools === null) throw new Error(`${name} was sent before ready()`)
+    const askedAt = performance.now()
+    try {
+      return await pools.query<Row>(pool, name, parameters)
+    } catch (error) {
+      if (!ending.signal.aborted) failed(pool, error, askedAt)
+      else if (databaseFault(error) === 'down') throw closedError()
+      throw error
+    }
   }
 
   /**
    * While it is an outage: try to get through, about twice a second, so that the others need not, whose pauses grow.
-   * The pause grows only where a session can be opened and statements fail all the same, or is refused for a reason
-   * that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits (`whenUp`).
+   *
+   * Each pool that is down is asked, as nobody else may need it for long. The pools' own attempts to connect are the
+   * only ones then, one at a time (see Pool), and the first that succeeds is kept: sessions wait for it
+   * (`areSessionsDown`). A connection of the knock's own would be one more for each process of a fleet, and all of them
+   * come back together.
+   *
+   * Where only sessions are down, or nothing was reached yet, a session is tried. The pause grows only where it can be
+   * opened and the outage lasts all the same, or is refused for a reason that lasts: nobody knocks with a wrong
+   * password many times. Where none was ever right, nobody waits (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -296,16 +232,20 @@ export function createDatabase(options: DatabaseOptions): Database {
       await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
       if (ending.signal.aborted || !outage.isDown) break
       try {
-        const session = await open(connection, { name: options.name, signal: ending.signal })
-        outage.gotThrough()
-        // Ends by itself within a second, whatever the other side does.
-        void session.end()
-        ms = Math.min(2 * ms, knockMs.most)
-        await database.ready()
-        await database.query('health', [])
+        if (pools === null || poolsDown().length === 0) {
+          const session = await open(connection, { name: options.name, signal: ending.signal })
+          outage.gotThrough()
+          // Within a second, whatever the other side does. It may have the only slot that there is.
+          await session.end()
+          ms = Math.min(2 * ms, knockMs.most)
+          await database.ready()
+          sessionOpened()
+        }
+        const asked = poolsDown().map((pool) => query(pool, 'health', []))
+        for (const answer of await Promise.allSettled(asked)) if (answer.status === 'rejected') throw answer.reason
       } catch (error) {
         log('knocked: %s', toError(error).message)
-        if (!isPermanentRefusal(error)) continue
+        if (!isPermanentRefusal(error instanceof NotSentError ? error.cause : error)) continue
         if (pools === null) break
         ms = Math.min(2 * ms, knockMs.most)
       }
@@ -315,7 +255,7 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   function unreachable(error: unknown): BugleError {
     if (ending.signal.aborted) return closedError()
-    outage.down(error)
+    outage.down('sessions', error)
     void knock()
     return databaseDown(connection, error)
   }
@@ -323,10 +263,11 @@ export function createDatabase(options: DatabaseOptions): Database {
   async function appliedSteps({ client }: Session): Promise<{ number: number }[]> {
     try {
       const asked = client.query<{ number: number }>(statements.migration_applied)
-      return (await deadline(asked, connection.connectTimeoutMs, 'reading the migrations')).rows
+      const withinMs = link.patienceMs(connection.connectTimeoutMs)
+      return (await deadline(asked, withinMs, 'reading the migrations')).rows
     } catch (error) {
       const fault = databaseFault(error)
-      if (fault === 'privilege') throw privilegeError('reading the migrations', error)
+      if (fault === 'privilege') throw toldError('reading the migrations', error)
       throw sqlState(error) !== null && fault === 'other' ? error : unreachable(error)
     }
   }
@@ -352,11 +293,14 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   const database: Database = {
     statements,
+    link,
     ready() {
       if (ending.signal.aborted) return Promise.reject(closedError())
       // A failed look is forgotten, so that the next caller looks again.
-      looking ??= look().catch((error) => {
+      looking ??= look().then(sessionOpened, (error) => {
         looking = null
+        // It is there, and not as we need it.
+        if (!ending.signal.aborted && !isOutage(error)) sessionOpened()
         throw error
       })
       return looking
@@ -375,43 +319,33 @@ export function createDatabase(options: DatabaseOptions): Database {
         await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
       }
     },
-    async query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
-      if (ending.signal.aborted) throw closedError()
-      if (pools === null) throw new Error(`${name} was sent before ready()`)
-      const kind = poolOf[name] ?? 'rest'
-      const askedAt = performance.now()
-      try {
-        const rows = await pools[kind].query<Row>(statements[name], parameters, patience[kind].deadlineMs, name)
-        outage.answered()
-        return rows
-      } catch (error) {
-        if (!ending.signal.aborted) failed(error, askedAt)
-        else if (databaseFault(error) === 'down') throw closedError()
-        throw databaseFault(error) === 'privilege' ? privilegeError(name, error) : error
-      }
+    query<Row>(name: StatementName, parameters: readonly SqlValue[]) {
+      return query<Row>(poolFor(name), name, parameters)
     },
     get server() {
       return primary.server
     },
     onWayFree: outage.onWayFree,
+    areSessionsDown: () => outage.isDown && isSameWay,
     onUp: outage.onEnd,
-    async openSession(role, own) {
+    async openSession(role, own, whose) {
       const askedAt = performance.now()
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
-          settings: { ...sessionSettings(serverVersion, patience.rest.statementMs), ...own },
-          ...(own && { settingsStatement: statements.session_settings }),
+          settings: { ...sessionSettings(serverVersion, statementMs), ...own },
+          ...(whose === 'ours' && { settingsStatement: statements.session_settings }),
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })
         outage.gotThrough()
+        if (isSameWay) sessionOpened()
         return session
       } catch (error) {
         // Another way says nothing about that of the statements; nor does a server that is there and refuses one
         // session more, as it may answer those that are open.
-        if (!ending.signal.aborted && listenConnection === connection && sqlState(error) === null) {
-          failed(new NotSentError(role, error), askedAt)
+        if (!ending.signal.aborted && isSameWay && sqlState(error) === null) {
+          failed('sessions', new NotSentError(role, error), askedAt)
         }
         throw error
       }
@@ -419,7 +353,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     async end(deadlineAt) {
       ending.abort(closedError())
       await looking?.catch(() => {})
-      await Promise.all(Object.values(pools ?? {}).map((pool) => pool.end(deadlineAt)))
+      await Promise.all([leaving, pools?.end(deadlineAt)])
     },
   }
   return database

@@ -22,6 +22,8 @@ export interface SessionFields {
   readonly connectionTimeoutMillis: number
   /** Settings, as a start-up packet has them. */
   readonly options?: string
+  /** As a start-up packet has it: 'false', a session like any other. */
+  readonly replication?: string
 }
 
 /** A `pg` client that is connected. One query at a time. */

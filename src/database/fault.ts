@@ -47,7 +47,8 @@ export type CallEffect =
   | 'has written'
 
 /**
- * A failed call as its caller should see it.
+ * A failed call as its caller should see it. Here, at the edge, a driver's error becomes one of ours, and nowhere
+ * before: what is beneath goes by the error that the server has sent.
  *
  * @param what - the call's name, as its caller wrote it
  * @returns a BugleError, or the driver's own error where no code of ours says it better
@@ -57,11 +58,7 @@ export function callError(what: string, error: unknown, effect: CallEffect): Err
   const { message } = toError(error)
   const cause = { cause: error }
   const fault = databaseFault(error)
-  if (fault === 'privilege') return privilegeError(what, error)
-  if (fault === 'not-migrated') {
-    return new BugleError('NOT_MIGRATED', `${what}: ${message}: run \`await bugle.migrate()\``, cause)
-  }
-  if (fault !== 'down' && fault !== 'unknown') return toError(error)
+  if (fault !== 'down' && fault !== 'unknown') return toldError(what, error)
   if (effect === 'reads') return new BugleError('DATABASE_DOWN', `${what}: ${message}`, cause)
   if (effect === 'has written') {
     return new BugleError('RESULT_UNKNOWN', `${what}: a part was written before this: ${message}`, cause)
@@ -70,8 +67,24 @@ export function callError(what: string, error: unknown, effect: CallEffect): Err
   return new BugleError('RESULT_UNKNOWN', `${what}: the answer was lost, it may have been written: ${message}`, cause)
 }
 
-/** @param error - of SQLSTATE 42501; the server's message names what the privilege is missing on */
-export function privilegeError(what: string, error: unknown): BugleError {
-  const remedy = 'the owner of the schema gives a role what it needs by the SQL that `bugle grants` prints'
-  return new BugleError('NO_PRIVILEGE', `${what}: ${toError(error).message}: ${remedy}`, { cause: error })
+/**
+ * A failure as an event should tell it, and `consume`, which waits for what passes: only what somebody must mend is
+ * said in words of ours.
+ */
+export function toldError(what: string, error: unknown): Error {
+  const { message } = toError(error)
+  const fault = databaseFault(error)
+  if (fault === 'privilege') return privilegeError(`${what}: ${message}`, grantsRemedy, error)
+  if (fault !== 'not-migrated') return toError(error)
+  return new BugleError('NOT_MIGRATED', `${what}: ${message}: run \`await bugle.migrate()\``, { cause: error })
+}
+
+const grantsRemedy = 'the owner of the schema gives a role what it needs by the SQL that `bugle grants` prints'
+
+/**
+ * @param what - what was refused; the server's message names what the privilege is missing on
+ * @param error - of SQLSTATE 42501
+ */
+export function privilegeError(what: string, remedy: string, error: unknown): BugleError {
+  return new BugleError('NO_PRIVILEGE', `${what}: ${remedy}`, { cause: error })
 }

@@ -82,9 +82,6 @@ function partsOf<Member>(part: Part<Member>): Part<Member>[] {
 
 /** Whether the server has refused a statement for what is in it, so that it will again. */
 export function isRefusal(error: unknown): boolean {
-  // It may be one row's alone: a trigger of the application's, or a policy, lacks a right. `query` has told it by then
-  // as an error of ours, which has no SQLSTATE.
-  if (databaseFault(error) === 'privilege') return true
   const state = sqlState(error)
   if (state === null) return false
   // A unique violation passes where it was a race, and comes again where the index is the application's own. A limit of

@@ -3,8 +3,9 @@ import { deadline } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import type { Connection } from './connection.js'
 import { databaseDown, schemaTooNew } from './database.js'
-import { callError } from './fault.js'
+import { callError, privilegeError } from './fault.js'
 import { anyServer, openSession, readState, type Session, type SessionRequest } from './session.js'
+import { quoteIdentifier } from './sql-files.js'
 import { loadMigrations, loadStatements, type Migration, newestMigration, type Statements } from './statements.js'
 import { demandSessions, demandUsable } from './unusable.js'
 import { databaseFault, sqlState } from './verdict.js'
@@ -39,8 +40,8 @@ const answerMs = 10_000
  *
  * @param patienceMs - how long to wait for a lock
  * @throws BugleError `DATABASE_DOWN`; `SCHEMA_TOO_NEW`: a newer version was here; `SCHEMA_UNUSABLE`: something of
- *   others is in the way; `MIGRATION_BLOCKED`: a session kept a lock for longer than `patienceMs`; `RESULT_UNKNOWN`:
- *   the connection was lost; PostgreSQL's error if a step fails otherwise, such as a missing privilege
+ *   others is in the way; `MIGRATION_BLOCKED`: a session kept a lock for longer than `patienceMs`; `NO_PRIVILEGE`;
+ *   `RESULT_UNKNOWN`: the connection was lost; PostgreSQL's error if a step fails otherwise
  */
 export async function migrate(
   connection: Connection,
@@ -50,7 +51,8 @@ export async function migrate(
 ): Promise<MigrationReport> {
   const statements = loadStatements(schema)
   const session = await reach(connection, statements, name)
-  const migration: Running = { session, statements, schema, user: connection.user, patienceMs }
+  const { user, database } = connection
+  const migration: Running = { session, statements, schema, user, database, patienceMs }
   const applied: string[] = []
   try {
     const { step: from } = await look(migration)
@@ -69,6 +71,7 @@ interface Running {
   readonly statements: Statements
   readonly schema: string
   readonly user: string
+  readonly database: string
   readonly patienceMs: number
 }
 
@@ -91,7 +94,7 @@ interface MigrationPlan {
 /**
  * Nothing is changed, and nobody waited for.
  *
- * @throws BugleError `DATABASE_DOWN`, `SCHEMA_UNUSABLE`
+ * @throws BugleError `DATABASE_DOWN`, `SCHEMA_UNUSABLE`, `NO_PRIVILEGE`
  */
 export async function planMigration(connection: Connection, schema: string, name: string): Promise<MigrationPlan> {
   const statements = loadStatements(schema)
@@ -164,14 +167,17 @@ async function reach(
   }
 }
 
-/**
- * The schema's last step; 0: none.
- *
- * @throws BugleError `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`
- */
-async function look({ session, statements, schema, user }: Running): Promise<{ step: number; schemaExists: boolean }> {
-  const asked = session.client.query(statements.state)
-  const state = readState((await deadline(asked, answerMs, 'looking at the schema')).rows[0])
+/** What a schema has before a step. */
+interface Found {
+  /** The last step; 0: none. */
+  readonly step: number
+  readonly schemaExists: boolean
+}
+
+/** @throws BugleError `SCHEMA_TOO_NEW`, `SCHEMA_UNUSABLE`, `NO_PRIVILEGE`, `DATABASE_DOWN` */
+async function look({ session, statements, schema, user }: Running): Promise<Found> {
+  const asked = deadline(session.client.query(statements.state), answerMs, 'looking at the schema')
+  const state = readState((await asked.catch(cannotLook)).rows[0])
   demandUsable(schema, state, user)
   const step = state.migrated ? await lastApplied(session, statements) : 0
   if (step > newestMigration) throw schemaTooNew(schema, step)
@@ -180,14 +186,19 @@ async function look({ session, statements, schema, user }: Running): Promise<{ s
 
 async function lastApplied({ client }: Session, statements: Statements): Promise<number> {
   const asked = client.query<{ number: number }>(statements.migration_applied)
-  const { rows } = await deadline(asked, answerMs, 'reading the migrations')
+  const { rows } = await deadline(asked, answerMs, 'reading the migrations').catch(cannotLook)
   return rows.at(-1)?.number ?? 0
+}
+
+function cannotLook(error: unknown): never {
+  throw callError('migrate', error, 'reads')
 }
 
 /** @returns the name of the step that was run; null: none was due any more */
 async function runNext(migration: Running): Promise<string | null> {
   const { session, statements, patienceMs } = migration
   const { client } = session
+  let found: Found | null = null
   try {
     await deadline(client.query(statements.migration_begin), answerMs, 'beginning a step')
     await deadline(
@@ -196,7 +207,8 @@ async function runNext(migration: Running): Promise<string | null> {
       'the settings of a step',
     )
     await deadline(client.query(statements.migration_lock), patienceMs + answerMs, 'the lock of migrations')
-    const step = await runDue(migration)
+    found = await look(migration)
+    const step = await runDue(migration, found)
     await client.query('commit')
     return step
   } catch (error) {
@@ -204,15 +216,16 @@ async function runNext(migration: Running): Promise<string | null> {
     await deadline(client.query('rollback'), answerMs, 'rollback').catch((failed) =>
       log('rollback: %s', toError(failed).message),
     )
-    throw await stepError(migration, error)
+    throw await stepError(migration, error, found)
   }
 }
 
 /** Once the lock is held. */
-async function runDue(migration: Running): Promise<string | null> {
-  const { session, statements, schema } = migration
+async function runDue(
+  { session, statements, schema }: Running,
+  { step: last, schemaExists }: Found,
+): Promise<string | null> {
   const { client } = session
-  const { step: last, schemaExists } = await look(migration)
   const step = loadMigrations(schema).find(({ number }) => number > last)
   if (step === undefined) return null
   log('%s: %s', schema, step.name)
@@ -225,8 +238,12 @@ async function runDue(migration: Running): Promise<string | null> {
 /** duplicate_table, duplicate_object, duplicate_function: something has the name already that a step gives. */
 const taken = ['42P07', '42710', '42723']
 
-/** A failed step as its caller should see it. */
-async function stepError(migration: Running, error: unknown): Promise<unknown> {
+/**
+ * A failed step as its caller should see it.
+ *
+ * @param found - null: it failed before anything was to be made
+ */
+async function stepError(migration: Running, error: unknown, found: Found | null): Promise<unknown> {
   const { schema } = migration
   const state = sqlState(error) ?? ''
   if (taken.includes(state)) {
@@ -235,6 +252,7 @@ async function stepError(migration: Running, error: unknown): Promise<unknown> {
       'rename it, or give Bugle a schema of its own (the option `schema`, or --schema)'
     return new BugleError('SCHEMA_UNUSABLE', message, { cause: error })
   }
+  if (found !== null && state === '42501') return mayNot(migration, error, found)
   if (state !== '55P03') return isLost(error) ? callError('migrate', error, 'writes') : error
   const who = await blockers(migration).catch((failed) => {
     log('the blockers: %s', toError(failed).message)
@@ -244,6 +262,20 @@ async function stepError(migration: Running, error: unknown): Promise<unknown> {
     `schema ${JSON.stringify(schema)} cannot be migrated: for ${migration.patienceMs / 1_000} s a lock was held by ` +
     `${who}: wait for that, or end it (select pg_terminate_backend(PID)), and migrate again`
   return new BugleError('MIGRATION_BLOCKED', message, { cause: error })
+}
+
+/** What a step needs depends on what is there: `bugle grants` gives none of it. */
+function mayNot({ schema, user, database }: Running, error: unknown, { step, schemaExists }: Found): BugleError {
+  const [name, role] = [quoteIdentifier(schema), quoteIdentifier(user)]
+  const remedy =
+    step > 0
+      ? 'only the role that owns its tables may migrate it further: connect as that role'
+      : schemaExists
+        ? `connect as its owner, or let that role run: grant usage, create on schema ${name} to ${role};`
+        : 'connect as a role that may create schemas in this database, or let its owner run: ' +
+          `grant create on database ${quoteIdentifier(database)} to ${role};`
+  const what = `schema ${JSON.stringify(schema)} cannot be migrated by role ${JSON.stringify(user)}`
+  return privilegeError(`${what}: ${toError(error).message}`, remedy, error)
 }
 
 /** The connection was: whether the step's commit was heard is not known. */

@@ -1,8 +1,9 @@
 import createDebug from 'debug'
 import postgres from 'postgres'
-import { DeadlineError, deadline } from '../deadline.js'
+import { DeadlineError, deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
-import { type Connection, type Host, postgresOptions } from './connection.js'
+import type { Connection, Host } from './connection.js'
+import { openPostgres, postgresOptions } from './driver-options.js'
 import { ConnectTimeoutError, LostError } from './pool-errors.js'
 import { sqlState } from './verdict.js'
 import { openSocket, type WatchedSocket } from './watched-socket.js'
@@ -35,7 +36,7 @@ export type SqlValue = string | number | null
  *
  * **It knows one host.** Given several, postgres.js tries them in turn without a pause for as long as all refuse. On
  * PostgreSQL 13 its question whether one can be written to ends the process when the connection is lost in the middle.
- * Which host it is, the pool decides.
+ * Which host it is, the pool decides, and the driver asks nothing (see `openPostgres`).
  */
 export interface PoolConnection {
   readonly host: Host
@@ -45,6 +46,8 @@ export interface PoolConnection {
    * @throws the driver's error, or that of `demandFit`; ConnectTimeoutError
    */
   readonly opened: Promise<void>
+  /** The moment at which `opened` was resolved, by performance.now(); before that Infinity. */
+  readonly openedAt: number
   /** Its socket is destroyed: it serves nobody any more. */
   readonly isGone: boolean
   /** It has a statement. */
@@ -70,6 +73,8 @@ export interface PoolConnectionOptions {
   readonly name: string
   readonly prepare: boolean
   readonly settings: Readonly<Record<string, string>>
+  /** For one attempt without a sign of life; default: the connection's. */
+  readonly connectMs?: number
   /** The first statement, without parameters. */
   readonly stateStatement: string
 }
@@ -89,7 +94,7 @@ export function openPoolConnection(
 ): PoolConnection {
   const { prepare, connection } = options
   let socket: WatchedSocket | null = null
-  let isOpen = false
+  let openedAt = Number.POSITIVE_INFINITY
   let isGone = false
   /** Of the statement in flight: settles it as lost. */
   let lose: ((error: Error) => void) | null = null
@@ -117,7 +122,7 @@ export function openPoolConnection(
     connect_timeout: 0,
   }
   // Every field is given: what is left out it would read from variables such as PGMAX.
-  const sql = postgres({
+  const sql = openPostgres({
     ...untyped,
     debug: false,
     max: 1,
@@ -137,7 +142,7 @@ export function openPoolConnection(
 
   function optionsOrNone(): Partial<ReturnType<typeof postgresOptions>> {
     try {
-      return postgresOptions({ ...connection, hosts: [host], targetSessionAttrs: 'any' }, (error) => {
+      return postgresOptions({ ...connection, hosts: [host] }, (error) => {
         log('the password function failed: %s', toError(error).message)
         drop(toError(error))
       })
@@ -151,11 +156,15 @@ export function openPoolConnection(
     return isGone ? never() : value
   }
 
+  function isOpen(): boolean {
+    return openedAt !== Number.POSITIVE_INFINITY
+  }
+
   function gone(error: Error | null): void {
     if (isGone) return
     isGone = true
     const cause = error ?? new Error('the connection was closed')
-    if (isOpen) loseStatement(cause)
+    if (isOpen()) loseStatement(cause)
     // While it opens, the driver may know better: a certificate that is refused. It says so after this turn.
     else setImmediate(loseStatement, cause)
     onGone(self)
@@ -163,7 +172,7 @@ export function openPoolConnection(
 
   /** The driver's state is unknown from here on. */
   function drop(error: Error): void {
-    if (!isOpen) loseStatement(error)
+    if (!isOpen()) loseStatement(error)
     gone(error)
     socket?.abandon()
   }
@@ -175,16 +184,16 @@ export function openPoolConnection(
   }
 
   async function open(): Promise<void> {
-    const { connectTimeoutMs } = connection
+    const { connectMs = connection.connectTimeoutMs } = options
     try {
       if (unusable !== null) throw unusable
       const answer = new Promise<Record<string, unknown>[]>((answered, failed) => {
         self.send(options.stateStatement, [], answered, failed)
       })
-      await deadline(Promise.race([answer, loggedIn]), connectTimeoutMs, 'connecting')
-      const [state = {}] = await deadline(answer, connectTimeoutMs, 'the first statement')
+      await whileAlive(Promise.race([answer, loggedIn]), connectMs, 'connecting', () => socket?.bytesRead ?? 0)
+      const [state = {}] = await deadline(answer, connectMs, 'the first statement')
       demandFit(state)
-      isOpen = true
+      openedAt = performance.now()
     } catch (error) {
       self.destroy()
       if (error instanceof LostError) throw error.cause
@@ -197,6 +206,9 @@ export function openPoolConnection(
     host,
     get opened() {
       return opened
+    },
+    get openedAt() {
+      return openedAt
     },
     get isGone() {
       return isGone
@@ -228,7 +240,7 @@ export function openPoolConnection(
       )
     },
     async end() {
-      if (isOpen && !isGone) await sql.end({ timeout: farewellMs / 1_000 })
+      if (isOpen() && !isGone) await sql.end({ timeout: farewellMs / 1_000 })
       self.destroy()
     },
     destroy() {

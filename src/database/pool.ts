@@ -1,9 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
-import { DeadlineError, deadline, startDeadline } from '../deadline.js'
+import { type DeadlineError, deadline, startDeadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Connection, Host } from './connection.js'
 import { createFifo } from './fifo.js'
+import { createHealing } from './healing.js'
+import { createLink, type Link } from './link.js'
+import { growingPauseMs, type PauseMs } from './pause.js'
 import {
   openPoolConnection,
   type PoolConnection,
@@ -12,9 +14,8 @@ import {
 } from './pool-connection.js'
 import { ConnectTimeoutError } from './pool-errors.js'
 import { type Primary, readIdentity } from './primary.js'
-import { againMs, headStartMs, refusesTls } from './session.js'
-import { sideBySide } from './side-by-side.js'
-import { NotSentError, sqlState } from './verdict.js'
+import { headStartMs, refusesTls } from './session.js'
+import { databaseFault, NotSentError, sqlState } from './verdict.js'
 
 export type { SqlValue }
 
@@ -39,36 +40,24 @@ const log = createDebug('bugle:pool')
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
  * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
  *
- * **Healing.** Connections that are half open swallow statements for ever, and a host may be the wrong one. So
- * connections in doubt are all replaced:
+ * A line that has formed meanwhile is served by that first connection, with a further one now and then while it lasts.
+ * Otherwise each statement that has waited would open one, in each process of a fleet, of a server that has just begun.
  *
- * 1. *Doubt*: a statement whose deadline expired, sent or not, or that was refused as read only; two connects in a row
- *    that had no answer; among several hosts, one that cannot be reached, or is silent while no connection is open; or
- *    the doubt of a sister pool, where this one has not been answered for some seconds. Only the connections in use
- *    count: a late failure of a retired one says nothing. A connection that was refused a write as read only is
- *    closed at once, since it would go on answering whatever only reads.
- * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
- *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
- *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.
- * 3. *Swap*, in one turn of the event loop: the probe's connection is the first of the new ones. It serves what waits,
- *    and so do others to its host.
- * 4. *Retire*: each of the old ones ends when it is idle: its statement is answered, or given up at its own deadline.
+ * **Healing.** Connections in doubt are all replaced, in one turn of the event loop (see Healing). The new one serves
+ * what waits, and so do others to its host. Each of the old ones ends when it is idle: its statement is answered, or
+ * given up at its own deadline. Only the connections in use count: a late failure of a retired one says nothing. A
+ * connection to a server that would not run a statement is closed at once.
  *
  * **One server.** Each connection's server is asked who it is, and admitted (see Primary), before it gets a statement,
  * and goes to the host that was admitted last. When the instance moves to another server, a connection that is not on
  * it is destroyed in that turn: its statement may have been run, and what waits is sent to the other server.
  *
  * What can interleave:
- * - further doubts during a heal: there is one heal at a time, and doubts that come in the middle are of the
- *   connections that it replaces;
- * - doubts again and again, since the database itself is slow or full: the next heal begins with the last one's pause,
- *   until the connections have been left alone for a while, so they cannot become a storm of connections;
  * - an attempt that ends after the swap, well or not: the swap has destroyed it, and it says nothing any more;
  * - a deadline that expires while a statement waits: the statement leaves the line, and is not sent. One that expires
  *   on a connection takes the connection along, as nobody knows what it still does;
- * - `end` at any point: the pause is cut short; the connection that is being probed is destroyed, and its probe fails;
- *   those in use and those retired have until the deadline, and are destroyed then. Code that comes from an `await`
- *   looks for the end first, so nothing is swapped in after it.
+ * - `end` at any point: connections in use and those retired have until the deadline, and are destroyed then. Healing
+ *   ends at once, and brings no connection after it.
  */
 export interface Pool {
   /**
@@ -85,26 +74,36 @@ export interface Pool {
   end(deadlineAt?: number): Promise<void>
 }
 
-export interface PoolOptions extends PoolConnectionOptions {
+export interface PoolOptions extends Omit<PoolConnectionOptions, 'connectMs'> {
   /** Most connections. While it heals there may be as many again, of which the old ones are on their way out. */
   readonly poolSize: number
   readonly primary: Primary
+  /** What all that go this way have seen of it; default: the pool's own. */
+  readonly link?: Link
   /** With `sslmode=prefer`: the server was found to refuse TLS. */
   readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
+  /** A statement was answered, by a connection that was opened at that moment (performance.now()). */
+  readonly onAnswered: (openedAt: number) => void
   readonly now: () => number
   readonly random: () => number
 }
 
-/** Between two attempts to connect that failed. */
-const openPauseMs = { least: 50, most: 1_000 } as const
-/** Between two rounds of probes. */
-const healPauseMs = { least: 50, most: 2_000 } as const
-/** Connections that were left alone for so long were well. */
-const calmMs = 30_000
-/** A pool that was answered within that time is not suspected for its sister's sake. */
-const freshMs = 5_000
+/** Between two attempts to connect that failed: after the failure of the last one. */
+const pausesMs = {
+  /** Nobody is there: it costs no server anything to find out when somebody is. */
+  unreachable: { least: 50, most: 400 },
+  /**
+   * The server says that it starts, or ends (57P03). It has begun a process to say so, for each process of a fleet,
+   * while it needs the processors for itself.
+   */
+  starting: { least: 500, most: 1_000 },
+  /** For another reason, which may last. */
+  refused: { least: 50, most: 1_000 },
+  /** The last one succeeded, and the line of an outage lasts: until one more connection. */
+  recovering: { least: 200, most: 200 },
+} as const satisfies Record<string, PauseMs>
 const endMs = 5_000
 
 interface Statement {
@@ -122,7 +121,7 @@ interface Statement {
 }
 
 export function createPool(options: PoolOptions): Pool {
-  const { connection: target, poolSize, primary, random, now } = options
+  const { connection: target, poolSize, primary, random, now, link = createLink(now) } = options
   const waiting = createFifo<Statement>()
   /** In use: those that are being opened, the idle ones, and those that have a statement. */
   let connections = new Set<PoolConnection>()
@@ -136,7 +135,8 @@ export function createPool(options: PoolOptions): Pool {
   let { refusesTls: skipsTls = false } = options
   let pending = 0
   const awaitingRest: (() => void)[] = []
-  const ending = new AbortController()
+  let isEnding = false
+  const healing = createHealing({ ...options, hosts: target.hosts, open, onFound: swap })
 
   // --- Statements ---
 
@@ -146,6 +146,7 @@ export function createPool(options: PoolOptions): Pool {
       if (by === undefined) break
       run(by, waiting.shift() as Statement)
     }
+    if (waiting.length === 0) isRecovering = false
     grow()
   }
 
@@ -155,15 +156,15 @@ export function createPool(options: PoolOptions): Pool {
       statement.text,
       statement.parameters,
       (rows) => {
-        if (connections.has(by)) answered()
+        if (connections.has(by)) healing.answered()
+        options.onAnswered(by.openedAt)
         if (isFirstEnd(statement)) statement.resolve(rows)
         release(by)
       },
       (error) => {
-        if (connections.has(by)) beInDoubt(doubtOf(error))
+        if (connections.has(by)) healing.statementFailed(error)
         fail(statement, error)
-        // What only reads would be answered there, and taken for the end of the outage.
-        if (takesNoWrites(error)) by.destroy()
+        if (databaseFault(error) === 'down') by.destroy()
         else release(by)
       },
     )
@@ -179,7 +180,7 @@ export function createPool(options: PoolOptions): Pool {
   function giveUp(statement: Statement, error: DeadlineError): void {
     const { by, isOver, what } = statement
     if (isOver) return
-    if (by === null || connections.has(by)) beInDoubt(doubtOf(error))
+    if (by === null || connections.has(by)) healing.statementFailed(error)
     if (by === null) {
       waiting.remove(statement)
       fail(statement, new NotSentError(what, error))
@@ -202,11 +203,6 @@ export function createPool(options: PoolOptions): Pool {
     return true
   }
 
-  function answered(): void {
-    connectTimeouts = 0
-    answeredAt = now()
-  }
-
   /** Resolves when no statement is left. */
   function rest(): Promise<void> {
     return new Promise((resolve) => {
@@ -221,6 +217,9 @@ export function createPool(options: PoolOptions): Pool {
   /** In a row. Attempts that were under way together count as one. */
   let failures = 0
   let countedUpTo = 0
+  let pauseMs: PauseMs = pausesMs.refused
+  /** The line is that of an outage. */
+  let isRecovering = false
   let pause: NodeJS.Timeout | undefined
 
   function mayGrow(): boolean {
@@ -229,7 +228,7 @@ export function createPool(options: PoolOptions): Pool {
 
   function grow(): void {
     while (mayGrow()) {
-      if (failures > 0) {
+      if (failures > 0 || (isRecovering && !isNoneOpen())) {
         growLater()
         return
       }
@@ -246,7 +245,7 @@ export function createPool(options: PoolOptions): Pool {
         if (mayGrow()) attempt()
         grow()
       },
-      jittered(openPauseMs, failures - 1),
+      failures === 0 ? growingPauseMs(pausesMs.recovering, 0, random) : growingPauseMs(pauseMs, failures - 1, random),
     )
   }
 
@@ -266,7 +265,7 @@ export function createPool(options: PoolOptions): Pool {
           failures = 0
           clearTimeout(pause)
           pause = undefined
-          answered()
+          healing.answered()
           if (opened.isGone) connections.delete(opened)
           else idle.push(opened)
           serve()
@@ -280,7 +279,7 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   function doubtSilent(opened: PoolConnection): void {
-    if (opening.has(opened) && isNoneOpen()) beInDoubt('the host is silent')
+    if (opening.has(opened) && isNoneOpen()) healing.hostIsSilent()
   }
 
   function attemptFailed(host: Host, number: number, error: Error): void {
@@ -289,7 +288,10 @@ export function createPool(options: PoolOptions): Pool {
       failures += 1
       countedUpTo = attempts
     }
-    beInDoubt(doubtOfAttempt(error))
+    const state = sqlState(error)
+    pauseMs = state === null ? pausesMs.unreachable : state === '57P03' ? pausesMs.starting : pausesMs.refused
+    isRecovering = isNoneOpen()
+    healing.attemptFailed(error, isNoneOpen())
     if (isNoneOpen()) {
       const failedBelow = Math.min(...opening.values(), attempts + 1)
       while (waiting.first !== undefined && waiting.first.ownAttempt < failedBelow) {
@@ -307,7 +309,11 @@ export function createPool(options: PoolOptions): Pool {
   function open(to: Host): PoolConnection {
     let left = (): void => {}
     const opened: PoolConnection = openPoolConnection(
-      { ...options, connection: skipsTls && target.ssl === 'prefer' ? plainOf(target) : target },
+      {
+        ...options,
+        connection: skipsTls && target.ssl === 'prefer' ? plainOf(target) : target,
+        connectMs: link.connectMs(target.connectTimeoutMs),
+      },
       to,
       ({ standby, readOnly, identity }) => {
         const found = { standby: standby === true, readOnly: readOnly === true, identity: readIdentity(identity) }
@@ -318,9 +324,14 @@ export function createPool(options: PoolOptions): Pool {
         lost(gone)
       },
     )
-    opened.opened.catch((error) => {
-      if (refusesTls(error)) skipsTls = !skipsTls
-    })
+    const beganAt = now()
+    opened.opened.then(
+      () => link.opened(),
+      (error) => {
+        if (refusesTls(error)) skipsTls = !skipsTls
+        if (error instanceof ConnectTimeoutError) link.timedOut(beganAt)
+      },
+    )
     return opened
   }
 
@@ -333,97 +344,13 @@ export function createPool(options: PoolOptions): Pool {
     if (connections.delete(gone)) grow()
   }
 
-  // --- Healing ---
-
-  const probed = new Set<PoolConnection>()
-  let cutPause = new AbortController()
-  let healing: Promise<void> | null = null
-  let connectTimeouts = 0
-  let tries = 0
-  let swappedAt = now()
-  let answeredAt = now()
-
-  /** Why the connections are in doubt after what became of a statement; null: they are not. */
-  function doubtOf(error: unknown): string | null {
-    const state = sqlState(error)
-    if (state !== null) connectTimeouts = 0
-    if (error instanceof DeadlineError) return 'a deadline has expired'
-    if (takesNoWrites(error)) return 'the server takes no writes any more'
-    return null
-  }
-
-  /** Why they are after a failed attempt to open one more; null: they are not. */
-  function doubtOfAttempt(error: Error): string | null {
-    const isRefused = sqlState(error) !== null
-    if (error instanceof ConnectTimeoutError) connectTimeouts += 1
-    else if (isRefused) connectTimeouts = 0
-    if (connectTimeouts >= 2) return `${connectTimeouts} connects in a row had no answer`
-    // A server that is full, and says so, is well.
-    if (target.hosts.length > 1 && (!isRefused || isNoneOpen())) return 'the host cannot be reached'
-    return null
-  }
-
-  function beInDoubt(why: string | null): void {
-    if (why === null) return
-    heal(why)
-    options.onDoubt()
-  }
-
-  function heal(why: string): void {
-    if (ending.signal.aborted || healing !== null) return
-    log('%s: new connections are needed', why)
-    healing = replaceAll().finally(() => {
-      healing = null
-    })
-  }
-
-  async function replaceAll(): Promise<void> {
-    if (now() - swappedAt > calmMs) tries = 0
-    for (;;) {
-      // At first for a moment only, for the processes of a fleet not to come all at once.
-      cutPause = new AbortController()
-      const signal = AbortSignal.any([ending.signal, cutPause.signal])
-      await sleep(jittered(healPauseMs, tries), undefined, { signal }).catch(() => {})
-      tries += 1
-      if (ending.signal.aborted) return
-      const next = await firstThatAnswers()
-      if (ending.signal.aborted) return void next?.end()
-      if (next !== null && !next.isGone) return swap(next)
-    }
-  }
-
-  /** @returns null: none, or the pool is ended */
-  function firstThatAnswers(): Promise<PoolConnection | null> {
-    const tries = primary.inOrder(target.hosts).map((candidate) => (signal: AbortSignal) => probe(candidate, signal))
-    const discard = (late: PoolConnection): void => void late.end()
-    return sideBySide(tries, { headStartMs, againMs, signal: ending.signal, discard }).catch(() => null)
-  }
-
-  async function probe(candidate: Host, signal: AbortSignal): Promise<PoolConnection> {
-    const found = open(candidate)
-    probed.add(found)
-    signal.addEventListener('abort', found.destroy, { once: true })
-    try {
-      await found.opened
-      if (found.isGone) throw new Error('it was lost in the very moment')
-      return found
-    } catch (error) {
-      log('%s:%d: %s', candidate.host, candidate.port, toError(error).message)
-      throw error
-    } finally {
-      signal.removeEventListener('abort', found.destroy)
-      probed.delete(found)
-    }
-  }
-
+  /** The connections in use are replaced by this one. */
   function swap(next: PoolConnection): void {
     const old = connections
     connections = new Set([next])
     idle = [next]
     for (const each of old) retire(each)
-    swappedAt = now()
     failures = 0
-    answered()
     log('new connections, to %s:%d', next.host.host, next.host.port)
     serve()
   }
@@ -437,13 +364,9 @@ export function createPool(options: PoolOptions): Pool {
     if (!old.isBusy) void old.end()
   }
 
-  function jittered({ least, most }: { readonly least: number; readonly most: number }, before: number): number {
-    return Math.min(least * 2 ** before, most) * (0.5 + random())
-  }
-
   return {
     query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]> {
-      if (ending.signal.aborted) return Promise.reject(new NotSentError(what, endedError()))
+      if (isEnding) return Promise.reject(new NotSentError(what, endedError()))
       return new Promise((resolve, reject) => {
         const statement: Statement = {
           text,
@@ -462,10 +385,10 @@ export function createPool(options: PoolOptions): Pool {
       })
     },
     suspect() {
-      if (connections.size > 0 && now() - answeredAt > freshMs) heal('a sister is in doubt')
+      if (connections.size > 0) healing.suspect()
     },
     hurry() {
-      cutPause.abort()
+      healing.hurry()
       failures = 0
       clearTimeout(pause)
       pause = undefined
@@ -479,14 +402,14 @@ export function createPool(options: PoolOptions): Pool {
       grow()
     },
     async end(deadlineAt = now() + endMs) {
-      ending.abort()
-      for (const each of probed) each.destroy()
+      isEnding = true
+      const healed = healing.end()
       await deadline(rest(), Math.max(0, deadlineAt - now()), 'ending').catch((error) => log('%s', error.message))
       clearTimeout(pause)
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
         fail(next, new NotSentError(next.what, endedError()))
       }
-      await Promise.all([healing, ...[...connections, ...retired].map((each) => each.end())])
+      await Promise.all([healed, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
 }
@@ -494,10 +417,6 @@ export function createPool(options: PoolOptions): Pool {
 /** The same connection without TLS. */
 function plainOf(connection: Connection): Connection {
   return { ...connection, ssl: false }
-}
-
-function takesNoWrites(error: unknown): boolean {
-  return sqlState(error) === '25006'
 }
 
 function endedError(): Error {

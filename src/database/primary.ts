@@ -17,13 +17,26 @@ import type { Host } from './connection.js'
  *    written there is lost, or contradicts what the new one holds. Only a restart of the process forgets it.
  * 3. A session on another server than the one in use moves the instance there. Every session that is not on it is told
  *    to leave, and looks for a server anew.
- * 4. The host that was admitted last is tried first.
+ * 4. To another system the instance moves once per back-off. In between, sessions with any system but the one in use
+ *    are refused.
+ * 5. The host that was admitted last is tried first.
+ *
+ * **Why rule 4.** A name may lead to two systems that both take writes: it has two records, or a copy was left running.
+ * Sessions that are opened one after the other find now the one and now the other, and each would take all others
+ * along, as fast as sessions can be opened. Which of the two is meant cannot be known here, so neither is refused for
+ * good, as a single change of the address must be followed at once. So the first move is free, and the back-off after
+ * it doubles with each further one, up to half a minute. Between two moves everything is on one system, and works. It
+ * begins anew when no other system was met for five minutes. Each back-off in which the other system was met is told
+ * once. The price: an address that is moved twice within moments is followed the second time after the back-off, and
+ * meanwhile it is an outage. Promotions are no such moves: rule 2 lets the timeline of a system only rise, so they
+ * cannot go in a circle.
  *
  * What can interleave: admission and its rules are one turn of the event loop, and a session can be told to leave from
  * that turn on. So of two sessions that are opened at once and find two servers, the later one decides, and the former
- * leaves, or is the former primary and is refused: whichever order, none is left on the other server.
+ * leaves; or the later one is refused, by rule 2 or 4. Whichever order, none is left on the other server. And of many
+ * that find the other system when a back-off is over, the first one moves the instance, and begins the next back-off.
  *
- * Where a server does not tell its identity (some managed ones), only rules 1 and 4 hold.
+ * Where a server does not tell its identity (some managed ones), only rules 1 and 5 hold.
  */
 export interface Primary {
   /** Where the instance is now; null: nothing was reached yet. */
@@ -76,15 +89,28 @@ interface PrimaryOptions {
   readonly onMoved: (from: DatabaseServer, to: DatabaseServer) => void
   /** A former primary takes writes, and was refused. Once for each until the next move. */
   readonly onOutdated: (error: Error) => void
+  /** Another system takes writes, and was refused, as the instance has just moved. Once until the next move. */
+  readonly onSplit: (error: Error) => void
+  readonly now: () => number
 }
 
-export function createPrimary({ onMoved, onOutdated }: PrimaryOptions): Primary {
+/** From a move to another system to the next such move. */
+const moveMs = { least: 1_000, most: 30_000 } as const
+/** Where no other system was met for so long, the way leads to one. */
+const calmMs = 300_000
+
+export function createPrimary({ onMoved, onOutdated, onSplit, now }: PrimaryOptions): Primary {
   const highest = new Map<string, number>()
   const present = new Map<object, { readonly identity: ServerIdentity; readonly leave: (error: Error) => void }>()
   const admittedAt = new Map<string, number>()
   const outdated = new Set<string>()
   let admissions = 0
   let server: DatabaseServer | null = null
+  /** When another system was met, and when the instance moved to one; and how long it stays there at least. */
+  let metAt = Number.NEGATIVE_INFINITY
+  let movedAt = Number.NEGATIVE_INFINITY
+  let staysMs = 0
+  let isSplitTold = false
 
   function refuse(identity: ServerIdentity, host: Host, way: Way): void {
     const seen = highest.get(identity.system) ?? 0
@@ -98,12 +124,34 @@ export function createPrimary({ onMoved, onOutdated }: PrimaryOptions): Primary 
       outdated.add(key)
       throw error
     }
-    if (way === 'follows' && server !== null && server.system !== null && server.system !== identity.system) {
+    if (server === null || server.system === null || server.system === identity.system) return
+    if (way === 'follows') {
       throw new RefusedServerError(
         `listenConnectionString leads to ${describeServer(serverOf(identity, host))}, ` +
           `and connectionString to another one, ${describeServer(server)}`,
       )
     }
+    demandMayMove(server, serverOf(identity, host))
+  }
+
+  /** The next thing is to move to another system. */
+  function demandMayMove(from: DatabaseServer, to: DatabaseServer): void {
+    const at = now()
+    if (at - metAt > calmMs) staysMs = 0
+    metAt = at
+    if (at < movedAt + staysMs) {
+      const error = new RefusedServerError(
+        `${describeServer(to)} takes writes, and so does another system, ${describeServer(from)}: the connection ` +
+          'leads to both. Make it lead to one; until then everything of this process is on one of them, and changes ' +
+          `over every ${staysMs / 1000} s at most`,
+      )
+      if (!isSplitTold) onSplit(error)
+      isSplitTold = true
+      throw error
+    }
+    staysMs = staysMs === 0 ? moveMs.least : Math.min(2 * staysMs, moveMs.most)
+    movedAt = at
+    isSplitTold = false
   }
 
   function use(next: DatabaseServer): void {

@@ -1,11 +1,12 @@
 import { Socket } from 'node:net'
 import createDebug from 'debug'
-import pg from 'pg'
+import type pg from 'pg'
 import postgres from 'postgres'
-import { DeadlineError, deadline } from '../deadline.js'
+import { DeadlineError, deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
-import { type Connection, type Host, PasswordError, pgConfig, type Route } from './connection.js'
+import type { Connection, Host, Route } from './connection.js'
 import type { SessionClient, SessionFields } from './driver.js'
+import { openPgClient, PasswordError, pgConfig } from './driver-options.js'
 import { demandWriter, type FoundServer, readIdentity } from './primary.js'
 import { sideBySide } from './side-by-side.js'
 import { isPermanentRefusal, sqlState } from './verdict.js'
@@ -92,6 +93,8 @@ export interface Session {
   readonly state: ServerState
   /** How it was reached. */
   readonly route: Route
+  /** What its first statement took. */
+  readonly tripMs: number
   /**
    * Whether the settings that were asked for are in effect. false: something in between takes none, or swallows them,
    * as poolers do. true where none were asked for.
@@ -132,6 +135,10 @@ export interface SessionRequest extends StateStatements {
    * session is known to be ours until it ends.
    */
   readonly settingsStatement?: string
+  /** With `sslmode=prefer`: plain text is tried first, as the server was found to refuse TLS. */
+  readonly refusesTls?: boolean
+  /** For one attempt without a sign of life; default: the connection's. */
+  readonly connectMs?: number
   /** The connection's hosts in the order of trial; default: as written. */
   readonly inOrder?: (hosts: readonly Host[]) => readonly Host[]
   /**
@@ -182,11 +189,14 @@ export async function openSession(request: SessionRequest): Promise<Session> {
 async function openHost(request: SessionRequest, host: Host, signal: AbortSignal): Promise<Session> {
   const { ssl } = request.connection
   if (ssl !== 'prefer') return openRoute(request, { host, ssl }, signal)
+  const byTls: Route = { host, ssl: { rejectUnauthorized: false } }
+  const inPlain: Route = { host, ssl: false }
+  const [first, second] = request.refusesTls ? [inPlain, byTls] : [byTls, inPlain]
   try {
-    return await openRoute(request, { host, ssl: { rejectUnauthorized: false } }, signal)
+    return await openRoute(request, first, signal)
   } catch (error) {
     if (signal.aborted || !refusesTls(error)) throw error
-    return openRoute(request, { host, ssl: false }, signal)
+    return openRoute(request, second, signal)
   }
 }
 
@@ -222,12 +232,12 @@ async function openOnce(
   signal: AbortSignal,
 ): Promise<Session> {
   const { connection, name, settings, settingsStatement, admit = admitWriter } = request
-  const { connectTimeoutMs } = connection
+  const { connectMs = connection.connectTimeoutMs } = request
   const { host } = route
   const where = `${host.host}:${host.port}`
   const socket = new Socket()
   // Without pg's own limit, which has no code to tell it by: ours holds, and for all phases of the log-in.
-  const client = new pg.Client({ ...config, connectionTimeoutMillis: 0, stream: () => socket })
+  const client = openPgClient({ ...config, connectionTimeoutMillis: 0, stream: () => socket })
   const destroy = (): void => void socket.destroy()
   // Attached before connecting and for good: pg may report an error of a session that nobody uses any more.
   client.on('error', (error) => log('%s: %s', name, error.message))
@@ -236,13 +246,15 @@ async function openOnce(
   signal.addEventListener('abort', abort, { once: true })
   try {
     signal.throwIfAborted()
-    await deadline(client.connect(), connectTimeoutMs, `connecting to ${where}`)
-    const first = await deadline(readFirst(client, request), connectTimeoutMs, where)
+    await whileAlive(client.connect(), connectMs, `connecting to ${where}`, () => socket.bytesRead)
+    const askedAt = performance.now()
+    const first = await deadline(readFirst(client, request), connectMs, where)
+    const tripMs = performance.now() - askedAt
     const state = readState(first)
     let hasSettings = settings?.plan_cache_mode === undefined || first.plan_cache_mode === genericPlans
     if (!hasSettings && settingsStatement !== undefined) {
       const made = client.query(settingsStatement, [JSON.stringify(settings)])
-      await deadline(made, connectTimeoutMs, `the settings at ${where}`)
+      await deadline(made, connectMs, `the settings at ${where}`)
       hasSettings = true
     }
     signal.throwIfAborted()
@@ -253,6 +265,7 @@ async function openOnce(
       config,
       state,
       route,
+      tripMs,
       hasSettings,
       admitAnother: (leave) => admit(state, host, leave),
       destroy,

@@ -5,8 +5,7 @@ import { fillIn, readSql, sqlNames, withoutComments } from './sql-files.js'
  */
 
 const statementNames = [
-  'asleep_others',
-  'asleep_own',
+  'asleep_holders',
   'asleep_release',
   'asleep_take',
   'blockers',
@@ -77,13 +76,13 @@ export type Statements = Readonly<Record<StatementName, string>>
 
 /**
  * Statements that differ from another one, the base, in one part of it. The base is a whole statement, in which marks
- * stand around the part (`-- begin picked`, `-- end picked`). What the variant has there is in
+ * stand around the part, wherever it comes (`-- begin picked`, `-- end picked`). What the variant has there is in
  * `parts/<base>.<part>.<variant>.sql`.
  */
 const variants: { readonly [Name in StatementName]?: readonly [base: StatementName, part: string] } = {
   claim_kinds: ['claim', 'picked'],
   claim_listed: ['claim', 'picked'],
-  claim_some: ['claim', 'picked'],
+  claim_some: ['claim', 'asked'],
   job_find: ['jobs_find', 'page'],
   requeue_archived: ['requeue_failed', 'source'],
   state_identified: ['state', 'identity'],
@@ -124,6 +123,6 @@ function statementText(name: StatementName): string {
   const [base, part] = variants[name] ?? []
   if (base === undefined) return readSql(`statements/${name}`)
   const own = readSql(`statements/parts/${base}.${part}.${name}`)
-  const marked = new RegExp(`^ *-- begin ${part}\\n.*^ *-- end ${part}\\n`, 'ms')
+  const marked = new RegExp(`^ *-- begin ${part}\\n.*?^ *-- end ${part}\\n`, 'gms')
   return readSql(`statements/${base}`).replace(marked, () => own)
 }

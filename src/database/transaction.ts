@@ -1,6 +1,7 @@
 import { kindOf } from '../checks.js'
-import { BugleError } from '../errors.js'
+import { BugleError, toError } from '../errors.js'
 import type { SqlValue } from './pool.js'
+import { sqlState } from './verdict.js'
 
 /** Sends one statement in the caller's transaction; the rows as objects, or a result that has them in `rows`. */
 export type SendInTransaction = (
@@ -34,12 +35,27 @@ export interface PgClient {
  * One way to send, whichever kind of transaction was given.
  *
  * @throws BugleError `INVALID_OPTION` for anything else: above all for a pool, on which the job would commit by itself
+ * @returns rejects with `INVALID_OPTION` where the transaction may not write; otherwise with the driver's error
  */
 export function inTransaction(tx: unknown): <Row>(text: string, values: readonly SqlValue[]) => Promise<Row[]> {
   const send = sender(tx)
   return async <Row>(text: string, values: readonly SqlValue[]) => {
-    return rowsOf(await send(text, [...values])) as Row[]
+    try {
+      return rowsOf(await send(text, [...values])) as Row[]
+    } catch (error) {
+      throw sqlState(error) === '25006' ? readOnly(error) : error
+    }
   }
+}
+
+/** Of our own sessions that is a server to leave; a transaction of the caller's is the caller's to begin otherwise. */
+function readOnly(error: unknown): BugleError {
+  return new BugleError(
+    'INVALID_OPTION',
+    `tx must be a transaction that may write; got one that is read only (${toError(error).message}): begin it READ ` +
+      'WRITE, and on the primary, not on a standby',
+    { cause: error },
+  )
 }
 
 function rowsOf(answer: unknown): readonly object[] {

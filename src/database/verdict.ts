@@ -6,6 +6,9 @@
  * it had. So whoever knows that a statement was never sent says so (`NotSentError`), whatever lay beneath. Of a
  * statement that was sent only the server's own word counts, an SQLSTATE. Without one it may have committed, be the
  * error a reset, an unreachable host or a time-out.
+ *
+ * `pg` has no codes for the errors of its own. Its sentences stand for them: a transaction of the caller's may be on a
+ * client of `pg`, and so are our migrations.
  */
 import { BugleError, toError } from '../errors.js'
 
@@ -45,10 +48,11 @@ export class NotSentError extends Error {
 /** @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
 export function databaseFault(error: unknown): DatabaseFault {
   if (errorCode(error) === notSent) return 'down'
-  if (error instanceof BugleError) return error.code === 'NO_PRIVILEGE' ? 'privilege' : 'other'
+  if (error instanceof BugleError) return 'other'
   const state = sqlState(error)
-  // Whatever fails by itself has a code: sockets, TLS, drivers, our deadlines. What has none is a mistake in a program.
-  if (state === null) return errorCode(error) === '' ? 'other' : 'unknown'
+  // Whatever fails by itself has a code: sockets, TLS, drivers, our deadlines. What has none is a mistake in a program,
+  // unless `pg` says it.
+  if (state === null) return errorCode(error) === '' ? saidByPg(error) : 'unknown'
   // These refuse a log-in. Of a statement a pooler says so that has found no server for it. 25006 (read-only): the
   // server has just become, or still is, a standby.
   if (/^(28|3D|57P03|53300|25006)/.test(state)) return 'down'
@@ -61,6 +65,30 @@ export function databaseFault(error: unknown): DatabaseFault {
   if (state === '42P01' || state === '3F000' || state === '42883') return 'not-migrated'
   if (/^(22|23)/.test(state)) return 'data'
   return 'other'
+}
+
+/** The connection was never made, or lost before: no statement left the process. */
+const unsentByPg = sentences(
+  'timeout expired',
+  'timeout exceeded when trying to connect',
+  'Connection terminated due to connection timeout',
+  'Client has encountered a connection error and is not queryable',
+  'Client was closed and is not queryable',
+)
+/** The answer did not come. (A statement that still waited for its turn has the same error.) */
+const lostByPg = sentences('Connection terminated', 'Connection terminated unexpectedly', 'Query read timeout')
+
+/** What stands on `pg` puts words of its own before the sentence: Knex its statement, Prisma the name of the call. */
+function sentences(...all: string[]): RegExp {
+  return new RegExp(`(^| - |\\n)(${all.join('|')})$`)
+}
+
+/** An error without a code. */
+function saidByPg(error: unknown): DatabaseFault {
+  if (typeof error !== 'object' || error === null) return 'other'
+  const { message } = toError(error)
+  if (unsentByPg.test(message)) return 'down'
+  return lostByPg.test(message) ? 'unknown' : 'other'
 }
 
 /**
@@ -102,6 +130,11 @@ export function isPermanentRefusal(error: unknown): boolean {
   if (code === '08P01')
     return !/server login|connect to server|server conn|timeout|shut|max_client/i.test(toError(error).message)
   return !/^(08|25|40|53|57|58|XX)/.test(code)
+}
+
+/** The server has become a standby, or read only: it refuses this write and all others. */
+export function takesNoWrites(error: unknown): boolean {
+  return sqlState(error) === '25006'
 }
 
 /** PostgreSQL's five characters, or null for an error that no server sent. */

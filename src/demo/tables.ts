@@ -60,9 +60,15 @@ export function openTables(connection: Connection, names: DemoNames, name: strin
     poolSize,
     prepare: true,
     settings: {},
-    primary: createPrimary({ onMoved: () => {}, onOutdated: () => {} }),
+    primary: createPrimary({
+      onMoved: () => {},
+      onOutdated: () => {},
+      onSplit: () => {},
+      now: () => performance.now(),
+    }),
     stateStatement: statements.server,
     onDoubt: () => {},
+    onAnswered: () => {},
     now: () => performance.now(),
     random: Math.random,
   })

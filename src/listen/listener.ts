@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import { SharedSessionsError } from '../database/apart.js'
 import type { SessionFields } from '../database/driver.js'
+import { createLink, type Link } from '../database/link.js'
 import { toError } from '../errors.js'
 import type { ListenerHealth } from '../events.js'
 import { createPing, type Silence } from './ping.js'
@@ -25,7 +26,8 @@ const log = createDebug('bugle:listener')
  * that is listened to, the listener is lost, and built anew.
  *
  * LISTEN first, then catch up: `onLive` is called each time after LISTEN is committed and proven, and whoever claims
- * then sees all that was committed in between.
+ * then sees all that was committed in between. The ping's channel is the last: by a session's last statement operators,
+ * and the doctor, see whose it is.
  * @see https://www.postgresql.org/docs/current/sql-listen.html
  */
 export interface Listener {
@@ -46,6 +48,8 @@ interface ListenerOptions {
    * @param leave - called when that is another one
    */
   readonly connect: (leave: (error: Error) => void) => Promise<ListenWay>
+  /** It is an outage, in which somebody tries for all; default: never. */
+  readonly isDown?: () => boolean
   /** Called when an outage has ended. @returns to be called at one's own end */
   readonly onUp: (listener: () => void) => () => void
   readonly channel: () => Promise<Channels>
@@ -64,6 +68,8 @@ interface ListenerOptions {
   /** `reason`: a whole sentence for an operator, which says what to do. */
   readonly onDeaf: (reason: string) => void
   readonly onHealth: (from: ListenerHealth, to: ListenerHealth) => void
+  /** How patient to be on this way; default: as on a good one. */
+  readonly link?: Pick<Link, 'patienceMs' | 'connectMs'>
   readonly random: () => number
 }
 
@@ -80,11 +86,13 @@ export interface Channels {
   readonly cancelChannel: string
 }
 
+const answerMs = 5_000
 const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
 const unlessDirect = 'give a direct connection as listenConnectionString'
 
 export function createListener(options: ListenerOptions): Listener {
   const { onNotification, onCancel, onLive, onHealth, onDeaf, random } = options
+  const link = options.link ?? createLink(() => performance.now())
   let health: ListenerHealth = 'connecting'
   let subscriber: Subscriber | null = null
   /** What it listens to, or is about to. */
@@ -103,6 +111,7 @@ export function createListener(options: ListenerOptions): Listener {
     },
     onEcho: () => become('live'),
     onSilence: silent,
+    patienceMs: link.patienceMs,
     random,
   })
 
@@ -150,6 +159,7 @@ export function createListener(options: ListenerOptions): Listener {
       const opened = await openSubscriber({
         config: found.config,
         channels: [channel, cancelChannel, pingChannel],
+        answerMs: link.connectMs(link.patienceMs(answerMs)),
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
           else if (name === cancelChannel) cancelled(payload)
@@ -189,11 +199,15 @@ export function createListener(options: ListenerOptions): Listener {
     log('lost: %s', error.message)
     close()
     become('polling')
-    const waitMs =
-      Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most) * (0.5 + random())
+    const ms = Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most)
     failures += 1
+    connectIn(ms)
+  }
+
+  function connectIn(ms: number): void {
     stopWaiting()
-    retry = setTimeout(() => void connect(), waitMs)
+    const again = (): void => (options.isDown?.() ? connectIn(reconnectMs.most) : void connect())
+    retry = setTimeout(again, ms * (0.5 + random()))
   }
 
   function close(): void {

@@ -22,6 +22,8 @@ interface PingOptions {
   readonly onEcho: () => void
   /** No echo in time, or the ping could not be sent. No further ping until `start`. */
   readonly onSilence: (error: Error, silence: Silence) => void
+  /** What is patience on this link, where so many ms are on a good one. */
+  readonly patienceMs: (ms: number, trips: number) => number
   readonly random: () => number
 }
 
@@ -33,8 +35,10 @@ export type Silence =
 
 const intervalMs = 10_000
 const echoMs = 2_500
+/** A connection may have to be opened, to send it. */
+const trips = { toSend: 10, toEcho: 3 } as const
 
-export function createPing({ send, onEcho, onSilence, random }: PingOptions): Ping {
+export function createPing({ send, onEcho, onSilence, patienceMs, random }: PingOptions): Ping {
   let mark: string | null = null
   let timer: NodeJS.Timeout | undefined
   let answered = (): void => {}
@@ -63,14 +67,14 @@ export function createPing({ send, onEcho, onSilence, random }: PingOptions): Pi
   async function ping(): Promise<void> {
     const sent = randomUUID()
     mark = sent
-    giveUpIn(echoMs, sent, 'unsent')
+    giveUpIn(patienceMs(echoMs, trips.toSend), sent, 'unsent')
     const echo = new Promise<void>((resolve) => {
       answered = resolve
     })
     try {
       await send(sent)
       // Anew: what the sending took, in a pool that is busy, says nothing of our ears.
-      if (mark === sent) giveUpIn(echoMs, sent, 'unheard')
+      if (mark === sent) giveUpIn(patienceMs(echoMs, trips.toEcho), sent, 'unheard')
     } catch (error) {
       silent(sent, toError(error), 'unsent')
     }

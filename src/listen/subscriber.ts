@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import type { SessionFields } from '../database/driver.js'
-import { deadline } from '../deadline.js'
+import { inPlaceOfVariables } from '../database/driver-options.js'
+import { deadline, whileAlive } from '../deadline.js'
 import { toError } from '../errors.js'
 
 /**
@@ -18,12 +19,12 @@ export interface Subscriber {
 interface SubscriberOptions {
   readonly config: SessionFields
   readonly channels: readonly string[]
+  /** For each answer. */
+  readonly answerMs: number
   readonly onNotification: (channel: string, payload: string) => void
   /** Called once at most, and not after `close`. */
   readonly onLost: (error: Error) => void
 }
-
-const answerMs = 5_000
 
 /** Nobody can listen in this process, however often it is tried. The message says what to do. */
 export class NotLoadedError extends Error {
@@ -53,13 +54,14 @@ async function loadPgListen() {
  * @throws the driver's error, or NotLoadedError; nothing stays open then
  */
 export async function openSubscriber(options: SubscriberOptions): Promise<Subscriber> {
-  const { config, channels, onNotification, onLost } = options
+  const { config, channels, answerMs, onNotification, onLost } = options
   const createPgListen = await loadPgListen()
   const socket = new Socket()
   let over = false
 
   const subscriber = createPgListen.default(
     {
+      ...inPlaceOfVariables(),
       ...config,
       // pg takes a factory for its socket; pg-listen's types know an older pg.
       ...{ stream: () => socket },
@@ -95,7 +97,8 @@ export async function openSubscriber(options: SubscriberOptions): Promise<Subscr
   subscriber.events.on('notification', ({ channel, payload }) => onNotification(channel, payload))
 
   try {
-    await Promise.race([failing, deadline(subscriber.connect(), answerMs, 'connecting to listen')])
+    const connected = whileAlive(subscriber.connect(), answerMs, 'connecting to listen', () => socket.bytesRead)
+    await Promise.race([failing, connected])
     // One after the other: pg wants one query at a time.
     for (const channel of channels) {
       await Promise.race([failing, deadline(Promise.resolve(subscriber.listenTo(channel)), answerMs, 'LISTEN')])

@@ -216,6 +216,7 @@ interface PrismaError {
   readonly meta?: {
     readonly driverAdapterError?: {
       readonly cause?: {
+        readonly kind?: string
         readonly originalCode?: string
         readonly originalMessage?: string
       }
@@ -225,6 +226,10 @@ interface PrismaError {
 
 function beneathPrisma(error: unknown): Error | undefined {
   const told = (error as PrismaError | null)?.meta?.driverAdapterError?.cause
-  if (told?.originalCode === undefined) return undefined
-  return Object.assign(new Error(told.originalMessage, { cause: error }), { code: told.originalCode })
+  // A socket's error is told without its code. There was a connection, so the statement may have been sent.
+  const isLost = told?.kind === 'ConnectionClosed' || told?.kind === 'SocketTimeout'
+  const code = told?.originalCode ?? (isLost ? 'CONNECTION_CLOSED' : undefined)
+  if (code === undefined) return undefined
+  const message = told?.originalMessage ?? 'the connection was lost'
+  return Object.assign(new Error(message, { cause: error }), { code })
 }

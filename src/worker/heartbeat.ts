@@ -1,3 +1,4 @@
+import type { Dozers } from '../database/control.js'
 import type { Query } from '../database/database.js'
 import type { Heartbeat, Word } from './presence.js'
 
@@ -8,6 +9,7 @@ interface HeartbeatRow {
   readonly others: string
   readonly paused: string
   readonly channel: string | null
+  readonly dozers: string
 }
 
 interface OtherRow {
@@ -15,6 +17,10 @@ interface OtherRow {
   readonly seen_at: string
   readonly rescue_after_ms: number
   readonly hung_after_ms: number
+}
+
+interface DozersOn extends Dozers {
+  readonly queue: string
 }
 
 /** What a worker consumes, as its row says it: operators and `stats` read it there. */
@@ -37,6 +43,7 @@ export interface ServedQueue {
  *
  * @param queues - of which it is asked whether they are paused
  * @param serves - what the worker consumes
+ * @param dozesOn - the queues on which it dozes
  * @throws what `query` throws
  * @see sql/statements/heartbeat.sql
  */
@@ -46,6 +53,7 @@ export async function sendHeartbeat(
   { rescueAfterMs, hungAfterMs }: Word,
   queues: readonly string[],
   serves: readonly ServedQueue[],
+  dozesOn: readonly string[],
 ): Promise<Heartbeat> {
   const [row] = await query<HeartbeatRow>('heartbeat', [
     id,
@@ -53,6 +61,7 @@ export async function sendHeartbeat(
     hungAfterMs,
     JSON.stringify(queues),
     JSON.stringify(serves),
+    JSON.stringify(dozesOn),
   ])
   if (row === undefined) throw new Error('a heartbeat had no answer')
   const others: readonly OtherRow[] = JSON.parse(row.others)
@@ -68,5 +77,6 @@ export async function sendHeartbeat(
     })),
     paused: JSON.parse(row.paused),
     channel: row.channel,
+    dozers: new Map(JSON.parse(row.dozers).map((one: DozersOn) => [one.queue, one])),
   }
 }

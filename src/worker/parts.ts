@@ -1,14 +1,21 @@
 import { hostname } from 'node:os'
 import createDebug from 'debug'
-import { demandApart } from '../database/apart.js'
-import { type ControlSession, controlSettings, createControlSession, SessionLostError } from '../database/control.js'
+import {
+  type ControlSession,
+  controlSettings,
+  createControlSession,
+  type Dozers,
+  SessionLostError,
+} from '../database/control.js'
 import type { Database } from '../database/database.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Events } from '../events.js'
-import { type Channels, createListener, type Listener } from '../listen/listener.js'
+import { createListener, type Listener } from '../listen/listener.js'
+import { createNotifyQueue } from '../listen/notify-queue.js'
+import { createWay, demandApartWithoutEcho } from '../listen/way.js'
 import { createBlocked } from './blocked.js'
 import { callOf } from './call.js'
 import { createCancels } from './cancels.js'
@@ -42,6 +49,9 @@ export interface WorkerConsumer extends Sweepable {
   readonly isQueuePaused: boolean
   /** The queue was seen paused: what it holds and has not begun, it gives back. */
   queuePaused(): void
+  /** It may leave wake-ups to others that doze: then heartbeats count these. */
+  readonly countsDozers: boolean
+  dozersSeen(dozers: Dozers): void
 }
 
 /** A running row that this worker owns. */
@@ -83,6 +93,8 @@ export interface Parts {
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
+  /** Begin to listen. That needs no row, and takes as many round trips as the row does: so it goes beside that. */
+  listen(): void
   /**
    * Once the row is inserted (`presence.announce`). Resolves after the first tries to connect, whatever came of them.
    */
@@ -106,6 +118,10 @@ interface PartsGiven {
 
 /** A heartbeat that is not answered by then has failed, and the control session that carried it is lost. */
 const heartbeatMs = 2_000
+/** One is answered while the next one is on its way, and one may be lost. */
+const beatsToBeSure = 4
+/** A pool may have to open a connection first. */
+const tripsByPool = 10
 /** Changes of what is consumed that come together share a heartbeat. */
 const showMs = 100
 
@@ -116,12 +132,20 @@ const showMs = 100
  *
  * The control session comes when the listener has been live for the first time: its echo proves that the way to the
  * server is direct. Through a pooler session locks would be taken on a connection that others use next, and stay there.
+ *
+ * While the server's queue of notifications is half full no echo comes, which may last for days; and presence must not
+ * depend on that, or others would take a minute to see that this process has died. So where a ping is not sent for that
+ * reason, two sessions that are seen to be apart prove the way instead. Whichever proof comes first starts the control
+ * session. K is not taken before the echo. A proof that fails is tried again with the next ping.
  */
 export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   const { database, events, random } = options
   const { consumers } = given
   let control: ControlSession | null = null
   let controlStarted: Promise<void> = Promise.resolve()
+  let listening: Promise<void> | null = null
+  /** That sessions are apart; null: it is not being proven. */
+  let proving: Promise<void> | null = null
   let isLingering = false
   let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
@@ -144,7 +168,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   async function ask<Row extends object>(name: StatementName, parameters: readonly SqlValue[]): Promise<Row[]> {
     if (control?.isConnected) return control.query<Row>(name, parameters, heartbeatMs)
     if (isLingering) throw new SessionLostError()
-    return deadline(database.query<Row>(name, parameters), heartbeatMs, name)
+    return deadline(database.query<Row>(name, parameters), database.link.patienceMs(heartbeatMs, tripsByPool), name)
   }
 
   const blocked = createBlocked({
@@ -161,6 +185,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         word,
         [...consumers].map(({ queue }) => queue),
         [...consumers].flatMap(({ serves }) => serves ?? []),
+        [...consumers].flatMap(({ queue, countsDozers }) => (countsDozers ? [queue] : [])),
       ),
     )
 
@@ -168,6 +193,11 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     id: given.id,
     newId: given.newId,
     word: options,
+    heartbeatsMs: () => {
+      const ms = database.link.patienceMs(0, beatsToBeSure)
+      // What a busy moment makes of a good link is none of the others' business.
+      return ms > heartbeatMs ? ms : 0
+    },
     mayHoldLock: options.listen,
     isLockHeld: () => control?.isPresent ?? false,
     insert: (workerId, { rescueAfterMs, hungAfterMs }) => {
@@ -181,6 +211,8 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       for (const one of consumers) {
         if (beat.paused.includes(one.queue)) one.queuePaused()
         else if (one.isQueuePaused) one.raise()
+        const dozers = beat.dozers.get(one.queue)
+        if (dozers !== undefined) one.dozersSeen(dozers)
       }
       rescue.look(beat, beat.isBack)
       tablesAre(beat.channel)
@@ -259,10 +291,12 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   function startControl(): void {
     control = createControlSession({
-      open: () => database.openSession('control', controlSettings),
+      open: async () => way.take() ?? database.openSession('control', controlSettings, 'ours'),
+      link: database.link,
       statements: database.statements,
       workerId: () => presence.id,
       isHeard: () => listener?.health === 'live',
+      isDown: database.areSessionsDown,
       onUp: database.onUp,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
@@ -281,33 +315,37 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     })
   }
 
-  const openBeside = () => database.openSession('listener')
+  async function startControlUnheard(): Promise<void> {
+    try {
+      await demandApartWithoutEcho(database)
+      // The echo may have come after all, or the stop.
+      if (control === null && listener?.health !== 'stopped') startControl()
+    } catch (error) {
+      log('without an echo the way is not proven: %s', toError(error).message)
+    } finally {
+      proving = null
+    }
+  }
+
+  const notifyQueue = createNotifyQueue({
+    database,
+    onSeen: () => sweeper.hurry(),
+    onMuted: () => {
+      if (control === null) proving ??= startControlUnheard()
+    },
+  })
+
+  const way = createWay({ database, control: () => control, name: `${options.name} listener` })
 
   const listener = options.listen
     ? createListener({
-        connect: async (leave) => {
-          const session = await database.openSession('listener')
-          try {
-            // A way that takes no settings is a pooler's. In transaction mode a LISTEN would stay there with others.
-            if (!session.hasSettings) await demandApart(session, openBeside, database.statements.own_process)
-            return { config: session.config, left: session.admitAnother(leave) }
-          } finally {
-            await session.end()
-          }
-        },
+        connect: way.find,
+        isDown: database.areSessionsDown,
         onUp: database.onUp,
-        channel: async () => {
-          const [channels] = await database.query<Channels>('channel', [])
-          if (channels === undefined) throw new Error('the channels have no names')
-          return channels
-        },
+        channel: way.channels,
+        link: database.link,
         pingChannel: () => `bugle_ping_${presence.id}`,
-        sendPing: async (channel, mark) => {
-          const [answer] = await database.query<{ channel: string | null; sent: boolean }>('ping', [channel, mark])
-          // The triggers go by the same rule: a listener that is `live` would wait for notifications that nobody sends.
-          if (answer?.sent !== true) throw new Error('the queue of notifications is half full: nobody is notified')
-          return answer.channel
-        },
+        sendPing: notifyQueue.ping,
         onNotification: (queue) => {
           for (const consumer of consumers) {
             if (consumer.queue === queue) consumer.notified()
@@ -336,7 +374,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   const sweeper = createSweeper({
     sweepMs: options.sweepMs,
-    isLive: () => listener?.health === 'live',
+    isLive: () => listener?.health === 'live' && !notifyQueue.isFilling,
     consumers: () => [...consumers],
     look: (queues) => database.query<Seen>('sweep', [JSON.stringify(queues)]),
     random,
@@ -376,11 +414,17 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     get control() {
       return control
     },
+    listen() {
+      listening ??= listener?.start() ?? Promise.resolve()
+    },
     async start() {
       presence.start()
+      // Others may have seen the lock already.
+      if (control?.isPresent) presence.beat()
       lag.start()
       rescue.start()
-      await listener?.start()
+      await listening
+      await proving
       await controlStarted
       sweeper.start()
       options.collector.start()

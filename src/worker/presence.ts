@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import type { Dozers } from '../database/control.js'
 import { sqlState } from '../database/verdict.js'
 import { toError } from '../errors.js'
 import type { OtherWorker } from './observations.js'
@@ -28,8 +29,9 @@ const log = createDebug('bugle:presence')
  * judge; without it the heartbeats alone decide, with a minute at least. But not at once: a lost control session is
  * back within a second or two, and a process that dies in between must not leave a row that asks for a minute. So the
  * minute is asked for when heartbeats have been answered without the lock for some seconds. (A process whose event loop
- * is blocked in just those seconds may be given up while it lives: then the fence holds, as ever.) The shortest word
- * that a heartbeat may have written since the last one that was answered is the one that we go by.
+ * is blocked in just those seconds may be given up while it lives: then the fence holds, as ever.) On a link on which
+ * an answer takes seconds it asks for some round trips at least, or it would be unconfirmed for most of the time. The
+ * shortest word that a heartbeat may have written since the last one that was answered is the one that we go by.
  */
 export interface Presence {
   readonly id: string
@@ -66,6 +68,8 @@ export interface Heartbeat {
   readonly paused: readonly string[]
   /** Of the tables that are there now: another name means others. */
   readonly channel: string | null
+  /** The others that doze, by queue, of each queue on which this worker does. */
+  readonly dozers: ReadonlyMap<string, Dozers>
 }
 
 /** A running row of this worker. */
@@ -90,6 +94,8 @@ interface PresenceOptions {
   readonly id: string
   readonly newId: () => string
   readonly word: Word
+  /** How long some heartbeats take on this link; default: no time. Others are asked to wait for that at least. */
+  readonly heartbeatsMs?: () => number
   /** false: nothing is listened to, and no lock will ever be held. */
   readonly mayHoldLock: boolean
   readonly isLockHeld: () => boolean
@@ -126,8 +132,11 @@ export function createPresence(options: PresenceOptions): Presence {
   let stopped = false
   let timer: NodeJS.Timeout | undefined
 
+  const slowMs = (): number => Math.ceil(options.heartbeatsMs?.() ?? 0)
+
   function word(): Word {
-    const { rescueAfterMs, hungAfterMs } = options.word
+    const { hungAfterMs } = options.word
+    const rescueAfterMs = Math.max(options.word.rescueAfterMs, Math.min(slowMs(), hungAfterMs))
     if (options.isLockHeld()) unlockedSince = null
     const isLong = !options.mayHoldLock || (unlockedSince !== null && now() - unlockedSince >= relockMs)
     return { rescueAfterMs: isLong ? Math.max(rescueAfterMs, withoutLockMs) : rescueAfterMs, hungAfterMs }

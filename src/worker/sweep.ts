@@ -8,7 +8,8 @@ const log = createDebug('bugle:sweep')
  * scheduled one of each is due.
  *
  * Ready rows: it finds what no notification tells of: rows written with triggers off, and everything while the listener
- * is not live or a consumer sleeps without its lock. Then it comes every second, otherwise every `sweepMs`.
+ * is not live or a consumer sleeps without its lock. Then, and while the server's queue of notifications fills
+ * (listen/notify-queue.ts), it comes every second, otherwise every `sweepMs`.
  * Scheduled rows: those that are due in more than a minute are silent, so it looks every half minute at least (see
  * due.ts).
  */
@@ -39,6 +40,7 @@ export interface Seen {
 interface SweeperOptions {
   /** Between sweeps while all is well, jittered by a tenth; 0: none. */
   readonly sweepMs: number
+  /** Whether whatever is written is notified of, and heard. */
   readonly isLive: () => boolean
   readonly consumers: () => readonly Sweepable[]
   readonly look: (queues: readonly string[]) => Promise<readonly Seen[]>

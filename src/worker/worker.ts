@@ -1,6 +1,7 @@
 import createDebug from 'debug'
 import type { ControlSession } from '../database/control.js'
 import { closedError } from '../database/database.js'
+import { toldError } from '../database/fault.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
 import { unlessAborted } from '../deadline.js'
@@ -103,12 +104,15 @@ export function createWorker(options: WorkerOptions): Worker {
     })
     parts = starting
     try {
+      await database.whenUp(signal)
+      starting.listen()
       await database.whenUp(signal, () => starting.presence.announce())
       await starting.start()
       log('%s started', id)
     } catch (error) {
       await stop(now() + abortedStopMs)
-      throw error
+      // An abort has a reason of its own, whatever that is.
+      throw signal.aborted ? error : toldError('consume', error)
     }
   }
 

@@ -12,6 +12,7 @@ import {
   withClient,
 } from './cluster.mjs'
 import { createFailoverLedger } from './failover-ledger.mjs'
+import { openVerdict } from './verdict.mjs'
 
 /** Until every session of every process is where it must be. Far above what it takes. */
 const dustMs = 40_000
@@ -40,15 +41,7 @@ export async function runFailovers({ rounds, snapshot, tell }) {
   /** @type {typeof import('../support/proxy.js')} */
   const { startProxy } = await import(snapshot.proxyUrl)
 
-  /** @param {string} text */
-  const log = (text) => tell(`${new Date().toISOString().slice(11, 23)} ${text}`)
-  /** @type {string[]} */
-  const violations = []
-  /** @param {string} text */
-  const violation = (text) => {
-    violations.push(text)
-    log(`VIOLATION ${text}`)
-  }
+  const { violations, log, violation } = openVerdict(tell)
   const ledger = createFailoverLedger()
   const figures = { firstRunMs: /** @type {number[]} */ ([]), dustMs: /** @type {number[]} */ ([]) }
   /** @type {(() => Promise<unknown>)[]} */

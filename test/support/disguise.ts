@@ -9,8 +9,8 @@ export interface Disguise {
   readonly port: number
   /** Clients that are connected. */
   readonly open: number
-  /** From the next connection on. */
-  seem(as: Seeming): void
+  /** From the next connection on; of several, each connection another one, in turns. */
+  seem(...as: readonly Seeming[]): void
   /** Cut those that exist. */
   cut(): void
   close(): Promise<void>
@@ -30,7 +30,8 @@ export async function startDisguise(sql: postgres.Sql, target: URL, first: Seemi
       substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) as identity`
   const identity = Buffer.from(row?.identity ?? '')
   const sockets = new Set<Socket>()
-  let seeming = first
+  let turns: readonly Seeming[] = [first]
+  let turn = 0
   let open = 0
 
   /** In a row of the statement `state_identified` the one letter of `standby`, and the length, come before it. */
@@ -45,7 +46,8 @@ export async function startDisguise(sql: postgres.Sql, target: URL, first: Seemi
   }
 
   const server = createServer((client) => {
-    const as = seeming
+    const as = turns[turn % turns.length] ?? first
+    turn += 1
     const upstream = connect(Number(target.port), target.hostname)
     open += 1
     for (const socket of [client, upstream]) {
@@ -74,8 +76,8 @@ export async function startDisguise(sql: postgres.Sql, target: URL, first: Seemi
     get open() {
       return open
     },
-    seem(as) {
-      seeming = as
+    seem(...as) {
+      turns = as
     },
     cut,
     async close() {

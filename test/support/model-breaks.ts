@@ -1,5 +1,6 @@
 import { AssertionError } from 'node:assert'
 import type { StatementName, Statements } from '../../src/database/statements.js'
+import { replacing } from './changed-statements.js'
 import type { TestDatabase } from './database.js'
 
 /** A guard that is taken out of the SQL: then the model must differ from the tables. */
@@ -125,8 +126,7 @@ export const breaks: readonly Break[] = [
 /** @throws where the statement has another text by now, and the break with it */
 export function breakStatements(broken: Break, statements: Statements): Statements {
   if ('trigger' in broken || !('statement' in broken.in)) return statements
-  const { statement } = broken.in
-  return { ...statements, [statement]: replaced(broken, statements[statement]) }
+  return replacing(broken.in.statement, broken.find, broken.put)(statements)
 }
 
 /** Of functions and triggers, in the test's own schema. */

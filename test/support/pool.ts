@@ -42,6 +42,7 @@ export async function poolUnderTest(
     primary: untoldPrimary(),
     stateStatement: 'select pg_is_in_recovery() as standby',
     onDoubt: doubts.resolve,
+    onAnswered: () => {},
     now: () => performance.now(),
     random: () => 0.5,
     ...options,

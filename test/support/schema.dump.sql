@@ -170,6 +170,31 @@ begin
   end if;
   return new;
 end
+function given_jobs(jobs json) returns TABLE(payload jsonb, priority smallint, kind text, run_at timestamp with time zone, key text, flags text[], max_attempts integer, timeout_ms integer, place bigint)
+language sql stable parallel u
+  select
+    coalesce(payload, 'null'),
+    coalesce(priority, smallint '0'),
+    kind,
+    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
+    key,
+    flags,
+    max_attempts,
+    timeout_ms,
+    ordinality
+  from rows from (
+    json_to_recordset(given_jobs.jobs) as (
+      payload jsonb,
+      priority smallint,
+      kind text,
+      run_at float8,
+      delay_ms float8,
+      key text,
+      flags text[],
+      max_attempts int,
+      timeout_ms int
+    )
+  ) with ordinality
 function pause(queue text) returns boolean
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   with paused as (
@@ -191,35 +216,10 @@ language plpgsql volatile parallel u security definer set search_path=pg_catalog
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_keep.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_keep.queue,
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_keep.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_keep.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
   set key = waiting.key
   returning waiting.id, waiting.key::text;
@@ -229,35 +229,10 @@ language plpgsql volatile parallel u security definer set search_path=pg_catalog
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_reject.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_reject.queue,
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_reject.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_reject.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
   returning added.id, added.key::text;
 end
@@ -266,35 +241,10 @@ language plpgsql volatile parallel u security definer set search_path=pg_catalog
 #variable_conflict use_column
 begin
   return query
-  with given as (
-    select *
-    from rows from (
-      json_to_recordset(put_replace.jobs) as (
-        payload jsonb,
-        priority smallint,
-        kind text,
-        run_at float8,
-        delay_ms float8,
-        key text,
-        flags text[],
-        max_attempts int,
-        timeout_ms int
-      )
-    ) with ordinality
-  )
   insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select
-    put_replace.queue,
-    coalesce(payload, 'null'),
-    coalesce(priority, 0),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms
-  from given
-  order by ordinality
+  select put_replace.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
+  from given_jobs(put_replace.jobs)
+  order by place
   on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
   set payload = excluded.payload,
     priority = excluded.priority,
@@ -450,6 +400,7 @@ end
 
 -- privileges
 cancel(): {owner=X/owner}
+given_jobs(): {owner=X/owner}
 pause(): {owner=X/owner}
 put(): {owner=X/owner}
 put_keep(): {owner=X/owner}

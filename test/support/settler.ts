@@ -21,6 +21,7 @@ export function settlerUnderTest(
   write: (batch: readonly Settlement[]) => Promise<Answers>,
   isHeld = () => false,
   writeNone = async () => {},
+  random = () => 0.5,
 ) {
   const errors: Error[] = []
   const refused: string[] = []
@@ -30,7 +31,7 @@ export function settlerUnderTest(
     isHeld,
     onError: (error) => errors.push(error),
     onRefused: ({ id }, { message }, whatNow) => refused.push(`${id} ${whatNow}: ${message}`),
-    random: () => 0.5,
+    random,
   })
   return { errors, refused, settler }
 }

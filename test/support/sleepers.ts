@@ -36,9 +36,15 @@ export async function untilAwake(db: TestDatabase, queue: string): Promise<void>
   await until(async () => (await countAsleep(db, queue)) === 0)
 }
 
+/** The pids of the backends that hold the queue's sleep lock, K, in whatever mode. */
+export async function holdersOfK(db: TestDatabase, queue: string): Promise<number[]> {
+  const { asleep_holders } = loadStatements(db.schema)
+  return (await db.sql.unsafe<{ pid: number }[]>(asleep_holders, [queue])).map(({ pid }) => pid)
+}
+
 async function countAsleep(db: TestDatabase, queue: string): Promise<number> {
-  const { asleep_others } = loadStatements(db.schema)
-  const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_others, [queue])
+  const { asleep_holders } = loadStatements(db.schema)
+  const holders = await db.sql.unsafe<{ mode: string }[]>(asleep_holders, [queue])
   return holders.filter(({ mode }) => mode === 'ShareLock').length
 }
 
@@ -61,5 +67,24 @@ export async function watchNotifications(db: TestDatabase): Promise<() => Promis
     await db.sql`select pg_notify(${channel}, ${mark})`
     await marked
     return notified
+  }
+}
+
+/**
+ * So many sessions say that they doze on the queue, as consumers of a fleet do.
+ *
+ * @returns ends them; resolves once the server has seen it
+ */
+export async function dozers(db: TestDatabase, queue: string, count: number): Promise<() => Promise<void>> {
+  const { doze } = loadStatements(db.schema)
+  const others = async (): Promise<number> =>
+    (await db.sql.unsafe<{ others: number }[]>(doze, [queue, 'false']))[0]?.others ?? 0
+  const before = await others()
+  const sessions = Array.from({ length: count }, () => db.connect())
+  await Promise.all(sessions.map((session) => session.unsafe(doze, [queue, 'true'])))
+  return async () => {
+    const dozing = await others()
+    await Promise.all(sessions.map((session) => session.end({ timeout: 1 })))
+    await until(async () => (await others()) <= Math.max(before, dozing - count))
   }
 }

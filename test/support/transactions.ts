@@ -109,7 +109,7 @@ interface Tables {
 }
 
 function createKysely(db: TestDatabase): Kysely<Tables> {
-  const dialect = new PostgresDialect({ pool: new pg.Pool({ connectionString: db.connectionString, max: 2 }) })
+  const dialect = new PostgresDialect({ pool: outlivingPool(db) })
   // The plugin that would rename the columns of Bugle's answers.
   const kysely = new Kysely<Tables>({ dialect, plugins: [new CamelCasePlugin()] })
   onTestFinished(() => kysely.destroy())
@@ -214,8 +214,16 @@ async function openPrisma(db: TestDatabase): Promise<OpenLibrary> {
 }
 
 function openPool(db: TestDatabase): pg.Pool {
-  const pool = new pg.Pool({ connectionString: db.connectionString, max: 2 })
+  const pool = outlivingPool(db)
   onTestFinished(() => pool.end())
+  return pool
+}
+
+/** A client that is lost while it is out of the pool would otherwise end the process. */
+function outlivingPool({ connectionString }: TestDatabase): pg.Pool {
+  const pool = new pg.Pool({ connectionString, max: 2 })
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
 
@@ -231,7 +239,8 @@ async function inPgTransaction<T>(pool: pg.Pool, run: (client: pg.PoolClient) =>
     await client.query('commit')
     return result
   } catch (error) {
-    await client.query('rollback')
+    // Where the connection is lost, the rollback fails as well.
+    await client.query('rollback').catch(() => {})
     throw error
   } finally {
     client.release()

@@ -1,5 +1,5 @@
 import { byToken, storyOf } from '../journal.mjs'
-import { endOf, plannedError } from './plan.mjs'
+import { endOf, maxAttemptsOf, plannedError } from './plan.mjs'
 
 /**
  * @typedef {import('../journal.mjs').Entry} Entry
@@ -13,6 +13,8 @@ import { endOf, plannedError } from './plan.mjs'
 
 /** Outcomes after which a job is not run again. */
 const last = ['ack', 'reject']
+/** Of a job that was rescued for the last time (sql/statements/rescue.sql). */
+const deathError = 'its process died while it ran'
 
 /**
  * Hold what the handlers did against what became of their jobs.
@@ -55,6 +57,17 @@ export function judge({ put, entries, ends }) {
   }
 
   /**
+   * A crash uses up an attempt, so one in the last attempt fails the job.
+   *
+   * @param {import('./plan.mjs').Mode} mode
+   * @param {readonly Entry[]} all
+   */
+  function diedInLastAttempt(mode, all) {
+    const latest = all.findLast(({ did }) => did === 'start' || did === 'end')
+    return latest?.did === 'start' && latest.attempt === maxAttemptsOf(mode) && killedAt.has(latest.by)
+  }
+
+  /**
    * @param {readonly Entry[]} all
    * @param {(what: string) => void} violation
    */
@@ -92,12 +105,14 @@ export function judge({ put, entries, ends }) {
    */
   function checkEnd({ token, mode }, all, violation) {
     const end = endsOf.get(token)
+    const isPlanned = (/** @type {string | null} */ message) =>
+      message?.includes(plannedError) || (diedInLastAttempt(mode, all) && message?.includes(deathError))
     if (end === undefined) return violation('is in no table')
     if (end.state !== endOf(mode)) violation(`must end ${endOf(mode)}, and is ${end.state}: ${end.error}`)
-    else if (end.state === 'failed' && !end.error?.includes(plannedError)) violation(`failed by ${end.error}`)
+    else if (end.state === 'failed' && !isPlanned(end.error)) violation(`failed by ${end.error}`)
     for (const { did, as, cause, message } of all) {
       if (did !== 'told' || as === 'acked' || as === 'released') continue
-      if (!message.includes(plannedError)) violation(`was told as ${as} (${cause}) by ${message}`)
+      if (!isPlanned(message)) violation(`was told as ${as} (${cause}) by ${message}`)
     }
   }
 }

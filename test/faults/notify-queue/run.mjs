@@ -1,10 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openJournal } from '../journal.mjs'
+import { runJournaled } from '../journaled.mjs'
 import { createRandom } from '../random.mjs'
-import { openVerdict } from '../verdict.mjs'
 import { untilTrue, within } from '../within.mjs'
 import { startCrew } from './crew.mjs'
 import { fillNotifyQueue, settings } from './full-queue.mjs'
@@ -32,43 +28,35 @@ const times = { graceMs: 3_000, abortMs: 1_000 }
  *
  * @param {import('../verdict.mjs').RunParts} parts
  */
-export async function runNotifyQueue({ seed, seconds, putsPerSecond, snapshot, tell }) {
-  /** @type {typeof import('../../../dist/index.js')} */
-  const { createBugle } = await import(snapshot.bugleUrl)
-  /** @type {typeof import('../../../dist/embedded/index.js')} */
-  const { startEmbedded } = await import(snapshot.embeddedUrl)
-  const { violations, log, violation } = openVerdict(tell)
-
-  const directory = mkdtempSync(join(tmpdir(), 'bugle-journal-'))
-  const path = join(directory, 'journal')
-  const journal = openJournal(path, 'harness')
-  const server = await startEmbedded({ settings: { max_connections: 200, ...settings } })
-  const { connectionString } = server
-  const bugle = createBugle({ connectionString, name: 'producer', logger: { info: log, warn: log, error: log } })
-  /** @type {ReturnType<typeof startCrew> | null} */
-  let crew = null
-  /** @type {Awaited<ReturnType<typeof fillNotifyQueue>> | null} */
-  let queue = null
-  /** @type {ReturnType<typeof startWriters> | null} */
-  let writers = null
-  try {
+export function runNotifyQueue({ seed, seconds, putsPerSecond, snapshot, tell }) {
+  const serverSettings = { max_connections: 200, ...settings }
+  return runJournaled({ snapshot, tell }, serverSettings, async (own) => {
+    const { createBugle, server, journal, path, log, violation, cleanups } = own
+    const { connectionString } = server
+    const bugle = createBugle({ connectionString, name: 'producer', logger: { info: log, warn: log, error: log } })
+    cleanups.push(() =>
+      within(10_000, bugle.close(), 'the close of the producer').catch((error) => violation(error.message)),
+    )
     await bugle.migrate()
     const args = { bugleUrl: snapshot.bugleUrl, connectionString, journal: path, options }
-    crew = startCrew({ workers, args, journal, random: createRandom(seed * 3 + 1), log, violation })
+    const crew = startCrew({ workers, args, journal, random: createRandom(seed * 3 + 1), log, violation })
+    cleanups.push(crew.killAll)
     await crew.started()
     // All of them asleep under their locks, which is where writers notify.
     await sleep(1_000)
-    queue = await fillNotifyQueue(connectionString)
+    const queue = await fillNotifyQueue(connectionString)
+    cleanups.push(queue.end)
     log('the NOTIFY queue is full')
     const random = createRandom(seed * 3)
-    writers = startWriters({ bugle, connectionString, putsPerSecond, journal, random, violation })
+    const writers = startWriters({ bugle, connectionString, putsPerSecond, journal, random, violation })
+    cleanups.push(writers.end)
 
     const ended = AbortSignal.timeout(seconds * 1_000)
     await Promise.all([writers.run(ended), crew.harm(ended), watch(queue, ended, violation)])
     log('no more puts, no more harm')
     await crew.started()
     const drainedFrom = performance.now()
-    if (!(await untilTrue(drainMs, async () => (await writers?.left())?.length === 0))) {
+    if (!(await untilTrue(drainMs, async () => (await writers.left()).length === 0))) {
       violation(`not drained ${drainMs} ms after the last put: ${JSON.stringify(await writers.left())}`)
     }
     const drainedMs = performance.now() - drainedFrom
@@ -81,23 +69,12 @@ export async function runNotifyQueue({ seed, seconds, putsPerSecond, snapshot, t
     const { runs, cut, lateMs } = account.figures
     const sorted = lateMs.toSorted((one, other) => one - other)
     const quantile = (/** @type {number} */ share) => Math.round(sorted[Math.floor(share * sorted.length)] ?? 0)
-    const summary =
+    return (
       `${writers.put.size} jobs put, ${writers.refused} puts refused, ${runs} runs, ${cut} cut by a kill; ` +
       `first runs late by ${quantile(0.5)} / ${quantile(0.99)} / ${Math.round(sorted.at(-1) ?? 0)} ms ` +
       `(p50, p99, most); drained ${(drainedMs / 1_000).toFixed(1)} s after the last put`
-    return { violations, summary }
-  } catch (error) {
-    violation(`the run itself has failed: ${error instanceof Error ? error.stack : error}`)
-    return { violations, summary: 'not finished' }
-  } finally {
-    crew?.killAll()
-    await within(10_000, bugle.close(), 'the close of the producer').catch((error) => violation(error.message))
-    await writers?.end()
-    await queue?.end()
-    await server.stop()
-    journal.close()
-    rmSync(directory, { recursive: true, force: true })
-  }
+    )
+  })
 }
 
 /**

@@ -1,11 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { startChild } from '../child.mjs'
-import { openJournal } from '../journal.mjs'
+import { runJournaled } from '../journaled.mjs'
 import { openLedger } from '../ledger.mjs'
 import { createRandom } from '../random.mjs'
-import { openVerdict } from '../verdict.mjs'
 import { untilTrue, within } from '../within.mjs'
 import { startCaller } from './caller.mjs'
 import { judge } from './judge.mjs'
@@ -25,34 +21,25 @@ const drainMs = 60_000
  *
  * @param {import('../verdict.mjs').RunParts} parts
  */
-export async function runResets({ seed, seconds, snapshot, tell }) {
-  /** @type {typeof import('../../../dist/index.js')} */
-  const { createBugle } = await import(snapshot.bugleUrl)
-  /** @type {typeof import('../../../dist/embedded/index.js')} */
-  const { startEmbedded } = await import(snapshot.embeddedUrl)
-  const { violations, log, violation } = openVerdict(tell)
+export function runResets({ seed, seconds, snapshot, tell }) {
+  return runJournaled({ snapshot, tell }, { max_connections: 300 }, async (own) => {
+    const { createBugle, server, journal, path, log, violation, cleanups } = own
+    const ledger = openLedger(server.connectionString)
+    cleanups.push(() => ledger.end())
+    /** @type {import('./proxy.mjs').ResetProxy[]} */
+    const proxies = []
+    /** @type {import('../child.mjs').Child[]} */
+    const children = []
 
-  const directory = mkdtempSync(join(tmpdir(), 'bugle-journal-'))
-  const path = join(directory, 'journal')
-  const journal = openJournal(path, 'harness')
-  const server = await startEmbedded({ settings: { max_connections: 300 } })
-  const ledger = openLedger(server.connectionString)
-  /** @type {import('./proxy.mjs').ResetProxy[]} */
-  const proxies = []
-  /** @type {import('../child.mjs').Child[]} */
-  const children = []
-  /** @type {import('../../../dist/index.js').Bugle[]} */
-  const instances = []
+    /** @returns a way of its own for a process, so that what is reset side by side is the same process's */
+    async function way() {
+      const random = createRandom(seed * 10 + proxies.length)
+      const proxy = await startResetProxy({ port: server.port, perSecond: random.between(...resetsPerSecond), random })
+      proxies.push(proxy)
+      cleanups.push(() => proxy.close())
+      return `postgres://postgres@127.0.0.1:${proxy.port}/postgres`
+    }
 
-  /** @returns a way of its own for a process, so that what is reset side by side is the same process's */
-  async function way() {
-    const random = createRandom(seed * 10 + proxies.length)
-    const proxy = await startResetProxy({ port: server.port, perSecond: random.between(...resetsPerSecond), random })
-    proxies.push(proxy)
-    return `postgres://postgres@127.0.0.1:${proxy.port}/postgres`
-  }
-
-  try {
     const direct = createBugle({ connectionString: server.connectionString })
     await direct.migrate()
     await direct.close()
@@ -63,10 +50,13 @@ export async function runResets({ seed, seconds, snapshot, tell }) {
       const file = new URL('./worker.mjs', import.meta.url)
       const child = startChild(file, args, { name: `worker ${queue}`, log, violation })
       children.push(child)
+      cleanups.push(() => void child.kill())
       await within(30_000, child.next('consumes'), `the start of ${child.name}`)
       const logger = { info: log, warn: log, error: log }
       const bugle = createBugle({ connectionString: await way(), name: 'caller', prepare, logger })
-      instances.push(bugle)
+      cleanups.push(() =>
+        within(15_000, bugle.close(), 'the close of a caller').catch((error) => violation(error.message)),
+      )
       const random = createRandom(seed * 10 + 5 + callers.length)
       const jobs = jobsInAll / 2
       callers.push(startCaller({ bugle, queue, jobs, seconds, nextToken: () => ++token, ledger, journal, random }))
@@ -102,22 +92,9 @@ export async function runResets({ seed, seconds, snapshot, tell }) {
     /** @type {Map<string, number>} */
     const resets = new Map()
     for (const { done } of proxies) for (const [kind, count] of done) resets.set(kind, (resets.get(kind) ?? 0) + count)
-    const summary =
+    return (
       `${jobs} jobs, ${runs} runs, ${told} outcomes told; of the callers' calls ${unknown} unknown and ` +
       `${nothing} with nothing written; resets: ${[...resets].map(([kind, count]) => `${count} ${kind}`).join(', ')}`
-    return { violations, summary }
-  } catch (error) {
-    violation(`the run itself has failed: ${error instanceof Error ? error.stack : error}`)
-    return { violations, summary: 'not finished' }
-  } finally {
-    for (const child of children) void child.kill()
-    for (const bugle of instances) {
-      await within(15_000, bugle.close(), 'the close of a caller').catch((error) => violation(error.message))
-    }
-    await ledger.end()
-    await Promise.all(proxies.map((proxy) => proxy.close()))
-    await server.stop()
-    journal.close()
-    rmSync(directory, { recursive: true, force: true })
-  }
+    )
+  })
 }

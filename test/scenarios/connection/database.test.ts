@@ -5,7 +5,6 @@ import { resolveConnection } from '../../../src/database/connection.js'
 import { createDatabase, type Database } from '../../../src/database/database.js'
 import { createOutage } from '../../../src/database/outage.js'
 import { loadStatements } from '../../../src/database/statements.js'
-import { NotSentError } from '../../../src/database/verdict.js'
 import { type TestDatabase, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/until.js'
@@ -76,22 +75,6 @@ for (const phase of ['looks', 'opens a session', 'waits for a connection', 'asks
     expect(events).toEqual([])
   })
 }
-
-test('a failure that is older than the last answer tells of no outage', () => {
-  const events: string[] = []
-  let time = 10
-  const outage = createOutage({ emit: (name) => events.push(name) }, () => time)
-  const refused = new NotSentError('put', Object.assign(new Error('no'), { code: 'ECONNREFUSED' }))
-  outage.answered()
-  outage.failed(refused, 9)
-  expect(events).toEqual([])
-  outage.failed(refused, 11)
-  outage.failed(refused, 11)
-  time = 20
-  outage.answered()
-  outage.answered()
-  expect(events).toEqual(['database:down', 'database:up'])
-})
 
 // Two processes: the one whose session is unref'd must end by itself, and the other must not.
 test("a session that is unref'd does not keep the process alive", async ({ db }) => {

@@ -121,6 +121,29 @@ test('an address whose server has become a standby: puts are refused, and all go
   await until(async () => (await db.jobs()).length === 0)
 })
 
+test('a name that leads to two systems in turns is told, and everything is on one of them for a while', async ({
+  db,
+}) => {
+  const both = await disguised(db, 1)
+  both.seem({ system: '8' }, { system: '9' })
+  const bugle = db.bugle(through(db, both))
+  const split = db.collect(bugle, 'database:split')
+  const movedAt: number[] = []
+  bugle.on('database:moved', () => movedAt.push(performance.now()))
+  const runs: unknown[] = []
+  await bugle.consume('q', (job) => void runs.push(job.payload))
+  expect((await split.next()).error.message).toMatch(/system [89]\d+\) takes writes, and so does another system/)
+  for (let blip = 1; blip <= 3; blip += 1) {
+    both.cut()
+    await until(() => bugle.put('q', blip).catch(() => null))
+    await until(() => runs.includes(blip))
+  }
+  const stays = movedAt.slice(1).map((at, index) => at - (movedAt[index] ?? 0))
+  // A moment less: it is told after the move was decided.
+  expect(stays.filter((ms, index) => ms < 1_000 * 2 ** index - 50)).toEqual([])
+  expect(movedAt.length).toBeGreaterThan(0)
+})
+
 test('a lone standby is DATABASE_DOWN for a new instance', async ({ db }) => {
   const standby = await startDisguise(db.sql, new URL(db.connectionString), { standby: true })
   onTestFinished(() => standby.close())

@@ -5,7 +5,7 @@ import { test } from '../../support/gates.js'
 import { at, heldProxy } from '../../support/held-proxy.js'
 import { startProxy } from '../../support/proxy.js'
 import { fullRows } from '../../support/rows.js'
-import { untilAwake, untilSoundAsleep } from '../../support/sleepers.js'
+import { holdersOfK, untilAwake, untilSoundAsleep } from '../../support/sleepers.js'
 import { fence, holdClaims, isPending, timed, withoutHeartbeat, workerRows } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
@@ -138,12 +138,6 @@ test(
     expect(started.all).toEqual([])
   },
 )
-
-/** The pids of the backends that hold the queue's sleep lock, K. */
-async function holdersOfK(db: TestDatabase, queue: string): Promise<number[]> {
-  const { asleep_others } = loadStatements(db.schema)
-  return (await db.sql.unsafe<{ pid: number }[]>(asleep_others, [queue])).map(({ pid }) => pid)
-}
 
 /** Sends a notification of a queue in which nothing was put. */
 async function notify(db: TestDatabase, queue: string): Promise<void> {

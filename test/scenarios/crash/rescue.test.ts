@@ -111,11 +111,11 @@ test('burial: a worker that has confirmed its presence since it was observed kee
   await database.ready()
   await database.query('worker_insert', ['7', 'w', 'h', 1, '1', 300, 300_000])
   const observed = async (): Promise<string> => {
-    const [row] = await database.query<{ others: string }>('heartbeat', ['8', 300, 300_000, '[]', '[]'])
+    const [row] = await database.query<{ others: string }>('heartbeat', ['8', 300, 300_000, '[]', '[]', '[]'])
     return JSON.parse(row?.others ?? '')[0].seen_at
   }
   const before = await observed()
-  await database.query('heartbeat', ['7', 300, 300_000, '[]', '[]'])
+  await database.query('heartbeat', ['7', 300, 300_000, '[]', '[]', '[]'])
   expect(await database.query('worker_bury', ['7', before])).toEqual([])
   expect(await workerIds(db)).toEqual(['7'])
   expect(await database.query('worker_bury', ['7', await observed()])).toEqual([{ id: '7' }])

@@ -139,3 +139,31 @@ test('suspects: one that is interrupted by a stop leaves the turn to the next co
   expect(await fullRows(db)).toEqual([])
   expect(began).toHaveLength(3)
 })
+
+test('suspects: one that is stuck leaves the turn, and its late end leaves the turn of the next one alone', async ({
+  db,
+  gate,
+}) => {
+  const bugle = db.bugle()
+  const stuck = db.collect(bugle, 'job:stuck')
+  const [stubborn = '', second = '', third = ''] = await suspects(db, 3)
+  const { handler, ids, end } = heldHandlers(gate)
+  const consumer = await bugle.consume('q', handler, { concurrency: 4 })
+  await until(() => ids().length === 1)
+  await bugle.cancel(stubborn)
+  expect(await stuck.next()).toMatchObject({ id: stubborn })
+  await until(() => ids().length === 2)
+  expect(ids()).toEqual([stubborn, second])
+  end(stubborn)
+  await until(async () => (await fullRows(db)).every(({ id }) => id !== stubborn))
+  // A fence: this consumer has looked for jobs since.
+  const fresh = await bugle.put('q', 'fresh')
+  await until(() => ids().length === 2)
+  expect(ids()).toEqual([second, fresh])
+  end(second)
+  await until(() => ids().includes(third))
+  end(third)
+  end(fresh)
+  await consumer.idle()
+  expect(await fullRows(db)).toEqual([])
+})

@@ -280,7 +280,7 @@ async function outage(db: TestDatabase, record: Recorded): Promise<void> {
   await proxy.close()
 }
 
-/** A standby is promoted, and then the former primary is reached again. */
+/** A standby is promoted, the former primary is reached again, and then another system beside it. */
 async function changePrimary(db: TestDatabase, record: Recorded): Promise<void> {
   const url = new URL(db.connectionString)
   const address = await startDisguise(db.sql, new URL(db.connectionString), { timeline: 1 })
@@ -290,14 +290,17 @@ async function changePrimary(db: TestDatabase, record: Recorded): Promise<void> 
   const bugle = db.bugle({ connectionString: url.href })
   record.listenTo(bugle)
   await bugle.stats()
-  for (const [timeline, event] of [
-    [2, 'database:moved'],
-    [1, 'database:outdated'],
+  for (const [event, ...seeming] of [
+    ['database:moved', { timeline: 2 }],
+    ['database:outdated', { timeline: 1 }],
+    ['database:split', { timeline: 2 }, { timeline: 2, system: '9' }],
   ] as const) {
-    address.seem({ timeline })
+    address.seem(...seeming)
     address.cut()
     // The first may still go to a connection that was cut.
     await until(async () => {
+      // Of two systems one connection finds one.
+      if (seeming.length > 1) address.cut()
       await Promise.allSettled([bugle.stats()])
       return record.told(event).length > 0
     })

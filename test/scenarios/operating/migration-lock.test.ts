@@ -1,11 +1,13 @@
 import postgres from 'postgres'
-import { expect } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { resolveConnection } from '../../../src/database/connection.js'
 import { migrate, planMigration } from '../../../src/database/migrate.js'
 import { quoteIdentifier } from '../../../src/database/sql-files.js'
 import { loadMigrations, newestMigration } from '../../../src/database/statements.js'
 import { test as base, type TestDatabase } from '../../support/database.js'
+import { at } from '../../support/held-proxy.js'
 import { findPgbouncer, startPgbouncer } from '../../support/pgbouncer.js'
+import { startProxy } from '../../support/proxy.js'
 import { refusal } from '../../support/refusal.js'
 import { expectCheckedInSchema } from '../../support/schema-dump.js'
 import { until } from '../../support/until.js'
@@ -105,6 +107,35 @@ test('H3 a migrator that is killed in the middle leaves nothing, and the one tha
   expect(await waiter).toEqual({ schema: fresh, ...all })
   expect(await locks(db, fresh)).toEqual([])
   await expectCheckedInSchema(db, fresh)
+})
+
+test('H3 a migrator whose connection is closed without a word says whether something may have been written', async ({
+  db,
+  fresh,
+}) => {
+  const { hostname, port } = new URL(db.connectionString)
+  const proxy = await startProxy({ host: hostname, port: Number(port) })
+  onTestFinished(() => proxy.close())
+  const connectionString = at(db, proxy.port)
+  const holder = db.connect()
+  // In the middle of a step.
+  await holder.unsafe(`begin; ${lockText(fresh)}`).simple()
+  const inStep = refusal(() => db.bugle({ schema: fresh, connectionString }).migrate())
+  await untilWaiting(db, fresh)
+  await proxy.refuse()
+  expect(await inStep).toMatchObject({ code: 'RESULT_UNKNOWN', message: expect.stringMatching(/^migrate: /) })
+  await holder.unsafe('rollback')
+  // Before any step, while it looks.
+  await proxy.heal()
+  await holder.unsafe(`begin; lock table ${db.s}.migration in access exclusive mode`).simple()
+  const inLook = refusal(() => db.bugle({ connectionString }).migrate())
+  const waiters = () => db.sql`
+    select from pg_locks where relation = ${`${db.s}.migration`}::regclass and not granted`
+  await until(async () => (await waiters()).length > 0)
+  await proxy.refuse()
+  expect(await inLook).toMatchObject({ code: 'DATABASE_DOWN', message: expect.stringMatching(/^migrate: /) })
+  await holder.unsafe('rollback')
+  await until(async () => (await waiters()).length === 0)
 })
 
 test('H3 a lock that somebody keeps is waited for so long, and then named; nothing is left', async ({ db, fresh }) => {

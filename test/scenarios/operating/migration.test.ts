@@ -190,19 +190,51 @@ test('H3 a failed step leaves nothing, and can be repeated', async ({ db, beside
   await expectCheckedInSchema(db, schema)
 })
 
-test('H3 a first migration without the right to make what it needs leaves nothing', async ({ db, beside }) => {
+test('H3 a migration without the right to make what it needs leaves nothing, and says what is missing', async ({
+  db,
+  beside,
+}) => {
   const schema = beside()
-  const role = `${db.schema} role`
-  await db.sql.unsafe(`create role ${quoteIdentifier(role)} login`)
+  const [s, role] = [quoteIdentifier(schema), quoteIdentifier(`${db.schema} role`)]
+  await db.sql.unsafe(`create role ${role} login`)
   try {
     const url = new URL(db.connectionString)
-    url.username = encodeURIComponent(role)
+    url.username = encodeURIComponent(`${db.schema} role`)
     const bugle = db.bugle({ schema, connectionString: url.href })
-    await expect(bugle.migrate()).rejects.toMatchObject({ code: '42501' })
+    const refused = async () => {
+      const error = await refusal(() => bugle.migrate())
+      expect(error).toMatchObject({ code: 'NO_PRIVILEGE', cause: { code: '42501' } })
+      return error.message
+    }
+    const [, grantCreate = ''] =
+      /permission denied for database.*: (grant create on database .*;)$/.exec(await refused()) ?? []
     expect(await db.sql`select from pg_namespace where nspname = ${schema}`).toHaveLength(0)
+
+    await db.sql.unsafe(`create schema ${s}`)
+    const [, grantUsage = ''] =
+      /permission denied for schema.*: (grant usage, create on schema .*;)$/.exec(await refused()) ?? []
+    expect(await relations(db, schema)).toEqual([])
+
+    // What it says is enough, either way.
+    await db.sql.unsafe(`drop schema ${s}; ${grantCreate}`)
+    expect(await bugle.migrate()).toMatchObject({ applied: allSteps })
+    await db.sql.unsafe(`drop schema ${s} cascade; create schema ${s}; ${grantUsage}`)
+    expect(await bugle.migrate()).toMatchObject({ applied: allSteps })
+
+    // Tables that are somebody else's: it may read how far they are, and go no further.
+    await db.sql.unsafe(`drop schema ${s} cascade`)
+    await db.bugle({ schema }).migrate()
+    await db.sql.unsafe(`grant usage on schema ${s} to ${role}`)
+    expect(await refused()).toMatch(/^migrate: permission denied for table migration: .*`bugle grants`/)
+    await db.sql.unsafe(`grant select on ${s}.migration to ${role}`)
+    expect(await bugle.migrate()).toMatchObject({ from: newestMigration, applied: [] })
+    await db.sql.unsafe(`delete from ${s}.migration where number = ${newestMigration}`)
+    expect(await refused()).toMatch(
+      /permission denied for schema .*: only the role that owns its tables may migrate it/,
+    )
     await bugle.close()
   } finally {
-    await db.sql.unsafe(`drop role ${quoteIdentifier(role)}`)
+    await db.sql.unsafe(`drop schema if exists ${s} cascade; drop owned by ${role} cascade; drop role ${role}`)
   }
 })
 

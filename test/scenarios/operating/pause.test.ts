@@ -207,7 +207,7 @@ for (const [way, pauser] of Object.entries(ways)) {
       (await db.sql<{ now: string }[]>`select clock_timestamp()::text as now`)[0]?.now ?? ''
     for (let round = 0; round < 10; round += 1) {
       const atLeast = started + 10
-      while (started < atLeast) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => started >= atLeast)
       await pause()
       const from = await clock()
       await fenceByRows(db)

@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
 import { retry } from '../../../src/index.js'
 import { test } from '../../support/gates.js'
+import { refuse } from '../../support/refusals.js'
 import { fence, isPending, nothing, workerRows } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
@@ -72,6 +73,21 @@ test("E11 until: 'scheduled' goes on when a scheduled job puts a further schedul
   )
   expect(seen).toEqual([2, 1, 0])
   expect(report).toEqual({ ...nothing, completed: 3 })
+})
+
+test("E11 until: 'scheduled' ends though due jobs cannot be made ready: they are told of, and stay", async ({ db }) => {
+  const bugle = db.bugle()
+  const errors = db.collect(bugle, 'claim:error')
+  const ids = await bugle.putMany('q', [1, 2, 3], { delayMs: 50 })
+  const bad = [ids[0] ?? '', ids[2] ?? '']
+  await refuse(db, 'update', `new.id in (${bad.join()}) and new.state = 'ready'`)
+  expect(await bugle.drain('q', () => {}, { until: 'scheduled' })).toEqual({ ...nothing, completed: 1 })
+  expect((await db.jobs()).map(({ id, state }) => [id, state])).toEqual(bad.map((id) => [id, 'scheduled']))
+  for (const id of bad) {
+    expect(errors.all.map(({ error }) => error.message)).toContainEqual(
+      expect.stringMatching(`^job ${id} is due and cannot be made ready`),
+    )
+  }
 })
 
 // No notification reports such a cancel: the drain sees it when it next looks at the queue, within half a minute.

@@ -1,7 +1,9 @@
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { loadStatements } from '../../../src/database/statements.js'
 import { type EmbeddedPostgres, startEmbedded } from '../../../src/embedded/index.js'
 import { type Bugle, createBugle } from '../../../src/index.js'
+import { signal } from '../../support/signal.js'
 
 /** A server whose queue of notifications is full after half a megabyte: a setting since PostgreSQL 17. */
 let server: EmbeddedPostgres
@@ -21,22 +23,33 @@ afterAll(async () => {
   await server.stop()
 })
 
+interface FilledQueue {
+  /** Somebody sends more. */
+  fill(share: number | 'full'): Promise<void>
+  end(): Promise<void>
+}
+
 /** An application's listener that stays in a transaction, until `end`; and what somebody has sent meanwhile. */
-async function fillQueue(share: 'half' | 'full'): Promise<{ end: () => Promise<void> }> {
+async function fillQueue(first: number | 'full'): Promise<FilledQueue> {
   const stuck = postgres(server.connectionString, { onnotice: () => {}, max: 1, idle_timeout: 0 })
   onTestFinished(() => stuck.end({ timeout: 1 }))
   await stuck.unsafe('listen something')
   await stuck.unsafe('begin').simple()
   const usage = async (): Promise<number> => (await sql`select pg_notification_queue_usage() as usage`)[0]?.usage
   const notify = (text: string) => sql`select pg_notify('something', ${text.repeat(7_000)})`
-  while ((await usage()) < 0.5) await notify('x')
-  if (share === 'full') {
-    const fill = async () => {
+  async function fill(share: number | 'full'): Promise<void> {
+    if (share !== 'full') {
+      while ((await usage()) < share) await notify('x')
+      return
+    }
+    const overfill = async () => {
       for (;;) await notify('y')
     }
-    await expect(fill()).rejects.toMatchObject({ code: '54000' })
+    await expect(overfill()).rejects.toMatchObject({ code: '54000' })
   }
+  await fill(first)
   return {
+    fill,
     end: async () => {
       await stuck.unsafe('commit').simple()
       // The queue's tail moves on when the usage is asked for.
@@ -50,6 +63,11 @@ async function sleepOn(queue: string): Promise<void> {
   const sleeper = postgres(server.connectionString, { max: 1, idle_timeout: 0 })
   onTestFinished(() => sleeper.end({ timeout: 1 }))
   await sleeper`select pg_advisory_lock_shared('bugle.job'::regclass::oid::int, hashtext(${queue}))`
+}
+
+/** How many sessions hold the sleep lock of the queue q. */
+async function sleepers(): Promise<number> {
+  return (await sql.unsafe(loadStatements('bugle').asleep_holders, ['q'])).length
 }
 
 test('B11 with the queue of notifications full, whatever would notify is written all the same', async () => {
@@ -126,7 +144,7 @@ test('B11 with the queue of notifications full, sweeps run every job, and no out
 })
 
 test('B11 with the queue half full, nobody is notified, no listener is live, and sweeps run every job', async () => {
-  const half = await fillQueue('half')
+  const half = await fillQueue(0.5)
   await sleepOn('q')
   const ran: unknown[] = []
   const health: string[] = []
@@ -137,5 +155,33 @@ test('B11 with the queue half full, nobody is notified, no listener is live, and
   expect(health).toEqual(['polling'])
   await half.end()
   await expect.poll(() => health, { timeout: 20_000 }).toEqual(['polling', 'live'])
+  await consumer.stop()
+})
+
+test('B11 a job that nobody was notified of starts soon, though the queue has room before the next ping', async () => {
+  const queue = await fillQueue(0.1)
+  const health: string[] = []
+  bugle.on('listener:health', ({ to }) => health.push(to))
+  const ran = signal()
+  const consumer = await bugle.consume('q', () => ran.resolve())
+  // It sleeps, as all is well: for it every put notifies.
+  await expect.poll(sleepers).toBe(1)
+  await consumer.idle()
+  await queue.fill(0.5)
+  await bugle.put('q', 1)
+  await queue.end()
+  await ran.promise
+  expect(health[0]).toBe('live')
+  await consumer.stop()
+})
+
+test('presence: the lock of a process that begins beside a full queue is held from its beginning', async () => {
+  const full = await fillQueue('full')
+  const consumer = await bugle.consume('q', () => {})
+  const { presence_holders } = loadStatements('bugle')
+  expect(await sql.unsafe(presence_holders, [`{${bugle.workerId}}`])).toHaveLength(1)
+  // Nobody would hear what this lock makes writers say.
+  expect(await sleepers()).toBe(0)
+  await full.end()
   await consumer.stop()
 })

@@ -2,7 +2,7 @@ import { expect } from 'vitest'
 import type { BugleOptions, ConsumeOptions } from '../../../src/index.js'
 import { countIn, untilRunning } from '../../support/counts.js'
 import { startCrashProcess } from '../../support/crash-process.js'
-import type { TestDatabase } from '../../support/database.js'
+import { signal, type TestDatabase } from '../../support/database.js'
 import { test } from '../../support/gates.js'
 import { archivedRows, fullRows } from '../../support/rows.js'
 import { countUp, onceEach, payloads, sorted } from '../../support/runs.js'
@@ -75,6 +75,8 @@ test('a pause while held jobs run and a claim is on its way: what has ended is g
   'back', {
   timeout: 30_000,
 }, async ({ db }) => {
+  // More than may be held when the last pause comes.
+  const jobs = 1_000
   // Slow statements: most of the time a claim is on its way.
   await db.sql.unsafe(`
     create function ${db.s}.hold_up() returns trigger language plpgsql as $$
@@ -87,20 +89,25 @@ test('a pause while held jobs run and a claim is on its way: what has ended is g
   const bugle = db.bugle()
   for (let round = 0; round < 5; round += 1) {
     let ended = 0
-    await bugle.putMany('q', payloads.slice(0, 2_000))
+    let handlerMs = 0.2
+    const atPause = 100 + round * 60
+    const reached = signal()
+    await bugle.putMany('q', payloads.slice(0, jobs))
     const consumer = await bugle.consume(
       'q',
       () => {
-        for (const until = performance.now() + 0.2; performance.now() < until; );
+        for (const until = performance.now() + handlerMs; performance.now() < until; );
         ended += 1
+        if (ended === atPause) reached.resolve()
       },
       { concurrency: 1, prefetch: 500 },
     )
-    while (ended < 100 + round * 60) await new Promise((resolve) => setImmediate(resolve))
+    await reached.promise
     await consumer.pause()
     const paused = ended
     await untilRunning(db, 0)
-    expect([ended, await countIn(db, 'ready')]).toEqual([paused, 2_000 - paused])
+    expect([ended, await countIn(db, 'ready')]).toEqual([paused, jobs - paused])
+    handlerMs = 0
     consumer.resume()
     await consumer.idle()
     await consumer.stop()

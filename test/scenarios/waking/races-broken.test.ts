@@ -1,5 +1,5 @@
-import { afterEach, expect, vi } from 'vitest'
-import type * as statementsModule from '../../../src/database/statements.js'
+import { expect } from 'vitest'
+import { replacing, withStatements } from '../../support/changed-statements.js'
 import { test } from '../../support/database.js'
 import { lateCommit, lockedRow, race } from '../../support/races.js'
 
@@ -31,26 +31,9 @@ const broken = [
   },
 ]
 
-afterEach(() => {
-  vi.doUnmock('../../../src/database/statements.js')
-  vi.resetModules()
-})
-
 for (const { title, find, put, round } of broken) {
   test(title, { timeout: 120_000 }, async ({ db }) => {
-    vi.resetModules()
-    vi.doMock('../../../src/database/statements.js', async (importOriginal) => {
-      const original = await importOriginal<typeof statementsModule>()
-      return {
-        ...original,
-        loadStatements: (schema: string) => {
-          const statements = original.loadStatements(schema)
-          expect(statements.claim).toContain(find)
-          return { ...statements, claim: statements.claim.replace(find, put) }
-        },
-      }
-    })
-    const { createBugle } = await import('../../../src/index.js')
+    const { createBugle } = await withStatements(replacing('claim', find, put))
     const bugle = createBugle({ connectionString: db.connectionString, schema: db.schema, sweepMs: 0 })
     const result = await race(db, bugle, { lanes: 4, rounds: 1_000, round: round(db.s), givesUp: true })
     await bugle.close()

@@ -1,3 +1,4 @@
+import type { TransactionSql } from 'postgres'
 import { expect } from 'vitest'
 import { loadMigrations, loadStatements } from '../../../src/database/statements.js'
 import { examine } from '../../../src/doctor/index.js'
@@ -5,14 +6,25 @@ import { resolveBugleOptions } from '../../../src/options.js'
 import { signal, type TestDatabase, test } from '../../support/database.js'
 import { holders, lockHeld } from '../../support/presence.js'
 import { untilAsleep, untilSoundAsleep } from '../../support/sleepers.js'
+import { until } from '../../support/until.js'
 
-/** Dropped and migrated, or as a restore leaves them: with the workers' rows, so that no worker is given up. */
+const LOCK_NOT_AVAILABLE = '55P03'
+
+/**
+ * Dropped and migrated, or as a restore leaves them: with the workers' rows, so that no worker is given up.
+ *
+ * A DROP takes the locks of the tables one after the other, so a statement of the running consumer can hold one of them
+ * and wait for another: PostgreSQL ends that deadlock by refusing one of the two. So the tables are locked first, all
+ * in one moment at which nobody uses them.
+ */
 async function makeAnew(db: TestDatabase, rows: 'without rows' | 'with the workers'): Promise<void> {
   const steps = loadMigrations(db.schema).flatMap(({ number, name, text }) => [
     text,
     `insert into ${db.s}.migration (number, name) values (${number}, '${name}')`,
   ])
-  await db.sql.begin(async (tx) => {
+  const tables = ['job', 'queue', 'worker', 'archive'].map((table) => `${db.s}.${table}`).join(', ')
+  const remake = async (tx: TransactionSql): Promise<void> => {
+    await tx.unsafe(`lock table ${tables} in access exclusive mode nowait`)
     const workers = await tx.unsafe<{ row: string }[]>(`select row_to_json(worker)::text as row from ${db.s}.worker`)
     await tx.unsafe(`drop schema ${db.s} cascade`)
     await tx.unsafe([loadStatements(db.schema).schema_create, ...steps].join(';\n'))
@@ -23,7 +35,16 @@ async function makeAnew(db: TestDatabase, rows: 'without rows' | 'with the worke
         [row],
       )
     }
-  })
+  }
+  await until(() =>
+    db.sql.begin(remake).then(
+      () => true,
+      (error: { code?: string }) => {
+        if (error.code !== LOCK_NOT_AVAILABLE) throw error
+        return false
+      },
+    ),
+  )
 }
 
 for (const rows of ['without rows', 'with the workers'] as const) {

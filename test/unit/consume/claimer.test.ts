@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { createClaimer } from '../../../src/consume/claimer.js'
 import { createSuspectTurn } from '../../../src/consume/suspects.js'
 import type { Database } from '../../../src/database/database.js'
@@ -47,11 +47,14 @@ function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) =>
     return [...taken.map((row) => ({ ...rest, ...row })), { id: null, signs }]
   }
   const turn = createSuspectTurn()
+  let wakes = 0
   const claimer = createClaimer({
     database: { query } as unknown as Database,
     choice: { queue: 'q', kinds: null, withoutFlags: [] },
     turn,
-    wake: () => {},
+    wake: () => {
+      wakes += 1
+    },
     onError: ({ message }) => errors.push(message),
     now: () => performance.now(),
   })
@@ -60,6 +63,7 @@ function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) =>
     errors,
     turn,
     claimer,
+    wakes: () => wakes,
     async claim(limit: number) {
       const { claimed } = await claimer.claim(limit, '5', { acks: [], from: null, proves: true })
       const { asked, found, leftBehind } = claimed
@@ -89,6 +93,32 @@ test('one suspect is claimed, alone; the next one when its outcome is durable', 
   expect(await claim(5)).toMatchObject({ ids: '3', found: 1, leftBehind: false })
 })
 
+test('one that is stuck leaves its turn; its end, in the turn of the next one, leaves that alone', async () => {
+  const { claim, claimer } = underTest(rowsOf('1! 2! 3!'))
+  const [stuck] = (await claim(5)).jobs
+  if (stuck === undefined) throw new Error('no suspect was claimed')
+  claimer.ended(stuck)
+  const [next] = (await claim(5)).jobs
+  expect(next?.job.id).toBe('2')
+  claimer.ended(stuck)
+  expect(await claim(5)).toMatchObject({ ids: '', leftBehind: true })
+  if (next !== undefined) claimer.ended(next)
+  expect(await claim(5)).toMatchObject({ ids: '3', leftBehind: false })
+})
+
+test('a suspect that nobody aborts leaves its turn after ten minutes, and the consumer claims the next', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { claim, claimer, wakes } = underTest(rowsOf('1! 2! 3!'))
+  const [hanging] = (await claim(5)).jobs
+  await vi.advanceTimersByTimeAsync(599_999)
+  expect([wakes(), await claim(5)]).toMatchObject([0, { ids: '' }])
+  await vi.advanceTimersByTimeAsync(1)
+  expect([wakes(), await claim(5)]).toMatchObject([1, { ids: '2' }])
+  if (hanging !== undefined) claimer.ended(hanging)
+  expect(await claim(5)).toMatchObject({ ids: '' })
+})
+
 test('where suspects fill the claim, one more statement looks past them', async () => {
   const { claim, sent } = underTest(rowsOf('1! 2! 3! 4 5 6'))
   expect(await claim(3)).toMatchObject({ ids: '1,4,5', asked: 3, found: 3 })
@@ -106,7 +136,7 @@ test('a claim of a suspect that fails leaves the turn free, and says that jobs a
   // No throw: acks that went with the first statement are settled.
   expect(await claim(1)).toMatchObject({ ids: '', asked: 1, found: 0, leftBehind: true })
   expect(errors).toEqual(['code CONNECTION_CLOSED'])
-  expect(turn.take()).toBe(true)
+  expect(turn.take(() => {})).not.toBeNull()
 })
 
 test('a statement that fails after others have taken jobs loses none of them, and proves nothing', async () => {
@@ -115,7 +145,7 @@ test('a statement that fails after others have taken jobs loses none of them, an
   })
   expect(await claim(5)).toMatchObject({ ids: '2,3', asked: 5, found: 2, leftBehind: true })
   expect(errors).toEqual(['code CONNECTION_CLOSED'])
-  expect(turn.take()).toBe(true)
+  expect(turn.take(() => {})).not.toBeNull()
 })
 
 test('the same in the middle of a claim in parts', async () => {
@@ -143,7 +173,7 @@ test('a suspect that is refused is passed over as well, and the turn is free', a
   })
   expect(await claim(10)).toMatchObject({ ids: '2', found: 1 })
   expect(errors).toEqual(['job 1 cannot be claimed, and is passed over for 1 s: code P0001'])
-  expect(turn.take()).toBe(true)
+  expect(turn.take(() => {})).not.toBeNull()
 })
 
 test('a claim refused for no job as well is an error of the consumer’s, and nothing is passed over', async () => {

@@ -39,7 +39,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       release: () => {
         held = false
       },
-      doze: async () => dozing,
+      doze: async () => ({ others: dozing, before: dozing }),
       blocker: async () => null,
     },
     dozes: true,

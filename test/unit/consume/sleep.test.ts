@@ -186,40 +186,14 @@ describe('waking', () => {
   }
 })
 
-describe('dozing', () => {
-  function dozing(others: number) {
-    const { protocol, pass } = protocolAt()
-    protocol.taken()
-    for (let n = 0; n < 4; n += 1) {
-      pass(20)
-      expect(protocol.notified()).toBe(0)
-      protocol.claimed(empty, true)
-    }
-    expect(protocol.dozing(others)).toEqual({ do: 'sleep' })
-    return { protocol, pass }
-  }
-
-  test('a notification is answered the later the more others doze; beside a few at once', () => {
-    expect([0, 3, 4, 63, 10_000].map((others) => dozing(others).protocol.notified())).toEqual([0, 0, 50, 3_000, 5_000])
-    expect([0, 3, 4].map((others) => dozing(others).protocol.isDozing)).toEqual([false, false, true])
-  })
-
-  test('a find ends it, and so does a new lock', () => {
-    const found = dozing(63).protocol
-    expect(found.claimed({ ...empty, found: 1 }, true)).toEqual({ do: 'sleep' })
-    expect([found.isDozing, found.notified()]).toEqual([false, 0])
-    const relocked = dozing(63).protocol
-    relocked.taken()
-    expect([relocked.isDozing, relocked.notified()]).toEqual([false, 0])
-  })
-
-  test('fast notifications are answered at once: they call for a linger', () => {
-    const { protocol } = dozing(63)
-    const waits = Array.from({ length: 30 }, () => protocol.notified())
-    expect(waits[0]).toBeGreaterThan(0)
-    expect(waits.at(-1)).toBe(0)
-    expect(protocol.claimed(empty, true).do).toBe('linger')
-  })
+test('fast notifications end in a linger, and none of them may be answered late', () => {
+  const { protocol, pass } = protocolAt()
+  protocol.taken()
+  protocol.claimed(empty, true)
+  pass(20)
+  const areFast = Array.from({ length: 30 }, () => protocol.notified())
+  expect([areFast[0], areFast.at(-1)]).toEqual([false, true])
+  expect(protocol.claimed(empty, true).do).toBe('linger')
 })
 
 test('wake-ups that come fast and bring nothing end in lingering too; for a second, and no longer', () => {

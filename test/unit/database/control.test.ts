@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import { createControlSession } from '../../../src/database/control.js'
+import { createLink } from '../../../src/database/link.js'
 import { loadStatements } from '../../../src/database/statements.js'
 
 test('a control session that waits for its own pause connects at once when an outage has ended', async () => {
@@ -9,11 +10,13 @@ test('a control session that waits for its own pause connects at once when an ou
   const free = new Set<() => void>()
   const control = createControlSession({
     open,
+    link: createLink(() => performance.now()),
     statements: loadStatements('x'),
     workerId: () => '1',
     isHeard: () => true,
     onLost: () => {},
     onRegained: () => {},
+    isDown: () => false,
     onUp: (listener) => {
       free.add(listener)
       return () => void free.delete(listener)

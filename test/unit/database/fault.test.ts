@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type CallEffect, callError } from '../../../src/database/fault.js'
+import { type CallEffect, callError, toldError } from '../../../src/database/fault.js'
 import { BugleError } from '../../../src/errors.js'
 
 const failure = (code: string): Error => Object.assign(new Error('beneath'), { code })
@@ -33,6 +33,23 @@ for (const [code, expected] of Object.entries(codes)) {
     }
   })
 }
+
+test('an event tells the server’s own error, unless somebody has to mend something', () => {
+  for (const [code, ours] of [
+    ['42501', 'NO_PRIVILEGE'],
+    ['42P01', 'NOT_MIGRATED'],
+  ] as const) {
+    const cause = failure(code)
+    expect(toldError('consume', cause)).toMatchObject({ code: ours, cause })
+    expect(toldError('consume', cause).message).toMatch(/^consume: beneath: .*`/)
+  }
+  for (const code of ['NOT_SENT', 'CONNECTION_CLOSED', '57P01', '25006', '55P03', 'P0001', '']) {
+    const error = failure(code)
+    expect(toldError('consume', error)).toBe(error)
+  }
+  const closed = new BugleError('CLOSED', 'closed')
+  expect(toldError('consume', closed)).toBe(closed)
+})
 
 test('what no code of ours says better comes through, and so does what has a code already', () => {
   for (const code of ['55P03', '40P01', '23514', '22003', '54000']) {

@@ -17,12 +17,18 @@ function primaryUnderTest() {
   const moves: [DatabaseServer, DatabaseServer][] = []
   const outdated: string[] = []
   const left: string[] = []
+  const split: string[] = []
+  const clock = { now: 0 }
   const primary = createPrimary({
     onMoved: (from, to) => moves.push([from, to]),
     onOutdated: ({ message }) => outdated.push(message),
+    onSplit: ({ message }) => split.push(message),
+    now: () => clock.now,
   })
   return {
     primary,
+    split,
+    clock,
     moves,
     outdated,
     left,
@@ -81,6 +87,53 @@ test('a lower timeline than was seen is refused for good, and reported once unti
   expect(() => admit(on(2), h2)).toThrow('timeline 3 of the same system was seen')
   expect(primary.server).toMatchObject({ system: '8', timeline: 1 })
   expect(left).toHaveLength(2)
+})
+
+/** Sessions that find two systems in turns, one each 50 ms. @returns when the instance moved */
+function meetInTurns({ admit, moves, clock }: ReturnType<typeof primaryUnderTest>, untilMs: number): number[] {
+  const movedAt: number[] = []
+  for (let turn = 0; clock.now < untilMs; turn += 1, clock.now += 50) {
+    const before = moves.length
+    try {
+      admit(on(1, turn % 2 === 0 ? '7' : '8'), turn % 2 === 0 ? h1 : h2)
+    } catch (error) {
+      expect(error).toMatchObject({ name: 'RefusedServerError', code: '57P03' })
+    }
+    if (moves.length > before) movedAt.push(clock.now)
+  }
+  return movedAt
+}
+
+test('of two systems behind one name the instance is on one at a time, and moves once per back-off', () => {
+  const under = primaryUnderTest()
+  const { split, clock, primary } = under
+  const movedAt = meetInTurns(under, 200_000)
+  const stays = movedAt.slice(1).map((at, index) => Math.round((at - (movedAt[index] ?? 0)) / 1_000))
+  // The first move is at once: an address that has changed must be followed.
+  expect(movedAt[0]).toBe(50)
+  expect(stays).toEqual([1, 2, 4, 8, 16, 30, 30, 30, 30, 30])
+  expect(split).toHaveLength(movedAt.length)
+  expect(split[0]).toBe(
+    'h1:5432 (timeline 1 of system 7) takes writes, and so does another system, h2:5432 (timeline 1 of system 8): ' +
+      'the connection leads to both. Make it lead to one; until then everything of this process is on one of them, ' +
+      'and changes over every 1 s at most',
+  )
+  // When the name has led to one for long, the next change is followed at once, and what comes after it waits.
+  const there = primary.server?.system === '7' ? '8' : '7'
+  clock.now += 301_000
+  under.admit(on(1, there))
+  expect(primary.server).toMatchObject({ system: there })
+  expect(() => under.admit(on(1, there === '7' ? '8' : '7'))).toThrow('every 1 s at most')
+})
+
+test('a promotion is followed at once, also in the middle of such a back-off', () => {
+  const { primary, admit, left } = primaryUnderTest()
+  admit(on(1, '7'), h1)
+  admit(on(1, '8'), h2, 'leads', 'there')
+  expect(() => admit(on(1, '7'), h1)).toThrow('the connection leads to both')
+  admit(on(2, '8'), h1)
+  expect(primary.server).toMatchObject({ system: '8', timeline: 2 })
+  expect(left).toEqual([expect.any(String), expect.stringMatching(/^there: /)])
 })
 
 test('a way of its own for sessions follows to a newer timeline, and does not lead to another system', () => {

@@ -59,9 +59,33 @@ describe('a statement that was sent', () => {
     expect(databaseFault(thrown)).toBe('other'),
   )
 
-  test('an error of ours is other, but for a privilege that is missing', () => {
+  test.each(['Connection terminated', 'Connection terminated unexpectedly', 'Query read timeout'])(
+    'is unknown where pg says “%s”, without a code',
+    (sentence) => {
+      for (const before of ['', 'insert into "job" ($1) - ', 'Invalid `prisma.$queryRawUnsafe()` invocation:\n\n\n']) {
+        expect(databaseFault(new Error(`${before}${sentence}`)), before).toBe('unknown')
+      }
+    },
+  )
+
+  test.each([
+    'timeout expired',
+    'timeout exceeded when trying to connect',
+    'Connection terminated due to connection timeout',
+    'Client has encountered a connection error and is not queryable',
+    'Client was closed and is not queryable',
+  ])('was not sent where pg says “%s”', (sentence) => expect(databaseFault(new Error(sentence))).toBe('down'))
+
+  test('others may say as much, and mean something else', () => {
+    const others = ['their timeout expired', 'Connection terminated unexpectedly by them', 'Connection terminated.']
+    for (const message of others) expect(databaseFault(new Error(message)), message).toBe('other')
+    expect(databaseFault('Connection terminated')).toBe('other')
+    expect(databaseFault(Object.assign(new Error('timeout expired'), { code: 'P0001' }))).toBe('other')
+  })
+
+  test('an error of ours is other', () => {
     expect(databaseFault(new BugleError('CLOSED', 'closed', { cause: coded('57P01') }))).toBe('other')
-    expect(databaseFault(new BugleError('NO_PRIVILEGE', 'no', { cause: coded('42501') }))).toBe('privilege')
+    expect(databaseFault(new BugleError('NO_PRIVILEGE', 'no', { cause: coded('42501') }))).toBe('other')
   })
 
   test('Node’s error of several addresses is judged by the first', () => {
@@ -108,6 +132,24 @@ describe('a first connection that is refused', () => {
     ...['57P03', '53300', '57P01', '08006', '58030', 'XX000', '40001', '25006'],
     ...['ECONNREFUSED', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOENT', 'DEADLINE', ''],
   ])('may be accepted later with %s', (code) => expect(isPermanentRefusal(coded(code))).toBe(false))
+})
+
+describe('a pooler, which has one code for nearly everything,', () => {
+  test.each([
+    'server login has been failing, try again later (server_login_retry)',
+    'cannot connect to server',
+    'server conn crashed?',
+    'query_wait_timeout',
+    'the pooler is shutting down',
+    'no more connections allowed (max_client_conn)',
+  ])('may accept a connection later that it refuses by “%s”', (message) =>
+    expect(isPermanentRefusal(Object.assign(new Error(message), { code: '08P01' }))).toBe(false),
+  )
+
+  test.each(['no such database: shop', 'unsupported startup parameter: options', 'SASL authentication failed'])(
+    'refuses for good by “%s”',
+    (message) => expect(isPermanentRefusal(Object.assign(new Error(message), { code: '08P01' }))).toBe(true),
+  )
 })
 
 test('an aggregate of another realm means what its first error means', () => {

@@ -6,7 +6,15 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-const found: Heartbeat = { isPresent: true, server: 's', running: [], others: [], paused: [], channel: null }
+const found: Heartbeat = {
+  isPresent: true,
+  server: 's',
+  running: [],
+  others: [],
+  paused: [],
+  channel: null,
+  dozers: new Map(),
+}
 
 /** rescueAfterMs 3000, a heartbeat every second; `answer` decides how each ends. */
 async function underTest(answer: (id: string) => Promise<Heartbeat> = async () => found) {

@@ -61,8 +61,13 @@ test('each call of the command, wherever a document names one, has options that 
   const helps = new Map<string, string>()
   for (const { path, text } of userDocuments()) {
     // Also as a list of arguments, as YAML and a Dockerfile have it.
-    const plain = text.replaceAll(/"node_modules\/\.bin\/bugle"([^\]]*)\]/g, (_, rest) => `bugle${rest.replaceAll(/[",]/g, '')}`)
-    for (const [, command = '', rest = ''] of plain.matchAll(/(?<!['"\w])bugle ([a-z]+)((?: [^\n`|#]*)?)(?=[\n`|#])/g)) {
+    const plain = text.replaceAll(
+      /"node_modules\/\.bin\/bugle"([^\]]*)\]/g,
+      (_, rest) => `bugle${rest.replaceAll(/[",]/g, '')}`,
+    )
+    for (const [, command = '', rest = ''] of plain.matchAll(
+      /(?<!['"\w])bugle ([a-z]+)((?: [^\n`|#]*)?)(?=[\n`|#])/g,
+    )) {
       const options = [...rest.matchAll(/(?<![\w-])--[a-z][a-z-]+/g)].map(([option]) => option)
       if (options.length === 0) continue
       if (!helps.has(command)) helps.set(command, (await runCli(db, [command, '--help'])).stdout)

@@ -72,8 +72,10 @@ test('the statements of the migrating guide move jobs that wait, with their time
       moved('now', { key: 'a key', priority: 5, state: 'ready', max_attempts: [24, 3][peer] }),
       moved('later', { state: 'scheduled', max_attempts: [25, 2][peer] }),
     ])
-    const left = peer === 0 ? sql`select payload->>'to' as to from graphile_worker._private_jobs order by id`
-      : sql`select data->>'to' as to from pgboss.job order by name, state desc`
+    const left =
+      peer === 0
+        ? sql`select payload->>'to' as to from graphile_worker._private_jobs order by id`
+        : sql`select data->>'to' as to from pgboss.job order by name, state desc`
     expect((await left).map(({ to }) => to).sort()).toEqual(
       peer === 0 ? ['another task', 'running'] : ['another queue', 'done', 'running'],
     )
@@ -84,7 +86,8 @@ test("the SQL guide's statements put what they say", async () => {
   const sql = await connect()
   for (const text of blocks('sql', 'src/guides/sql.md').filter((text) => !text.includes('bugle.pause')))
     await sql.unsafe(text)
-  const jobs = await sql`select queue, kind, payload, priority, state, key, flags, max_attempts from bugle.job order by id`
+  const jobs =
+    await sql`select queue, kind, payload, priority, state, key, flags, max_attempts from bugle.job order by id`
   const plain = { kind: null, priority: 0, state: 'ready', key: null, flags: null, max_attempts: null }
   const email = (to: string, more = {}) => ({ ...plain, queue: 'emails', payload: { to }, ...more })
   expect(jobs).toEqual([

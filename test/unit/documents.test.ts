@@ -1,7 +1,15 @@
 import { existsSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { expect, test } from 'vitest'
-import { allDocuments, anchorsOf, type Document, linksOf, openDocument, root, userDocuments } from '../support/documents.js'
+import {
+  allDocuments,
+  anchorsOf,
+  type Document,
+  linksOf,
+  openDocument,
+  root,
+  userDocuments,
+} from '../support/documents.js'
 
 const documents = allDocuments()
 

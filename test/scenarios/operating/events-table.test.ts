@@ -11,10 +11,10 @@ import {
 } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
 import { startDisguise } from '../../support/disguise.js'
+import { tableAfter } from '../../support/documents.js'
 import { test } from '../../support/gates.js'
 import { transaction } from '../../support/open-transaction.js'
 import { startProxy } from '../../support/proxy.js'
-import { tableAfter } from '../../support/documents.js'
 import { aborted, takeOver } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 

@@ -26,7 +26,7 @@ test('every TypeScript block compiles as a module of its own', () => {
   const named = userDocuments().flatMap(({ path }) =>
     blocks('ts', path).map((text, at) => [`${root}${path.replaceAll('/', '-')}-${at + 1}.ts`, text] as const),
   )
-  const files = new Map(named)
+  const files = new Map<string, string>(named)
   const host = ts.createCompilerHost(options)
   const { readFile, fileExists } = host
   host.readFile = (name) => files.get(name) ?? readFile(name)
@@ -171,7 +171,7 @@ describe('tables', () => {
   test("the runbook's table of failures has every cause", () => {
     const source = readFileSync(`${root}src/events.ts`, 'utf8')
     const [union = ''] = source.match(/export type FailureCause =[\s\S]*?\n\n/) ?? []
-    const causes = [...union.matchAll(/'([a-z-]+)'/g)].map(([, cause]) => cause)
+    const causes = [...union.matchAll(/\| '([a-z-]+)'/g)].map(([, cause]) => cause)
     const listed = tableAfter('src/guides/operating.md', '## A job failed').map(([cause]) => cause)
     expect(listed.sort()).toEqual([...new Set(causes)].sort())
   })

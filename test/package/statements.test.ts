@@ -45,7 +45,7 @@ const peers = `
     singleton_key text
   );
   insert into pgboss.job (name, data, priority, state, retry_count, start_after, singleton_key) values
-    ('send-email', '{"to": "now"}', 5, 'created', 0, now() - interval '1 min', 'a key'),
+    ('send-email', '{"to": "now"}', 5, 'created', 0, now() - interval '1 min', 'its key'),
     ('send-email', '{"to": "later"}', 0, 'retry', 1, now() + interval '1 hour', null),
     ('send-email', '{"to": "running"}', 0, 'active', 0, now(), null),
     ('send-email', '{"to": "done"}', 0, 'completed', 0, now(), null),
@@ -69,7 +69,7 @@ test('the statements of the migrating guide move jobs that wait, with their time
     await sql.unsafe(peers)
     await sql.unsafe(statement)
     expect(await sql`select queue, payload, key, priority, state, max_attempts from bugle.job order by id`).toEqual([
-      moved('now', { key: 'a key', priority: 5, state: 'ready', max_attempts: [24, 3][peer] }),
+      moved('now', { key: ['a key', 'its key'][peer], priority: 5, state: 'ready', max_attempts: [24, 3][peer] }),
       moved('later', { state: 'scheduled', max_attempts: [25, 2][peer] }),
     ])
     const left =

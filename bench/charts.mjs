@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- charts`: SVG files in bench/charts/ from the newest lines of bench/results/*.jsonl, for README.
+ * `npm run bench -- charts`: SVG files in bench/charts/ from the newest lines of bench/results/*.jsonl, for its README.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { bars } from './drawing/bars.mjs'

@@ -9,7 +9,7 @@ const target = new URL('../../dist/database/sql-texts.js', import.meta.url)
 
 const texts = readdirSync(source, { recursive: true, encoding: 'utf8' })
   .map((path) => path.replaceAll('\\', '/'))
-  .filter((path) => /\.\w+$/.test(path))
+  .filter((path) => /\.(sql|json)$/.test(path))
   .sort()
   .map((path) => `  ${JSON.stringify(path)}: ${JSON.stringify(readFileSync(new URL(path, source), 'utf8'))},`)
 

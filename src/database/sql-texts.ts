@@ -13,9 +13,9 @@ export function sqlText(path: string): string {
   return readFileSync(new URL(path, directory), 'utf8')
 }
 
-/** Of every file, below `sql/`. */
+/** Of every statement and of schema.json, below `sql/`. */
 export function sqlPaths(): readonly string[] {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .map((path) => path.replaceAll('\\', '/'))
-    .filter((path) => /\.\w+$/.test(path))
+    .filter((path) => /\.(sql|json)$/.test(path))
 }

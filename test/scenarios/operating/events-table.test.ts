@@ -11,10 +11,10 @@ import {
 } from '../../../src/index.js'
 import { signal, type TestDatabase } from '../../support/database.js'
 import { startDisguise } from '../../support/disguise.js'
+import { tableAfter } from '../../support/documents.js'
 import { test } from '../../support/gates.js'
 import { transaction } from '../../support/open-transaction.js'
 import { startProxy } from '../../support/proxy.js'
-import { tableAfter } from '../../support/readme.js'
 import { aborted, takeOver } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
@@ -132,8 +132,8 @@ const atLength: Readonly<Record<string, (ctx: JobContext) => unknown>> = {
   },
 }
 
-test('every event of README’s table is emitted, with the data that it names', async ({ db, gate }) => {
-  const rows = tableAfter('## Events').map(documented)
+test('every event of the guide’s table is emitted, with the data that it names', async ({ db, gate }) => {
+  const rows = tableAfter('src/guides/events.md', '# Events').map(documented)
   const record = createRecord(rows.map(({ name }) => name))
   const bugle = db.bugle({ rescueAfterMs: 300 })
   record.listenTo(bugle)

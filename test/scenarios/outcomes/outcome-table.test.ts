@@ -14,9 +14,9 @@ import {
   retry,
 } from '../../../src/index.js'
 import { signal, type TestDatabase, test } from '../../support/database.js'
-import { tableAfter } from '../../support/readme.js'
+import { tableAfter } from '../../support/documents.js'
 
-/** How to make a run end as a row of README's table says. */
+/** How to make a run end as a row of the table in src/guides/retries.md says. */
 interface Ending {
   readonly handler: Handler<unknown, Bugle> | Record<string, Handler<unknown, Bugle>>
   readonly options?: ConsumeOptions
@@ -88,8 +88,8 @@ const ends = [
   'job:stale',
 ] as const
 
-describe('README’s table of how a run can end', () => {
-  const table = tableAfter('## How a run can end')
+describe('the guide’s table of how a run can end', () => {
+  const table = tableAfter('src/guides/retries.md', '## How a run can end')
 
   test('is the list of what is tried here', () => {
     expect(table.map(([end]) => end)).toEqual(Object.keys(endings))

@@ -218,17 +218,25 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
  * @throws BugleError `INVALID_OPTION`
  */
 export function createBugle<Queues extends object = QueueMap>(): Bugle<Queues>
+// Without defaults: the compiler would take them before it has looked at a codec's functions.
 export function createBugle<
-  Queues extends object = QueueMap,
-  Context = unknown,
-  OwnCodec extends Codec | undefined = undefined,
-  Schemas extends QueueSchemas = QueueSchemas,
+  Queues extends object,
+  Context,
+  OwnCodec extends Codec | undefined,
+  Schemas extends QueueSchemas,
 >(
   options: CreateBugleOptions<Bugle, Queues, Context, OwnCodec, Schemas> & PromisedContext<NoInfer<Context>>,
-): Bugle<QueuesBy<Queues, OwnCodec, Schemas>, Context>
+): Bugle<QueuesBy<GivenQueues<Queues>, OwnCodec, Schemas>, Context>
+// Of which one is written out: the others cannot be inferred then.
+export function createBugle<Queues extends object, Context = unknown, OwnCodec extends Codec | undefined = undefined>(
+  options: CreateBugleOptions<Bugle, Queues, Context, OwnCodec, QueueSchemas> & PromisedContext<NoInfer<Context>>,
+): Bugle<QueuesBy<Queues, OwnCodec, QueueSchemas>, Context>
 export function createBugle(options: object = {}): unknown {
   return createBugleFrom(options, process.env)
 }
+
+/** What is inferred where no queues are given. */
+type GivenQueues<Queues extends object> = object extends Queues ? QueueMap : Queues
 
 /** One whose type is written out must be given. */
 type PromisedContext<Context> = unknown extends Context ? unknown : { readonly context: Context }

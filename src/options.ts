@@ -90,7 +90,7 @@ export interface BugleOptions<
    */
   readonly schemas?: Schemas | undefined
   /** For payloads, results and progress that are more than JSON (dates, maps). Default: JSON as it is. */
-  readonly codec?: CodecOption<OwnCodec> | undefined
+  readonly codec?: OwnCodec | CodecHint<OwnCodec> | undefined
   /** Runs around every handler, the first outermost; `ctx.context` is the consumer's. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner>[] | undefined
   /** What handlers need: `ctx.context`. Default: undefined. */
@@ -115,8 +115,8 @@ export interface CreateBugleOptions<
 }
 
 /** The text is what the compiler prints beside a codec that is refused. */
-type CodecOption<OwnCodec> = OwnCodec extends Codec
-  ? OwnCodec
+type CodecHint<OwnCodec> = OwnCodec extends Codec
+  ? never
   : 'give it to createBugle itself, beside queues: defineQueues<Queues>()'
 
 export const bugleDefaults = {

@@ -60,7 +60,7 @@ for (const { path } of userDocuments().filter(({ path }) => blocks('sql', path).
   })
 }
 
-test('the statements of the migrating guide move jobs that wait, with their time, priority, key and runs left', async () => {
+test('the statements of the migrating guide move waiting jobs with time, priority, key and runs left', async () => {
   const moved = (to: string, more: object) => ({ queue: 'emails', payload: { to }, key: null, priority: 0, ...more })
   const statements = blocks('sql', 'src/guides/migrating.md')
   expect(statements).toHaveLength(2)

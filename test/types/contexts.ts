@@ -147,3 +147,11 @@ export function options(given: BugleOptions, consume: ConsumeOptions): void {
   createBugle<Queues>({ ...given, name: 'mine' })
   void createBugle<Queues>().consume('emails', () => {}, { concurrency: consume.concurrency })
 }
+
+export function codecsOfContextualFunctions(): void {
+  const bugle = createBugle({
+    codec: { encode: (value) => ({ value }), decode: (stored) => stored },
+    context: { count: 1 },
+  })
+  void bugle.consume('emails', ({ payload }, ctx) => void [payload, ctx.context.count.toFixed()])
+}

@@ -63,7 +63,9 @@ export {
   type PrismaTransaction,
 } from './put/adapters.js'
 export type { PutOptions } from './put/options.js'
-export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
+export type { MikroOrmManager, PgClient, PostgresJsTransaction, SequelizeTransaction } from './put/recognise.js'
+export type { SendInTransaction } from './put/send.js'
+export type { Transaction } from './put/transaction.js'
 export type {
   Checked,
   HandlersOf,

@@ -29,6 +29,7 @@ const seldomBeginnings = [
   'test/scenarios/operating/stats-plan.test.ts',
   'test/scenarios/outcomes/ack-in-transaction.test.ts',
   'test/scenarios/put/misused-transactions.test.ts',
+  'test/scenarios/put/transactions-raw.test.ts',
   'test/scenarios/put/transactions.test.ts',
   'test/scenarios/waking/fleet.test.ts',
   'test/scenarios/waking/full-queue.test.ts',
@@ -72,7 +73,7 @@ const onOneServer = [
   'test/scenarios/outcomes/middleware*.test.ts',
   'test/scenarios/outcomes/outcome-table.test.ts',
   'test/scenarios/put/misused-transactions.test.ts',
-  'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/put/transactions{,-raw}.test.ts',
   'test/scenarios/waking/full-queue.test.ts',
   'test/scenarios/waking/races-broken.test.ts',
 ]

@@ -1,34 +1,31 @@
 import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
 import { BugleError } from '../errors.js'
+import type { DrizzleTransaction, KnexTransaction, KyselyTransaction, PrismaTransaction } from './adapters.js'
+import {
+  type MikroOrmManager,
+  type PgClient,
+  type PostgresJsTransaction,
+  type SequelizeTransaction,
+  sendIn,
+} from './recognise.js'
+import type { SendInTransaction } from './send.js'
 
-/** Sends one statement in the caller's transaction; the rows as objects, or a result that has them in `rows`. */
-export type SendInTransaction = (
-  text: string,
-  values: (string | number | null)[],
-) => Promise<readonly object[] | { readonly rows: readonly object[] }>
-
-/** What `tx` may be. Structural: neither driver is needed to type it. */
+/** What `tx` may be. Structural: no library is needed to type it. */
 export type Transaction =
   /** A postgres.js transaction: what `sql.begin` hands to its callback. */
   | PostgresJsTransaction
-  /** A pg client, between its BEGIN and COMMIT. */
+  /** A pg client, between its BEGIN and COMMIT; an EntityManager or QueryRunner of TypeORM, in a transaction. */
   | PgClient
+  | KyselyTransaction
+  | DrizzleTransaction
+  | KnexTransaction
+  | PrismaTransaction
+  /** An EntityManager of MikroORM, in `transactional`. */
+  | MikroOrmManager
+  | SequelizeTransaction
   /** What `fromKysely`, `fromDrizzle`, `fromKnex` and `fromPrisma` return; write one for any other library. */
   | SendInTransaction
-
-/** What we use of a postgres.js transaction. */
-export interface PostgresJsTransaction {
-  /** Sends text, with parameters. */
-  unsafe(text: string, values?: never[]): PromiseLike<readonly object[]>
-  savepoint: unknown
-}
-
-/** What we use of a `pg` client. */
-export interface PgClient {
-  /** Sends text, with parameters. */
-  query(text: string, values?: unknown[]): Promise<{ rows: object[] }>
-}
 
 /**
  * One way to send, whichever kind of transaction was given.
@@ -36,7 +33,7 @@ export interface PgClient {
  * @throws BugleError `INVALID_OPTION` for anything else: above all for a pool, on which the job would commit by itself
  */
 export function inTransaction(tx: unknown): <Row>(text: string, values: readonly SqlValue[]) => Promise<Row[]> {
-  const send = sender(tx)
+  const send = sendIn(tx)
   return async <Row>(text: string, values: readonly SqlValue[]) => {
     return rowsOf(await send(text, [...values])) as Row[]
   }
@@ -60,41 +57,4 @@ function isObject(value: unknown): boolean {
 function notRows(got: string): BugleError {
   const rule = 'tx must resolve to the rows as an array of objects, or to an object with such rows'
   return new BugleError('INVALID_OPTION', `${rule}; got ${got}. Roll the transaction back: the statement has run`)
-}
-
-function sender(tx: unknown): (text: string, values: SqlValue[]) => PromiseLike<unknown> {
-  if (typeof tx === 'function') {
-    // A Knex is a function too: it would take the text for the name of a table.
-    if ('raw' in tx) throw notTransaction('a Knex')
-    if (!('unsafe' in tx)) return tx as (text: string, values: SqlValue[]) => PromiseLike<unknown>
-    // A postgres.js instance is a pool, and has begin; its transaction has savepoint.
-    if (!('savepoint' in tx)) throw notTransaction('a postgres.js instance: pass what sql.begin gives its callback')
-    return (text, values) => (tx as unknown as PostgresJsTransaction).unsafe(text, values as never[])
-  }
-  if (typeof tx === 'object' && tx !== null && 'query' in tx && typeof tx.query === 'function') {
-    if ('totalCount' in tx) throw notTransaction('a pg pool: pass the client that pool.connect() gave you')
-    return async (text, values) => {
-      if (isIdle(tx)) throw notTransaction('a pg client outside of a transaction: put between its BEGIN and COMMIT')
-      return (tx as unknown as PgClient).query(text, values)
-    }
-  }
-  throw notTransaction(tx === null ? 'null' : typeof tx)
-}
-
-/**
- * Whether the server has said that no transaction is open, and nothing was sent since: a BEGIN that is on its way
- * counts. A client of another kind, or of before pg 8.19, does not tell.
- */
-function isIdle(client: object): boolean {
-  const { readyForQuery, getTransactionStatus } = client as { readyForQuery?: unknown; getTransactionStatus?: unknown }
-  if (readyForQuery !== true || typeof getTransactionStatus !== 'function') return false
-  return getTransactionStatus.call(client) === 'I'
-}
-
-function notTransaction(got: string): BugleError {
-  return new BugleError(
-    'INVALID_OPTION',
-    'tx must be a postgres.js transaction, a pg client, what fromKysely, fromDrizzle, fromKnex or fromPrisma ' +
-      `returns, or a function (text, values) => rows; got ${got}`,
-  )
 }

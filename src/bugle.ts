@@ -14,6 +14,7 @@ import { queueName } from './checks.js'
 import { giveBack } from './consume/claim.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
+import { demandHandlerSecond } from './consume/handlers.js'
 import type { StopReport } from './consume/report.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
 import { stoppedConsumer } from './consume/stopped.js'
@@ -260,7 +261,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const resolved = resolveBugleOptions(options as BugleOptions, env)
   const { schema, name } = resolved
   const events = createEvents()
-  const warn = logEvents(events, resolved.logger)
+  const { warn, end: endLog } = logEvents(events, resolved.logger)
   for (const connection of new Set([resolved.connection, resolved.listenConnection])) {
     for (const warning of warningsAbout(connection)) warn('BUGLE_CONNECTION', warning)
   }
@@ -310,6 +311,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     database,
     worker,
     events,
+    onLongRun: (message) => warn('BUGLE_LONG_RUN', message),
     settle,
     random: Math.random,
   })
@@ -335,6 +337,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
 
   async function consume(queueGiven: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
     const queue = queueName(queueGiven)
+    demandHandlerSecond('consume', consumeOptions)
     const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
     if (isSignalled) return stoppedConsumer(queue, consumerOptions)
     beginConsuming()
@@ -343,6 +346,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
 
   async function drain(queueGiven: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
     const queue = queueName(queueGiven)
+    demandHandlerSecond('drain', drainOptions)
     const resolvedOptions = resolveDrainOptions(drainOptions, resolved)
     if (isSignalled) return stoppedConsumer(queue, resolvedOptions).stop()
     beginConsuming()
@@ -380,6 +384,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     isEnding = true
     await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
     ignoreSignals?.()
+    endLog()
   }
 
   function demandOpen(): void {

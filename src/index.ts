@@ -3,6 +3,8 @@
  *
  * @module bugle
  */
+import './demand-node.js'
+
 export type { BatchesOptions } from './admin/batches.js'
 export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
@@ -19,6 +21,7 @@ export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
+export type { Duration } from './duration.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
   AbortCode,

@@ -21,6 +21,7 @@ export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
+export { defineWorker, type WorkerDefinition } from './define-worker.js'
 export type { Duration } from './duration.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {

@@ -45,7 +45,7 @@ test('every js block is run by a test here', () => {
   const run = [
     "createBugle, reject } from 'bugle'",
     'console.log(`export DATABASE_URL',
-    'export async function emails',
+    'export const queues',
     'node:test',
   ]
   expect(blocks('js')).toEqual(run.map(jsBlock))
@@ -74,7 +74,7 @@ test("the module for `bugle work` runs by the commands beside it, which are all 
   const directory = mkdtempSync(join(tmpdir(), 'bugle-readme-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
-  writeFileSync(join(directory, 'handlers.js'), jsBlock('export async function emails'))
+  writeFileSync(join(directory, 'handlers.js'), jsBlock('export const queues'))
   const [script] = blocks('sh').filter((text) => text.includes('npx bugle put'))
   const env = { ...plainEnv(db), DATABASE_URL: await emptyDatabase(db), NODE: process.execPath, CLI: cliProgram }
   // As npx would find it in a project.

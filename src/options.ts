@@ -153,7 +153,8 @@ const bugleOptionNames = [
 /** @throws BugleError `INVALID_OPTION` */
 export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEnv): ResolvedBugleOptions {
   if (typeof options === 'string') {
-    throw new BugleError('INVALID_OPTION', 'createBugle options must be an object of options; got string: give { connectionString }')
+    const rule = 'createBugle options must be an object of options'
+    throw new BugleError('INVALID_OPTION', `${rule}; got string: give { connectionString }`)
   }
   knownKeys('createBugle options', options, bugleOptionNames, { consume: consumeOptionNames })
   const { connectionString, connection: fields, listenConnectionString, ...rest } = withoutUndefined(options)

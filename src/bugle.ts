@@ -15,6 +15,7 @@ import type { Codec } from './codec.js'
 import { giveBack } from './consume/claim.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
+import { demandHandlerSecond } from './consume/handlers.js'
 import { closeMs, tidyUpBy } from './consume/stop.js'
 import { stoppedConsumer } from './consume/stopped.js'
 import type { ConsumerStats } from './consume/tally.js'
@@ -246,7 +247,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const resolved = resolveBugleOptions(options as BugleOptions, env)
   const { schema, name } = resolved
   const events = createEvents()
-  const warn = logEvents(events, resolved.logger)
+  const { warn, end: endLog } = logEvents(events, resolved.logger)
   for (const connection of new Set([resolved.connection, resolved.listenConnection])) {
     for (const warning of warningsAbout(connection)) warn('BUGLE_CONNECTION', warning)
   }
@@ -298,6 +299,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     database,
     worker,
     events,
+    onLongRun: (message) => warn('BUGLE_LONG_RUN', message),
     settle,
     random: Math.random,
   })
@@ -323,6 +325,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
 
   async function consume(queueGiven: string, handlers: unknown, consumeOptions?: object): Promise<Consumer> {
     const queue = queueName(queueGiven)
+    demandHandlerSecond('consume', consumeOptions)
     const consumerOptions = resolveConsumerOptions(consumeOptions, resolved)
     if (isSignalled) return stoppedConsumer(queue, consumerOptions)
     beginConsuming()
@@ -331,6 +334,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
 
   async function drain(queueGiven: string, handlers: unknown, drainOptions?: object): Promise<StopReport> {
     const queue = queueName(queueGiven)
+    demandHandlerSecond('drain', drainOptions)
     const resolvedOptions = resolveDrainOptions(drainOptions, resolved)
     if (isSignalled) return stoppedConsumer(queue, resolvedOptions).stop()
     beginConsuming()
@@ -368,6 +372,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     isEnding = true
     await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
     ignoreSignals?.()
+    endLog()
   }
 
   function demandOpen(): void {

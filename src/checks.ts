@@ -3,7 +3,9 @@
  * message names the thing, the rule and the value: `concurrency must be a whole number from 1 up; got 0`.
  */
 import { types } from 'node:util'
+import { durationExamples, inMilliseconds } from './duration.js'
 import { BugleError, describe } from './errors.js'
+import { suggestion } from './suggest.js'
 
 /** Node fires a timer of more than 2^31 - 1 ms at once. */
 export const longestTimerMs = 2_147_483_647
@@ -22,27 +24,47 @@ export function wholeNumber(name: string, value: unknown, bounds: { min: number;
 }
 
 /**
- * A duration in milliseconds, from 0 up.
+ * A duration from 0 up: milliseconds, or a text such as '15m'.
  *
  * A fraction is rounded up, never down: a wait of 0.4 ms must not end at once. There is no upper bound: a retention of
  * 30 days is a duration too, but longer than a Node timer can be (2,147,483,647 ms, beyond which it fires at once), so
  * the caller must bound it before it sets a timer.
  *
  * @param rules - `allowInfinity`: whether `Infinity` ("no limit") is a value
- * @returns a whole number, or `Infinity` where allowed
+ * @returns whole milliseconds, or `Infinity` where allowed
  * @throws BugleError `INVALID_OPTION`
  */
 export function milliseconds(name: string, value: unknown, rules: { allowInfinity?: boolean } = {}): number {
   const { allowInfinity = false } = rules
-  if (typeof value === 'number' && value >= 0) {
-    if (value <= Number.MAX_SAFE_INTEGER) return Math.ceil(value)
-    if (value === Number.POSITIVE_INFINITY && allowInfinity) return value
+  const ms = inMilliseconds(value)
+  if (typeof ms === 'number' && ms >= 0) {
+    if (ms <= Number.MAX_SAFE_INTEGER) return Math.ceil(ms)
+    if (ms === Number.POSITIVE_INFINITY && allowInfinity) return ms
   }
-  throw invalidOption(name, `must be milliseconds from 0 up${allowInfinity ? ', or Infinity' : ''}`, value)
+  const rule = `must be milliseconds from 0 up${allowInfinity ? ', or Infinity' : ''}`
+  throw invalidOption(name, rule + orText(value), value)
 }
 
 /**
- * Milliseconds that fit on one of Node's timers.
+ * A duration within bounds, both included: whole milliseconds, or a text such as '15m'.
+ *
+ * @param bounds - in milliseconds
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function durationWithin(name: string, value: unknown, bounds: { min: number; max: number }): number {
+  const ms = inMilliseconds(value)
+  const { min, max } = bounds
+  if (typeof ms === 'number' && Number.isSafeInteger(ms) && ms >= min && ms <= max) return ms
+  throw invalidOption(name, `must be a whole number from ${min} to ${max}, in milliseconds${orText(value)}`, value)
+}
+
+/** For whoever has given a text: which ones there are. */
+function orText(value: unknown): string {
+  return typeof value === 'string' ? `, or a duration such as ${durationExamples}` : ''
+}
+
+/**
+ * A duration that fits on one of Node's timers.
  *
  * @throws BugleError `INVALID_OPTION`
  */
@@ -61,14 +83,14 @@ export function timerMs(name: string, value: unknown): number {
  * @throws BugleError `INVALID_OPTION`
  */
 export function runTimeMs(value: unknown): number {
-  return wholeNumber('timeoutMs', value, { min: 1, max: longestTimerMs })
+  return durationWithin('timeoutMs', value, { min: 1, max: longestTimerMs })
 }
 
 /** A hundred years: what is due later than that is a slip, and timestamps end somewhere. */
 const longestDelayMs = 3_155_760_000_000
 
 /**
- * How long from now, in milliseconds, at most a hundred years; a fraction is rounded up.
+ * How long from now, at most a hundred years; a fraction of a millisecond is rounded up.
  *
  * @throws BugleError `INVALID_OPTION`
  */
@@ -148,21 +170,27 @@ export function oneOf<const T extends string | number | boolean | null>(
 }
 
 /**
- * Refuse an options object that holds a name nobody reads: mostly a misspelling that would silently do nothing.
+ * Refuse an options object that holds a name nobody reads: mostly a misspelling that would silently do nothing, or the
+ * word of another library.
  *
  * @param what - the object's name in messages: `consume options`
  * @param keys - every name that is read; a known name whose value is undefined is fine
- * @throws BugleError `INVALID_OPTION`, with the nearest known name if one is near
+ * @param elsewhere - names that other calls read, by call
+ * @throws BugleError `INVALID_OPTION`, with the name that was probably meant, if there is one
  */
-export function knownKeys(what: string, object: unknown, keys: readonly string[]): void {
+export function knownKeys(
+  what: string,
+  object: unknown,
+  keys: readonly string[],
+  elsewhere: Readonly<Record<string, readonly string[]>> = {},
+): void {
   // An instance without properties of its own, a URL say, is no options object. Never shown: a URL holds a password.
   if (!isPlainObject(object) && !(hasOwnKeys(object) && !Array.isArray(object))) {
     throw new BugleError('INVALID_OPTION', `${what} must be an object of options; got ${kindOf(object)}`)
   }
   for (const key of Object.keys(object)) {
     if (keys.includes(key)) continue
-    const near = nearest(key, keys)
-    const hint = near === undefined ? `known are ${keys.join(', ')}` : `did you mean ${near}?`
+    const hint = hintFor(key, keys, elsewhere)
     throw new BugleError('INVALID_OPTION', `${what}: there is no option ${describe(key)}; ${hint}`)
   }
 }
@@ -172,6 +200,22 @@ export function withoutUndefined<T extends object>(options: T): { [Name in keyof
   type Given = { [Name in keyof T]: Exclude<T[Name], undefined> }
   if (!isPlainObject(options)) return options as Given
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Given
+}
+
+/**
+ * What may have been meant by a name, as a part of a sentence.
+ *
+ * @param elsewhere - see `knownKeys`
+ */
+export function hintFor(
+  key: string,
+  keys: readonly string[],
+  elsewhere: Readonly<Record<string, readonly string[]>> = {},
+): string {
+  const [call] = Object.entries(elsewhere).find(([, names]) => names.includes(key)) ?? []
+  if (call !== undefined) return `it is one of ${call}`
+  const near = suggestion(key, keys)
+  return near === undefined ? `known are ${keys.join(', ')}` : `did you mean ${near}?`
 }
 
 /** Whether this is an object literal (or one without a prototype), of whichever realm. */
@@ -254,35 +298,4 @@ function codePoints(text: string): number {
   let count = 0
   for (const _ of text) count += 1
   return count
-}
-
-function nearest(key: string, keys: readonly string[]): string | undefined {
-  const asked = key.toLowerCase()
-  let best: string | undefined
-  let bestDistance = Math.max(2, Math.floor(key.length / 3)) + 1
-  for (const known of keys) {
-    const name = known.toLowerCase()
-    // `timeout` for `timeoutMs`, `hostname` for `host`: a forgotten unit is the commonest slip.
-    const contained = asked.length >= 3 && (name.startsWith(asked) || asked.startsWith(name))
-    const distance = contained ? 1 : editDistance(asked, name)
-    if (distance < bestDistance && distance < known.length) {
-      best = known
-      bestDistance = distance
-    }
-  }
-  return best
-}
-
-/** Levenshtein's distance, row by row. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j += 1) {
-      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

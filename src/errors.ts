@@ -131,7 +131,10 @@ export function textOf(value: unknown): string {
 export function describe(value: unknown): string {
   let text: string
   try {
-    text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    if (typeof value === 'string') text = JSON.stringify(value)
+    // Its source would say less, in more lines.
+    else if (typeof value === 'function') text = value.name === '' ? 'a function' : `the function ${String(value.name)}`
+    else text = String(value)
   } catch {
     text = `a ${typeof value} that cannot be shown`
   }

@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
 import { types } from 'node:util'
 import createDebug from 'debug'
-import { functionOf, knownKeys } from './checks.js'
-import { describe, toError } from './errors.js'
+import { functionOf, hintFor } from './checks.js'
+import { BugleError, describe, toError } from './errors.js'
 import type { StopReport } from './stop-report.js'
 
 const log = createDebug('bugle:events')
@@ -246,7 +246,12 @@ export function createEvents(): Events {
   const listeners = new Map<BugleEventName, Entry[]>()
 
   function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
-    if (!Object.hasOwn(eventNames, name)) knownKeys('events', { [name]: listener }, Object.keys(eventNames))
+    if (!Object.hasOwn(eventNames, name)) {
+      throw new BugleError(
+        'INVALID_OPTION',
+        `there is no event ${describe(name)}; ${hintFor(String(name), allEventNames)}`,
+      )
+    }
     functionOf(`the listener of ${describe(name)}`, listener)
     // A new array each time: a listener that adds or removes must not disturb the emit in progress.
     listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])

@@ -3,6 +3,8 @@
  *
  * @module bugle
  */
+import './demand-node.js'
+
 export type { BatchesOptions } from './admin/batches.js'
 export type { CancelAnswer } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
@@ -18,8 +20,9 @@ export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
-export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './database/transaction.js'
 export { defineQueues, type QueueTypes } from './define-queues.js'
+export { defineWorker, type WorkerDefinition } from './define-worker.js'
+export type { Duration } from './duration.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
 export type {
   AbortCode,
@@ -54,16 +57,6 @@ export {
   retry,
 } from './outcome.js'
 export type { StoredError } from './payload.js'
-export {
-  type DrizzleTransaction,
-  fromDrizzle,
-  fromKnex,
-  fromKysely,
-  fromPrisma,
-  type KnexTransaction,
-  type KyselyTransaction,
-  type PrismaTransaction,
-} from './put/adapters.js'
 export type { PutOptions, PutOptionsOf } from './put/options.js'
 export type { Putter } from './putter.js'
 export type {
@@ -98,4 +91,22 @@ export {
 export { parseRetryAfter } from './retry-after.js'
 export type { StandardSchema } from './schema.js'
 export type { StopReport } from './stop-report.js'
+export {
+  type DrizzleTransaction,
+  fromDrizzle,
+  fromKnex,
+  fromKysely,
+  fromPrisma,
+  type KnexTransaction,
+  type KyselyTransaction,
+  type PrismaTransaction,
+} from './transactions/adapters.js'
+export type {
+  MikroOrmManager,
+  PgClient,
+  PostgresJsTransaction,
+  SequelizeTransaction,
+} from './transactions/recognise.js'
+export type { SendInTransaction } from './transactions/send.js'
+export type { Transaction } from './transactions/transaction.js'
 export type { ServedQueue } from './worker/heartbeat.js'

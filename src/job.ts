@@ -1,5 +1,5 @@
-import type { Transaction } from './database/transaction.js'
 import type { Outcome } from './outcome.js'
+import type { Transaction } from './transactions/transaction.js'
 
 /** One claimed job, as its handler sees it. Read-only. */
 export interface Job<Payload = unknown, Kind extends string | null = string | null> {

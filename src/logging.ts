@@ -1,7 +1,9 @@
 import { types } from 'node:util'
 import createDebug from 'debug'
 import { BugleError, describe, toError } from './errors.js'
-import type { EventSource } from './events.js'
+import type { EventSource, FailureCause, JobEvent } from './events.js'
+import { shown } from './terminal/shown.js'
+import { createThinning } from './thinning.js'
 
 const log = createDebug('bugle:logging')
 
@@ -15,51 +17,82 @@ export interface Logger {
   /** Something that goes on by itself, and that an operator should look at. */
   warn(message: string): unknown
   /**
-   * What somebody should mend: a callback that threw, a handler that did not give the outcome that it made, handlers
-   * that were aborted since this process was taken for dead.
+   * What somebody should mend: a job that failed for good, a callback that threw, a handler that did not give the
+   * outcome that it made, handlers that were aborted since this process was taken for dead.
    */
   error(message: string): unknown
 }
 
-/** What is wrong with how the program was set up: a line, and a code that stays what it is. */
-type Warn = (code: string, message: string) => void
+/** Where lines go: to the application's logger, to standard error, or nowhere. */
+export type LogTarget = Logger | 'standard error' | 'nowhere'
 
-/** @throws BugleError `INVALID_OPTION` */
-export function loggerOption(value: unknown): Logger {
+/**
+ * @param value - undefined: standard error; false: nowhere
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function loggerOption(value: unknown): LogTarget {
+  if (value === undefined) return 'standard error'
+  if (value === false) return 'nowhere'
   const isLogger =
     ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
     (['info', 'warn', 'error'] as const).every(
       (name) => name in value && typeof Reflect.get(value, name) === 'function',
     )
   if (isLogger) return value as Logger
-  throw new BugleError('INVALID_OPTION', `logger must have the functions info, warn and error; got ${describe(value)}`)
+  const rule = 'must have the functions info, warn and error, or be false'
+  throw new BugleError('INVALID_OPTION', `logger ${rule}; got ${describe(value)}`)
+}
+
+interface Log {
+  /**
+   * Tell what is no event, since it is about how the program was set up. Where lines go to standard error, this becomes
+   * a warning of Node's (`process.emitWarning`), by which a program can look for the code.
+   *
+   * @param code - stays what it is
+   */
+  readonly warn: (code: string, message: string) => void
+  /** Say what was counted and not said yet. */
+  end(): void
 }
 
 /**
- * One line for each event that an operator should know of: what is wrong with the database, with other workers, with
- * handlers that do not end. Nothing of single jobs that run as they should, and never a payload, a result or progress.
+ * One line for each event that an operator should know of: jobs that failed for good, what is wrong with the database,
+ * with other workers, with handlers that do not end. Nothing of single jobs that run as they should, and never a
+ * payload, a result or progress. A burst of one kind becomes sums (`createThinning`).
  *
- * @param logger - null: no line for events: an application without a logger listens to them itself, or does not want
- *   them
- * @returns for what is no event, since it is about how the program was set up; without a logger its warnings and errors
- *   become Node's (`process.emitWarning`)
+ * Standard error hears all but `info`, and of that what takes a warning back: an outage is over. It is written to by
+ * `console.error`, not by `process.emitWarning`: a failed job is no mistake of the program's set-up, so it must not
+ * vanish with `--no-warnings`, nor with a `process.exit` in the same turn, nor bring a stack of ours with it.
  */
-export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null): Warn {
-  if (logger === null) return emitWarning
-  const to = safely(logger)
+export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): Log {
+  if (target === 'nowhere') return { warn() {}, end() {} }
+  const isOurs = target === 'standard error'
+  const to = safely(isOurs ? standardError : target)
+  const thinning = createThinning()
+  /** The level of a line that takes a warning back. */
+  const relief = isOurs ? 'warn' : 'info'
+  let isDeafTold = false
+  const retriesTold = new Set<string>()
 
-  events.on('database:down', ({ error }) => to.warn(`the database cannot be reached: ${inOneLine(error)}`))
-  events.on('database:up', ({ downMs }) => to.info(`the database is back after ${seconds(downMs)}`))
+  function tell(kind: string, level: keyof Logger, line: () => string): void {
+    thinning.tell(`${kind} ${level}`, to[level], line)
+  }
+
+  events.on('database:down', ({ error }) =>
+    to.warn(`the database cannot be reached: ${inOneLine(error)}; what waits for it goes on by itself`),
+  )
+  events.on('database:up', ({ downMs }) => to[relief](`the database is back after ${seconds(downMs)}`))
   events.on('database:moved', ({ from, to: next }) =>
     to.warn(`the database is on another server: ${next}, not ${from}`),
   )
   events.on('database:outdated', ({ error }) => to.error(inOneLine(error)))
   events.on('database:split', ({ error }) => to.error(inOneLine(error)))
   events.on('listener:health', ({ from, to: next }) => {
-    if (next === 'live') to.info('notifications arrive')
+    if (next === 'live') to[isDeafTold ? relief : 'info']('notifications arrive')
     if (next === 'polling' && from === 'live') {
       to.warn('notifications do not arrive; jobs are found by sweeps until they do')
     }
+    isDeafTold = next === 'polling' && (isDeafTold || from === 'live')
   })
   events.on('consumer:unprotected', ({ queue, reason, pid }) => {
     const of = `the consumer of ${describe(queue)} cannot sleep under its lock and sweeps every second`
@@ -71,7 +104,8 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
   })
   events.on('claim:error', ({ queue, error }) => {
     // Other errors of claims pass, or are those of the whole database.
-    if (error instanceof BugleError && error.code === 'JOB_REFUSED') to.warn(`${describe(queue)}: ${inOneLine(error)}`)
+    if (!(error instanceof BugleError && error.code === 'JOB_REFUSED')) return
+    tell(`claim:error ${queue}`, 'warn', () => `${describe(queue)}: ${inOneLine(error)}`)
   })
   events.on('worker:rescued', ({ deadWorkerId, jobs }) =>
     to.warn(`worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`),
@@ -86,18 +120,57 @@ export function logEvents(events: Pick<EventSource, 'on'>, logger: Logger | null
     ),
   )
   events.on('worker:lag', ({ ms }) =>
-    to.warn(`the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`),
-  )
-  events.on('job:stuck', ({ queue, id, reason, ageMs }) =>
-    to.warn(
-      `the handler of job ${id} of ${describe(queue)} goes on ${seconds(ageMs)} after its start, ` +
-        `though aborted (${reason})`,
+    tell(
+      'worker:lag',
+      'warn',
+      () => `the event loop was blocked for ${seconds(ms)}; nothing is claimed until it runs freely`,
     ),
   )
-  events.on('callback:error', ({ where, error }) =>
-    to.error(where === 'handler' ? inOneLine(error) : `a callback threw (${where}): ${inOneLine(error)}`),
+  events.on('job:failed', (job) => {
+    tell(
+      `job:failed ${job.queue}`,
+      failureLevels[job.cause] ?? 'error',
+      () => `${about(job)} failed for good at attempt ${job.attempt} (${job.cause}): ${withPlace(job.error)}`,
+    )
+  })
+  events.on('job:retrying', (job) => {
+    // The first one alone: while somebody writes a handler, a silence until the last retry would be long.
+    if (retriesTold.has(job.queue)) return
+    retriesTold.add(job.queue)
+    to.warn(
+      `${about(job)} failed at attempt ${job.attempt}, and runs again at ${job.retryAt.toISOString()}: ` +
+        `${withPlace(job.error)} (further retries of this queue are events, and no lines)`,
+    )
+  })
+  events.on('job:stuck', (job) =>
+    tell(
+      `job:stuck ${job.queue}`,
+      'warn',
+      () =>
+        `the handler of ${about(job)} goes on ${seconds(job.ageMs)} after its start, though aborted (${job.reason})`,
+    ),
   )
-  return (_code, message) => to.warn(message)
+  events.on('callback:error', ({ queue, where, error }) =>
+    tell(`callback:error ${where} ${queue}`, 'error', () =>
+      where === 'handler' ? inOneLine(error) : `a callback threw (${where}): ${inOneLine(error)}`,
+    ),
+  )
+  return { warn: isOurs ? emitWarning : (_code, message) => to.warn(message), end: thinning.end }
+}
+
+/** By weight; all others are errors. */
+const failureLevels: { readonly [Cause in FailureCause]?: keyof Logger } = {
+  // The handler has said so.
+  rejected: 'warn',
+  // Somebody has asked for it.
+  cancelled: 'info',
+}
+
+/** `console.error` does not mind a standard error that is closed. */
+const standardError: Logger = {
+  info() {},
+  warn: (message) => console.error(shown(message)),
+  error: (message) => console.error(shown(message)),
 }
 
 function emitWarning(code: string, message: string): void {
@@ -122,6 +195,28 @@ function safely(logger: Logger): Logger {
 // Told nowhere else: callback:error would come back here.
 function broken(thrown: unknown): void {
   log('the logger threw: %s', toError(thrown).message)
+}
+
+function about({ queue, id, kind }: JobEvent): string {
+  return `job ${id} of ${describe(queue)}${kind === null ? '' : `, kind ${describe(kind)},`}`
+}
+
+/** With where it was thrown, if that was not in ours. */
+function withPlace(error: Error): string {
+  const place = error instanceof BugleError ? undefined : placeOf(error)
+  return place === undefined ? inOneLine(error) : `${inOneLine(error)} (${place})`
+}
+
+/** The first place of the stack that is neither in Node nor in a package. */
+function placeOf(error: Error): string | undefined {
+  try {
+    const lines = String(error.stack).split('\n')
+    const line = lines.find((one) => /^\s+at /.test(one) && !/node:|node_modules/.test(one))
+    return /([^\s()]+:\d+:\d+)\)?$/.exec(line ?? '')?.[1]
+  } catch {
+    // A stack may be a getter that throws.
+    return undefined
+  }
 }
 
 function inOneLine({ name, message }: Error): string {

@@ -1,5 +1,6 @@
 import {
   delay,
+  durationWithin,
   flagNames,
   functionOf,
   knownKeys,
@@ -14,9 +15,10 @@ import {
 import { type Codec, codecOption } from './codec.js'
 import { type Connection, type ConnectionFields, resolveConnection } from './database/connection.js'
 import { type QueueTypes, queuesOption } from './define-queues.js'
+import type { Duration } from './duration.js'
 import { BugleError, describe } from './errors.js'
 import type { Job, Middleware } from './job.js'
-import { type Logger, loggerOption } from './logging.js'
+import { type Logger, type LogTarget, loggerOption } from './logging.js'
 import type { QueueSchemas } from './queues.js'
 import { type ConstantDecision, defaultRetryStrategy, type RetryStrategy, retryStrategyOption } from './retry.js'
 import { type SchemasByQueue, schemasOption } from './schema.js'
@@ -51,28 +53,28 @@ export interface BugleOptions<
   readonly prepare?: boolean | undefined
   /** Whether to be woken by notifications; false: sweeps every second do everything. @defaultValue true */
   readonly listen?: boolean | undefined
-  /** Milliseconds between safety sweeps while notifications arrive; 0: none. @defaultValue 30000 */
-  readonly sweepMs?: number | undefined
+  /** Between safety sweeps while notifications arrive; 0: none. @defaultValue 30000 */
+  readonly sweepMs?: Duration | undefined
   /**
-   * After how long without a sign of life others take a process's jobs, in milliseconds; its heartbeat comes three
+   * After how long without a sign of life others take a process's jobs; its heartbeat comes three
    * times as often. At least a minute where its presence lock cannot be held. From 300 up. @defaultValue 5000
    */
-  readonly rescueAfterMs?: number | undefined
+  readonly rescueAfterMs?: Duration | undefined
   /**
    * How long a process that holds its presence lock may miss its heartbeats (a blocked event loop); at least
    * `rescueAfterMs`.
    * @defaultValue 300000
    */
-  readonly hungAfterMs?: number | undefined
+  readonly hungAfterMs?: Duration | undefined
   /** A job that this many processes have died under is failed. @defaultValue 3 */
   readonly maxCrashes?: number | undefined
   /**
    * How long a stop waits for running handlers before it aborts their signals; Infinity is allowed.
    * @defaultValue 15000
    */
-  readonly graceMs?: number | undefined
+  readonly graceMs?: Duration | undefined
   /** How long it waits after that, before it gives up on them; Infinity is allowed. @defaultValue 5000 */
-  readonly abortMs?: number | undefined
+  readonly abortMs?: Duration | undefined
   /**
    * Whether SIGINT and SIGTERM close the instance, from its first consumer on; a second one skips the grace, a third
    * one the rest. @defaultValue false
@@ -80,10 +82,10 @@ export interface BugleOptions<
   readonly handleSignals?: boolean | undefined
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number | undefined
-  /** After how long a failed job is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly failedForMs?: number | null | undefined
-  /** After how long a job in the archive is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly archivedForMs?: number | null | undefined
+  /** After how long a failed job is deleted; null: never. @defaultValue null */
+  readonly failedForMs?: Duration | null | undefined
+  /** After how long a job in the archive is deleted; null: never. @defaultValue null */
+  readonly archivedForMs?: Duration | null | undefined
   /**
    * A Standard Schema for each queue, or for each kind of one: checks payloads at the put and again before the handler,
    * and gives them their types.
@@ -96,10 +98,10 @@ export interface BugleOptions<
   /** What handlers need: `ctx.context`. Default: undefined. */
   readonly context?: Context | undefined
   /**
-   * For a line on what an operator should know (console, pino and winston fit). Default: silence, but for a warning of
-   * Node's if no notification can arrive.
+   * For a line on what an operator should know (console, pino and winston fit); false: not a word. Default: standard
+   * error, without what is well.
    */
-  readonly logger?: Logger | undefined
+  readonly logger?: Logger | false | undefined
 }
 
 /** The same, given to `createBugle` itself. */
@@ -160,8 +162,7 @@ interface ResolvedBugleOptions {
   readonly codec: Codec | null
   readonly middleware: readonly Middleware[]
   readonly context: unknown
-  /** null: Node's warnings. */
-  readonly logger: Logger | null
+  readonly logger: LogTarget
 }
 
 const bugleOptionNames = [
@@ -180,10 +181,16 @@ type AnyBugleOptions = BugleOptions<unknown, unknown, Codec | undefined> & { rea
 
 /** @throws BugleError `INVALID_OPTION` */
 export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.ProcessEnv): ResolvedBugleOptions {
-  knownKeys('createBugle options', options, bugleOptionNames)
+  if (typeof options === 'string') {
+    const rule = 'createBugle options must be an object of options'
+    throw new BugleError('INVALID_OPTION', `${rule}; got string: give { connectionString }`)
+  }
+  knownKeys('createBugle options', options, bugleOptionNames, { consume: consumeOptionNames })
   const { connectionString, connection: fields, listenConnectionString, ...rest } = withoutUndefined(options)
   const given = { ...bugleDefaults, ...rest }
   queuesOption(given.queues)
+  // A heartbeat that is late by a moment must not look like a death.
+  const rescueAfterMs = durationWithin('rescueAfterMs', given.rescueAfterMs, { min: 300, max: 3_600_000 })
   const connection = resolveConnection(
     {
       ...(connectionString !== undefined && { connectionString }),
@@ -203,9 +210,8 @@ export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.Proces
     prepare: oneOf('prepare', given.prepare, [true, false]),
     listen: oneOf('listen', given.listen, [true, false]),
     sweepMs: timerMs('sweepMs', given.sweepMs),
-    // A heartbeat that is late by a moment must not look like a death.
-    rescueAfterMs: wholeNumber('rescueAfterMs', given.rescueAfterMs, { min: 300, max: 3_600_000 }),
-    hungAfterMs: hungAfter(rest.hungAfterMs, given.rescueAfterMs),
+    rescueAfterMs,
+    hungAfterMs: hungAfter(rest.hungAfterMs, rescueAfterMs),
     maxCrashes: wholeNumber('maxCrashes', given.maxCrashes, { min: 1, max: 30_000 }),
     ...stopTimes(given),
     handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
@@ -217,20 +223,25 @@ export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.Proces
     codec: given.codec === undefined ? null : codecOption(given.codec),
     middleware: middlewareOption(given.middleware),
     context: given.context,
-    logger: given.logger === undefined ? null : loggerOption(given.logger),
+    logger: loggerOption(given.logger),
   })
 }
 
 /** How long a stop waits; see BugleOptions. */
 export interface StopTimes {
+  readonly graceMs: Duration
+  readonly abortMs: Duration
+}
+
+export interface ResolvedStopTimes {
   readonly graceMs: number
   readonly abortMs: number
 }
 
 /** As a later call has them, which gives none: nothing becomes shorter by it. */
-export const noTimes: StopTimes = { graceMs: Number.POSITIVE_INFINITY, abortMs: Number.POSITIVE_INFINITY }
+export const noTimes: ResolvedStopTimes = { graceMs: Number.POSITIVE_INFINITY, abortMs: Number.POSITIVE_INFINITY }
 
-function stopTimes({ graceMs, abortMs }: StopTimes): StopTimes {
+function stopTimes({ graceMs, abortMs }: StopTimes): ResolvedStopTimes {
   return {
     graceMs: milliseconds('graceMs', graceMs, { allowInfinity: true }),
     abortMs: milliseconds('abortMs', abortMs, { allowInfinity: true }),
@@ -239,10 +250,10 @@ function stopTimes({ graceMs, abortMs }: StopTimes): StopTimes {
 
 /** What `stop` and `close` take. */
 export interface StopOptions {
-  /** How long the stop waits for running handlers before it aborts them, in milliseconds; Infinity is allowed. */
-  readonly graceMs?: number | undefined
-  /** How long it waits after that, in milliseconds; Infinity is allowed. */
-  readonly abortMs?: number | undefined
+  /** How long the stop waits for running handlers before it aborts them; Infinity is allowed. */
+  readonly graceMs?: Duration | undefined
+  /** How long it waits after that; Infinity is allowed. */
+  readonly abortMs?: Duration | undefined
 }
 
 /**
@@ -250,7 +261,7 @@ export interface StopOptions {
  *
  * @throws BugleError `INVALID_OPTION`
  */
-export function resolveStopTimes(options: StopOptions = {}, defaults: StopTimes): StopTimes {
+export function resolveStopTimes(options: StopOptions = {}, defaults: ResolvedStopTimes): ResolvedStopTimes {
   knownKeys('stop options', options, ['graceMs', 'abortMs'])
   const { graceMs = defaults.graceMs, abortMs = defaults.abortMs } = options
   return stopTimes({ graceMs, abortMs })
@@ -291,13 +302,14 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner, NoInfer<Context>>[] | undefined
   /**
-   * How long a run may take before its signal is aborted and it counts as failed, in milliseconds. Default: no limit.
+   * How long a run may take before its signal is aborted and it counts as failed. Default: no limit, and one warning of
+   * a run that goes on for ten minutes.
    */
-  readonly timeoutMs?: number | undefined
+  readonly timeoutMs?: Duration | undefined
   /** As for `createBugle`. Default: the instance's. */
-  readonly graceMs?: number | undefined
+  readonly graceMs?: Duration | undefined
   /** As for `createBugle`. Default: the instance's. */
-  readonly abortMs?: number | undefined
+  readonly abortMs?: Duration | undefined
   /** What the handler needs: `ctx.context`. Default: the instance's. */
   readonly context?: Context | undefined
   /** Ends the wait for a database that is down, and later stops the consumer. */
@@ -314,7 +326,7 @@ export const consumerDefaults = {
   middleware: [],
 } as const satisfies Partial<ConsumeOptions>
 
-export interface ConsumerOptions extends StopTimes {
+export interface ConsumerOptions extends ResolvedStopTimes {
   readonly concurrency: number
   readonly prefetch: number | 'earned'
   readonly outcome: 'implicit' | 'explicit'
@@ -352,7 +364,7 @@ export function resolveConsumerOptions(
     context: undefined,
   },
 ): ConsumerOptions {
-  knownKeys('consume options', options, consumeOptionNames)
+  knownKeys('consume options', options, consumeOptionNames, { createBugle: bugleOptionNames })
   const given = {
     ...consumerDefaults,
     signal: undefined,
@@ -395,7 +407,7 @@ export function resolveDrainOptions(
   options: object = {},
   instance: Parameters<typeof resolveConsumerOptions>[1],
 ): ConsumerOptions & { readonly until: 'ready' | 'scheduled' } {
-  knownKeys('drain options', options, [...consumeOptionNames, 'until'])
+  knownKeys('drain options', options, [...consumeOptionNames, 'until'], { createBugle: bugleOptionNames })
   const { until = 'ready', ...rest } = options as DrainOptions
   return { ...resolveConsumerOptions(rest, instance), until: oneOf('until', until, ['ready', 'scheduled']) }
 }
@@ -416,7 +428,7 @@ function shortText(name: string, value: unknown): string {
 
 function hungAfter(value: unknown, rescueAfterMs: number): number {
   if (value === undefined) return Math.max(bugleDefaults.hungAfterMs, rescueAfterMs)
-  const ms = wholeNumber('hungAfterMs', value, { min: 1, max: 86_400_000 })
+  const ms = durationWithin('hungAfterMs', value, { min: 1, max: 86_400_000 })
   if (ms >= rescueAfterMs) return ms
   throw new BugleError('INVALID_OPTION', `hungAfterMs must be at least rescueAfterMs, ${rescueAfterMs}; got ${ms}`)
 }

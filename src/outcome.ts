@@ -1,4 +1,5 @@
 import { delay, knownKeys } from './checks.js'
+import type { Duration } from './duration.js'
 
 /**
  * What a run ended with. A handler returns one, or throws one, or returns anything else and means an ack.
@@ -99,12 +100,12 @@ export function reject(reason: unknown): RejectOutcome {
  * The run did not succeed, and counts: again after a delay, or failed if it was the last that the retry strategy or the
  * job's `maxAttempts` allows.
  *
- * @param options - `delayMs`: until the next run, in milliseconds, by default as the retry strategy says;
+ * @param options - `delayMs`: until the next run, by default as the retry strategy says;
  *   `reason`: stored as the job's last error
  * @throws BugleError `INVALID_OPTION`
  */
 export function retry(
-  options: { readonly delayMs?: number | undefined; readonly reason?: unknown } = {},
+  options: { readonly delayMs?: Duration | undefined; readonly reason?: unknown } = {},
 ): RetryOutcome {
   knownKeys('retry options', options, ['delayMs', 'reason'])
   const { delayMs, reason } = options
@@ -116,10 +117,10 @@ const outcomeDefaults = { delayMs: 1_000 } as const
 /**
  * Not now: back to the queue, and the run does not count.
  *
- * @param options - `delayMs`: until it may run again, in milliseconds, by default 1000
+ * @param options - `delayMs`: until it may run again, by default '1s'
  * @throws BugleError `INVALID_OPTION`
  */
-export function release(options: { readonly delayMs?: number | undefined } = {}): ReleaseOutcome {
+export function release(options: { readonly delayMs?: Duration | undefined } = {}): ReleaseOutcome {
   knownKeys('release options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
   return make({ type: 'release', delayMs: delay('delayMs', delayMs) })
@@ -130,10 +131,10 @@ export function release(options: { readonly delayMs?: number | undefined } = {})
  * does not fail the job, however many there are, but a throw after many of them may find no attempt left.
  *
  * @param progress - what JSON can hold, at most `maxPayloadBytes`
- * @param options - `delayMs`: until the next run, in milliseconds, by default 1000
+ * @param options - `delayMs`: until the next run, by default '1s'
  * @throws BugleError `INVALID_OPTION`
  */
-export function partial(progress: unknown, options: { readonly delayMs?: number | undefined } = {}): PartialOutcome {
+export function partial(progress: unknown, options: { readonly delayMs?: Duration | undefined } = {}): PartialOutcome {
   knownKeys('partial options', options, ['delayMs'])
   const { delayMs = outcomeDefaults.delayMs } = options
   return make({ type: 'partial', progress, delayMs: delay('delayMs', delayMs) })

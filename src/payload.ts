@@ -283,7 +283,8 @@ function invalid(path: string, reason: string, cause?: unknown): BugleError {
 }
 
 function tooLarge(what: string, size: string, maxBytes: number): BugleError {
-  return new BugleError('PAYLOAD_TOO_LARGE', `${what} must be at most ${maxBytes} bytes as JSON in UTF-8; got ${size}`)
+  const rule = `${what} must be at most ${maxBytes} bytes as JSON in UTF-8; got ${size}`
+  return new BugleError('PAYLOAD_TOO_LARGE', `${rule}: raise maxPayloadBytes, or store the data elsewhere`)
 }
 
 /**

@@ -4,6 +4,7 @@
  * A strategy decides; `nextRun` asks it, applies the limits and never throws. Nothing here does I/O or sets a timer.
  */
 import { delay, isPlainObject, kindOf, knownKeys, wholeNumber } from './checks.js'
+import type { Duration } from './duration.js'
 import { BugleError, describe, toError } from './errors.js'
 import type { Job } from './job.js'
 import { delayIfAny } from './retry-after.js'
@@ -11,18 +12,18 @@ import { delayIfAny } from './retry-after.js'
 /** What a strategy answers. */
 export type RetryDecision =
   /**
-   * So many retries after the first run. The n-th delay, in milliseconds, comes before the n-th retry, and the last
-   * one repeats; none, or `[]`, is 0. One number is every delay. A job's own `maxAttempts` overrides `retries`, and
+   * So many retries after the first run. The n-th delay comes before the n-th retry, and the last
+   * one repeats; none, or `[]`, is 0. One alone is every delay. A job's own `maxAttempts` overrides `retries`, and
    * `retryAfterMs` on the error overrides the delay.
    */
-  | { readonly retries: number; readonly delaysMs?: number | readonly number[] | undefined }
-  /** Once more, after this delay in milliseconds. Nothing but a job's own `maxAttempts` limits it. */
-  | { readonly delayMs: number }
+  | { readonly retries: number; readonly delaysMs?: Duration | readonly Duration[] | undefined }
+  /** Once more, after this delay. Nothing but a job's own `maxAttempts` limits it. */
+  | { readonly delayMs: Duration }
   /** No further run, whatever the job's `maxAttempts`. */
   | false
 
 /** A decision for every job and error: not `{ delayMs }`, which would be a retry for ever. */
-export type ConstantDecision = Exclude<RetryDecision, { readonly delayMs: number }>
+export type ConstantDecision = Exclude<RetryDecision, { readonly delayMs: Duration }>
 
 /**
  * Decides what follows a failed run. Called once for each, with the job as it was then (`attempt` is 1 after the first
@@ -47,18 +48,18 @@ const limitDefaults = { maxAttempts: 5 } as const satisfies RetryLimits
 
 /** What `fixed` takes. */
 export interface FixedOptions extends RetryLimits {
-  /** Milliseconds before each retry. @defaultValue 1000 */
-  readonly delayMs?: number | undefined
+  /** Before each retry. @defaultValue 1000 */
+  readonly delayMs?: Duration | undefined | undefined
 }
 
 export const fixedDefaults = { delayMs: 1_000, ...limitDefaults } as const satisfies FixedOptions
 
 /** What `linear` takes. */
 export interface LinearOptions extends RetryLimits {
-  /** Milliseconds before the first retry, and what each further one adds; at most `maxMs`. @defaultValue 1000 */
-  readonly baseMs?: number | undefined
-  /** No delay is longer, in milliseconds. @defaultValue 3600000 */
-  readonly maxMs?: number | undefined
+  /** Before the first retry, and what each further one adds; at most `maxMs`. @defaultValue 1000 */
+  readonly baseMs?: Duration | undefined
+  /** No delay is longer. @defaultValue 3600000 */
+  readonly maxMs?: Duration | undefined
   /** The share of each delay that is random, 0 to 1; true is the default, false is 0. @defaultValue 0.2 */
   readonly jitter?: number | boolean | undefined
 }

@@ -32,6 +32,7 @@ const seldomBeginnings = [
   'test/scenarios/outcomes/ack-in-transaction.test.ts',
   'test/scenarios/put/lost-transactions.test.ts',
   'test/scenarios/put/misused-transactions.test.ts',
+  'test/scenarios/put/transactions-raw.test.ts',
   'test/scenarios/put/transactions.test.ts',
   'test/scenarios/stop/without-database.test.ts',
   'test/scenarios/waking/fleet.test.ts',
@@ -77,7 +78,7 @@ const onOneServer = [
   'test/scenarios/outcomes/outcome-table.test.ts',
   'test/scenarios/put/lost-transactions.test.ts',
   'test/scenarios/put/misused-transactions.test.ts',
-  'test/scenarios/put/transactions.test.ts',
+  'test/scenarios/put/transactions{,-raw}.test.ts',
   'test/scenarios/waking/full-queue.test.ts',
   'test/scenarios/waking/races-broken.test.ts',
 ]

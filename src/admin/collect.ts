@@ -2,16 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { delay, knownKeys, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import type { CallEffect } from '../database/fault.js'
+import type { Duration } from '../duration.js'
 import { BugleError } from '../errors.js'
 import { type BatchesOptions, createBatchSize, resolveBatches } from './batches.js'
 import { type AdminParts, sendForOne } from './send.js'
 
 /** What `collect` deletes: at least one of the two ages. */
 export interface CollectOptions extends BatchesOptions {
-  /** Failed jobs that failed longer ago, in milliseconds. */
-  readonly failedOlderThanMs?: number | undefined
-  /** Archived jobs that were acked longer ago, in milliseconds. */
-  readonly archivedOlderThanMs?: number | undefined
+  /** Failed jobs that failed longer ago. */
+  readonly failedOlderThanMs?: Duration | undefined
+  /** Archived jobs that were acked longer ago. */
+  readonly archivedOlderThanMs?: Duration | undefined
   /** At most so many rows in all, failed ones first. Default: all. */
   readonly limit?: number | undefined
 }

@@ -62,6 +62,7 @@ export function openCli({ json, schema, prepare }: CliOptions, host: Host, leave
         {
           name: 'bugle command',
           poolSize: 2,
+          logger: false,
           // Beside DATABASE_URL: a module with a way of its own says itself how to listen there.
           ...(!('connectionString' in options || 'connection' in options) && listening),
           ...options,

@@ -2,6 +2,13 @@
 /**
  * The command: `bugle <command>`, or `node dist/cli/index.js`.
  */
-import { runCommand } from './main.js'
+import { nodeTooOld } from '../node-version.js'
 
-await runCommand(process)
+if (nodeTooOld === null) {
+  // Loaded after the check: an older Node may be unable to link what comes with it.
+  const { runCommand } = await import('./main.js')
+  await runCommand(process)
+} else {
+  console.error(`bugle: ${nodeTooOld}`)
+  process.exitCode = 1
+}

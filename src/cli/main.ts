@@ -71,7 +71,8 @@ function createTell({ stdout, stderr }: Host, isJson: boolean): (thrown: unknown
     if (isJson) {
       const kind = error instanceof BugleError ? error.code : error instanceof UsageError ? 'USAGE' : 'FAILED'
       print(JSON.stringify({ error: { code: kind, message } }))
-    } else if (code === exitCodes.usage) print(`bugle: ${message} (--help shows the usage)`)
+    } else if (error instanceof UsageError && error.help !== '') print(error.help)
+    else if (code === exitCodes.usage) print(`bugle: ${message} (--help shows the usage)`)
     // A failure of ours, or of the user's module: where it was thrown may say more.
     else print(`bugle: ${isExpected || 'severity' in error ? message : stackOf(error)}`)
     if (!isJson && error instanceof Refusal && error.cause instanceof Error) print(stackOf(error.cause))

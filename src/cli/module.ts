@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url'
 import type { Bugle } from '../bugle.js'
 import { isPlainObject, knownKeys, queueName } from '../checks.js'
 import { resolveHandlers } from '../consume/handlers.js'
+import { definitionNames } from '../define-worker.js'
 import { describe, toError } from '../errors.js'
 import { type BugleOptions, type ConsumeOptions, resolveBugleOptions, resolveConsumerOptions } from '../options.js'
 import type { HandlersOf } from '../queues.js'
@@ -20,19 +21,9 @@ export interface QueueWork {
   readonly options: ConsumeOptions
 }
 
-/** Exports that name no queue. A queue of such a name is one of the default export. */
-const reserved = ['default', 'options', 'bugle', '__esModule', 'module.exports']
-
 /**
- * Import a module of handlers.
- *
- * - A named export is the queue of its name: a function for every job, or an object with one for each kind.
- * - The default export is an object of the same, for queues whose names are no identifiers, or `options` and `bugle`.
- * - The named export `options` has options of `consume`, by queue.
- * - The named export `bugle` has options of `createBugle`: schemas, codec, middleware, context, times.
- *
- * What is anything else is refused, since it may be a queue that would never be served: a helper belongs into another
- * module. So are a queue that is given twice, and options of a queue that is not there.
+ * Import a module of handlers: its default export is a `WorkerDefinition`, by `defineWorker` or as an object; or each
+ * part of one is an export of its own, `queues` above all. What else it exports is its own business.
  *
  * @param path - relative to the working directory, or absolute
  * @throws Refusal; with the module's own error as `cause` where it threw
@@ -75,26 +66,44 @@ async function importModule(path: string): Promise<Readonly<Record<string, unkno
 
 /** @throws Error, BugleError */
 function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
-  const byDefault = objectExport('the default export', exported.default ?? {})
-  const options = objectExport('the export options', exported.options ?? {})
-  const bugleOptions = objectExport('the export bugle', exported.bugle ?? {})
-  const named = Object.entries(exported).filter(([name]) => !reserved.includes(name))
+  const definition = definitionOf(exported)
+  if (definition.queues === undefined) throw new Error(`it exports no queues; ${howTo}${functionsOf(exported)}`)
+  const handlers = objectExport('queues', definition.queues)
+  const options = objectExport('options', definition.options ?? {})
+  const bugleOptions = objectExport('bugle', definition.bugle ?? {})
   bugleOptionsChecked(bugleOptions)
   const queues = new Map<string, QueueWork>()
-  // Node gives a CommonJS module's exports twice: each by its name, and all of them as the default.
-  const furtherByDefault = Object.entries(byDefault).filter(
-    ([name, value]) => !(Object.hasOwn(exported, name) && exported[name] === value),
-  )
-  for (const [name, handlers] of [...named, ...furtherByDefault]) {
-    if (queues.has(name)) throw new Error(`the queue ${describe(name)} is exported twice, by name and by default`)
+  for (const [name, own] of Object.entries(handlers)) {
     queues.set(queueName(name), {
-      handlers: handlersOf(name, handlers),
+      handlers: handlersOf(name, own),
       options: optionsOf(name, Object.hasOwn(options, name) ? options[name] : {}),
     })
   }
-  if (queues.size === 0) throw new Error('it exports no queue (--help shows what a module exports)')
-  knownKeys('the export options', options, [...queues.keys()])
+  if (queues.size === 0) throw new Error(`queues is empty; ${howTo}`)
+  knownKeys('options', options, [...queues.keys()])
   return { queues, bugleOptions }
+}
+
+const howTo = 'give them as: export const queues = { emails: async (job) => { … } }'
+
+/** Each part by its name, or in the default export. Of a CommonJS module Node gives the same in both ways. */
+function definitionOf(exported: Readonly<Record<string, unknown>>): Partial<Record<string, unknown>> {
+  const byDefault = isPlainObject(exported.default) ? exported.default : {}
+  return Object.fromEntries(
+    definitionNames.map((name) => {
+      const [own, other] = [exported[name], byDefault[name]]
+      if (own !== undefined && other !== undefined && own !== other) {
+        throw new Error(`${name} is exported twice, by name and by default`)
+      }
+      return [name, own ?? other]
+    }),
+  )
+}
+
+/** For whoever has exported each handler by its name. */
+function functionsOf(exported: Readonly<Record<string, unknown>>): string {
+  const names = Object.keys(exported).filter((name) => typeof exported[name] === 'function')
+  return names.length === 0 ? '' : ` (it exports the functions ${names.join(', ')})`
 }
 
 function objectExport(what: string, value: unknown): Readonly<Record<string, unknown>> {
@@ -106,7 +115,7 @@ function handlersOf(queue: string, given: unknown): QueueWork['handlers'] {
   try {
     resolveHandlers(given, 'leave')
   } catch (error) {
-    throw new Error(`the export ${describe(queue)} is no queue: ${toError(error).message}`)
+    throw new Error(`queues: ${describe(queue)}: ${toError(error).message}`)
   }
   return given as QueueWork['handlers']
 }
@@ -118,7 +127,7 @@ function bugleOptionsChecked(given: BugleOptions<Bugle>): void {
   try {
     resolveBugleOptions(given as BugleOptions, env)
   } catch (error) {
-    throw new Error(`the export bugle: ${toError(error).message}`)
+    throw new Error(`bugle: ${toError(error).message}`)
   }
 }
 

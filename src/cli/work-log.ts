@@ -15,15 +15,12 @@ export function workLogger(out: Output, stderr: NodeJS.WriteStream): Logger {
 }
 
 /**
- * Prints failed jobs and failed claims, and with `verbose` each run. The logger prints everything else. No payload is
- * ever printed.
+ * Prints failed claims, and with `verbose` each run. The logger prints everything else, jobs that failed for good above
+ * all. No payload is ever printed.
  */
 export function tellRuns(bugle: Bugle, log: Logger, verbose: boolean): void {
   const job = ({ queue, id, kind, attempt }: { queue: string; id: string; kind: string | null; attempt: number }) =>
     `job ${id} of ${JSON.stringify(queue)}${kind === null ? '' : `, kind ${JSON.stringify(kind)}`}, attempt ${attempt}`
-  bugle.on('job:failed', (data) =>
-    log.error(`${job(data)}: failed (${data.cause}): ${firstLine(data.error.message, 200)}`),
-  )
   bugle.on('claim:error', ({ queue, error }) => {
     if (error instanceof BugleError && error.code === 'JOB_REFUSED') return
     log.warn(`a claim of ${JSON.stringify(queue)} failed, and is tried again: ${firstLine(error.message, 200)}`)

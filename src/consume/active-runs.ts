@@ -132,6 +132,11 @@ export class Run {
     return this.#reason
   }
 
+  /** Its handler runs, nobody has aborted it, and no time-out will. */
+  get isUnlimited(): boolean {
+    return this.#isRunning && this.#timeoutMs === null && this.#reason === null
+  }
+
   /** The handler begins. */
   begin(timeoutMs: number | null): void {
     this.#isRunning = true

@@ -20,6 +20,7 @@ import { createDraining } from './draining.js'
 import { createDueTimer } from './due.js'
 import { createFloor } from './floor.js'
 import type { Handlers } from './handlers.js'
+import { watchLongRuns } from './long-runs.js'
 import { createLookAhead, roundTripMs } from './look-ahead.js'
 import { runIsStuck } from './lost-outcome.js'
 import { aboutJob, createRunJobs } from './run.js'
@@ -88,6 +89,8 @@ export interface ConsumerParts {
   /** All consumers of the worker share it. */
   readonly suspectTurn: SuspectTurn
   readonly events: Events
+  /** A run goes on and on, and has no time-out: called once for each consumer. */
+  readonly onLongRun: (message: string) => void
   /** For outcomes: also after the instance is closed. */
   readonly settle: Query
   readonly random: () => number
@@ -153,6 +156,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },
   })
+
+  const endWatch = watchLongRuns({ runs: runs.all, now, tell: parts.onLongRun })
 
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
@@ -460,6 +465,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   async function report(): Promise<void> {
     signal.removeEventListener('abort', stopOnAbort)
+    endWatch()
     const abandoned = runs.all().map(({ claimed, claimedAt }) => ({ id: claimed.job.id, ageMs: now() - claimedAt }))
     // A run needs the worker's presence until it has ended; so does a claim that may still take jobs.
     if (abandoned.length === 0 && claimsSentAt.length === 0) await leave()

@@ -65,7 +65,10 @@ export function createConsumers(parts: ConsumersParts): Consumers {
   ): Promise<Begun> {
     const handlers = resolveHandlers(given, options.unknownKinds)
     if (entries.has(queue)) {
-      throw new BugleError('ALREADY_CONSUMING', `this instance consumes the queue ${describe(queue)} already`)
+      throw new BugleError(
+        'ALREADY_CONSUMING',
+        `this instance consumes the queue ${describe(queue)} already: once is enough, with more concurrency`,
+      )
     }
     const closed = new AbortController()
     const signal = options.signal ? AbortSignal.any([closed.signal, options.signal]) : closed.signal

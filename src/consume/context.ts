@@ -1,5 +1,5 @@
-import type { Transaction } from '../database/transaction.js'
 import type { JobContext } from '../job.js'
+import type { Transaction } from '../transactions/transaction.js'
 import type { Run } from './active-runs.js'
 import type { ClaimedJob } from './claimed-job.js'
 

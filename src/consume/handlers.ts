@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { isPlainObject, label } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
 import type { Job, JobHandler } from '../job.js'
@@ -11,6 +12,17 @@ export interface Handlers {
 }
 
 /**
+ * pg-boss, among others, has the options before the handler.
+ *
+ * @param called - the method's name
+ * @throws BugleError `INVALID_OPTION`
+ */
+export function demandHandlerSecond(called: string, options: unknown): void {
+  if (typeof options !== 'function') return
+  throw new BugleError('INVALID_OPTION', `the handler comes second: ${called}(queue, handler, options)`)
+}
+
+/**
  * @param unknownKinds - 'leave': only jobs of the kinds that have a handler are claimed, so that a rolling deployment
  *   does not destroy those of a newer version
  * @throws BugleError `INVALID_OPTION`
@@ -18,9 +30,10 @@ export interface Handlers {
 export function resolveHandlers(given: unknown, unknownKinds: 'leave' | 'fail'): Handlers {
   if (typeof given === 'function') return { kinds: null, of: () => given as JobHandler<Job> }
   if (!isPlainObject(given)) {
+    const got = types.isPromise(given) ? 'a promise: give the function, and not its call' : describe(given)
     throw new BugleError(
       'INVALID_OPTION',
-      `handler must be a function, or an object with a function for each kind; got ${describe(given)}`,
+      `handler must be a function, or an object with a function for each kind; got ${got}`,
     )
   }
   const byKind = new Map<string | null, JobHandler<Job>>()

@@ -1,5 +1,5 @@
 import { longestTimerMs } from '../checks.js'
-import type { StopTimes } from '../options.js'
+import type { ResolvedStopTimes } from '../options.js'
 
 /**
  * How a consumer stops: always, and by its deadline.
@@ -33,7 +33,7 @@ interface Stop {
    *
    * @returns resolves in phase 4
    */
-  request(times: StopTimes): Promise<void>
+  request(times: ResolvedStopTimes): Promise<void>
   readonly isStopping: boolean
   /** performance.now() ms; Infinity: without one, or not stopping. */
   readonly deadlineAt: number

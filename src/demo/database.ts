@@ -89,12 +89,13 @@ async function make(
     schema: names.jobs,
     name: application,
     poolSize: 1,
+    logger: false,
   })
   atEnd(() => bugle.close())
   return { access, bugle, insertPlain: producer.insertPlain, results: observer.results, jobsLeft: observer.jobsLeft }
 }
 
 async function migrate(connectionString: string, schema: string): Promise<void> {
-  await using bugle = createBugle({ connectionString, schema, name: application })
+  await using bugle = createBugle({ connectionString, schema, name: application, logger: false })
   await bugle.migrate()
 }

@@ -5,7 +5,7 @@
 import { constants } from 'node:os'
 import { exitCodes, Interrupted, interruptible, UsageError } from '../terminal/ending.js'
 import { openScreen } from '../terminal/screen.js'
-import { type Options, parseOptions, usage } from './options.js'
+import { defaultOwnJob, type Options, parseOptions, usage } from './options.js'
 import { run } from './run.js'
 
 process.exitCode = await main()
@@ -31,7 +31,7 @@ async function demo(options: Options & { do: 'run' }): Promise<number> {
   const { env } = process
   const screen = openScreen(process.stdout, env, () => performance.now())
   try {
-    const { verdict } = await run({ ...options, env, screen, signal: interruptible(process) })
+    const { verdict } = await run({ ...options, own: defaultOwnJob, env, screen, signal: interruptible(process) })
     return verdict.differences.length === 0 ? exitCodes.ok : exitCodes.trouble
   } catch (error) {
     console.error(`demo: ${error instanceof Error ? error.message : error}`)

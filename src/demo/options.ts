@@ -2,9 +2,12 @@ import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { queueName } from '../checks.js'
 import { resolveConnection } from '../database/connection.js'
+import { describe } from '../errors.js'
 import { UsageError } from '../terminal/ending.js'
 import { shown } from '../terminal/text.js'
+import { queue as demoQueue } from './protocol.js'
 import { isSystemError, reasonOf } from './reading.js'
 
 export const usage = `Usage: npm run demo -- [--roles] [folder]
@@ -44,6 +47,31 @@ export function resolveFolder(given: string, env: NodeJS.ProcessEnv): string {
   demandFolder(folder)
   if (env.DATABASE_URL) demandUrl(env)
   return folder
+}
+
+/** The job that the demo shows before its own work: one as the user would put it. */
+export interface OwnJob {
+  readonly queue: string
+  readonly payload: unknown
+}
+
+export const defaultOwnJob: OwnJob = { queue: 'emails', payload: { to: 'ada@example.org' } }
+
+/**
+ * @param payload - JSON
+ * @throws UsageError; BugleError `INVALID_QUEUE`
+ */
+export function resolveOwnJob(
+  queue: string = defaultOwnJob.queue,
+  payload: string = JSON.stringify(defaultOwnJob.payload),
+): OwnJob {
+  if (queue === demoQueue) throw new UsageError(`the queue ${describe(queue)} is the demo's own; give another one`)
+  try {
+    return { queue: queueName(queue), payload: JSON.parse(payload) }
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new UsageError(`--payload is not JSON; quote it for the shell: '${JSON.stringify(defaultOwnJob.payload)}'`)
+  }
 }
 
 const options = { help: { type: 'boolean', short: 'h' }, roles: { type: 'boolean' } } as const

@@ -33,11 +33,22 @@ export type Order =
       readonly ownerConnectionString: string
       readonly names: DemoNames
       readonly folder: string
+      /** The queue of the user's own job. */
+      readonly ownQueue: string
     }
   /** Answer `idle` when nothing runs and the queue was seen empty. */
   | { readonly do: 'idle' }
   /** Drop what is running, and end. */
   | { readonly do: 'stop' }
+
+/** The user's own job, as its handler was given it. */
+export interface OwnRun {
+  readonly is: 'own'
+  readonly id: string
+  readonly payload: unknown
+  readonly attempt: number
+  readonly pid: number
+}
 
 /** From a worker to the main process. */
 export type Answer =
@@ -46,6 +57,7 @@ export type Answer =
   /** Jobs settled so far: their outcome is durable. `lastAtNs`: when the last of them was. */
   | { readonly is: 'counted'; readonly settled: number; readonly lastAtNs: string }
   | { readonly is: 'idle' }
+  | OwnRun
   | { readonly is: 'woken'; readonly number: number; readonly afterNs: string }
   /** The database is away (`reason`), or back (null). */
   | { readonly is: 'database'; readonly reason: string | null }

@@ -3,9 +3,12 @@ import { bytesText, count, plural, shown } from '../terminal/text.js'
 import type { About, Verdict } from './check.js'
 import type { Found } from './files.js'
 import { type Latencies, percentile } from './latency.js'
+import type { OwnRun } from './protocol.js'
 
 /** So many of a kind are named, the rest counted. */
 const mostNamed = 20
+/** Characters of a payload. */
+const mostShown = 200
 
 /** `  name              value`, aligned with all others. */
 export function field(name: string, value: string): string {
@@ -24,6 +27,19 @@ export function foundText(found: Found): string {
   for (const note of notes) lines.push(field('', note))
   if (closed.length > 0) lines.push(field('', 'not looked into:'), ...named(closed))
   return lines.join('\n')
+}
+
+/** The user's own job: how it was put, and what its handler was given. */
+export function ownText(queue: string, { id, payload, attempt, pid }: OwnRun): string {
+  const text = shown(JSON.stringify(payload))
+  return [
+    field('your job', `await bugle.put(${shown(JSON.stringify(queue))}, ${cut(text)})`),
+    field('', `is job ${id}; process ${pid} ran its handler with that payload, at attempt ${attempt}`),
+  ].join('\n')
+}
+
+function cut(text: string): string {
+  return text.length > mostShown ? `${text.slice(0, mostShown)}…` : text
 }
 
 export interface Figures {

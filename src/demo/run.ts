@@ -2,12 +2,14 @@ import { unlessAborted } from '../deadline.js'
 import type { Bugle } from '../index.js'
 import type { Progress, Screen } from '../terminal/screen.js'
 import { shown } from '../terminal/text.js'
+import { withResolvers } from '../with-resolvers.js'
 import { check } from './check.js'
 import { openDatabase } from './database.js'
 import { type FoundFile, findFiles } from './files.js'
 import { createLatencySeries, rounds } from './latency.js'
-import { type FileJob, type Queues, queue } from './protocol.js'
-import { checkText, type Figures, field, foundText, resultText } from './report.js'
+import type { OwnJob } from './options.js'
+import { type FileJob, type OwnRun, type Queues, queue } from './protocol.js'
+import { checkText, type Figures, field, foundText, ownText, resultText } from './report.js'
 import { ownNames } from './roles.js'
 import { openServer } from './server.js'
 import { forkWorkers } from './workers.js'
@@ -15,6 +17,8 @@ import { forkWorkers } from './workers.js'
 interface RunParts {
   /** An absolute path to a directory. */
   readonly folder: string
+  /** Shown first. */
+  readonly own: OwnJob
   readonly env: NodeJS.ProcessEnv
   readonly screen: Screen
   /**
@@ -64,7 +68,7 @@ export async function run({ signal: outer, ...parts }: RunParts): Promise<Summar
 
 async function runUntil(
   ending: AbortController,
-  { folder, env, screen, withRoles }: Omit<RunParts, 'signal'>,
+  { folder, own, env, screen, withRoles }: Omit<RunParts, 'signal'>,
 ): Promise<Summary> {
   const { signal } = ending
   screen.say('Bugle demo: two worker processes hash and gzip every file of a folder\n')
@@ -82,6 +86,7 @@ async function runUntil(
   let working: Progress | null = null
   const settled = new Map<number, number>()
   let lastAtNs = 0n
+  const ownRun = withResolvers<OwnRun>()
   const series = createLatencySeries({ bugle, insertPlain, random: Math.random, signal })
   await using workers = forkWorkers({
     count: workerCount,
@@ -89,14 +94,24 @@ async function runUntil(
     fail: (error) => ending.abort(error),
     onNews: screen.say,
     onWoken: series.woken,
+    onOwn: ownRun.resolve,
     onCounted(worker, jobs, atNs) {
       settled.set(worker, jobs)
       if (atNs > lastAtNs) lastAtNs = atNs
       working?.update([...settled.values()].reduce((sum, jobs) => sum + jobs, 0))
     },
   })
-  await workers.start({ connectionString: access.consumer, ownerConnectionString: access.owner, names, folder })
-  screen.say(`${field('workers', `processes ${workers.pids.join(' and ')}`)}\n`)
+  await workers.start({
+    connectionString: access.consumer,
+    ownerConnectionString: access.owner,
+    names,
+    folder,
+    ownQueue: own.queue,
+  })
+  screen.say(field('workers', `processes ${workers.pids.join(' and ')}`))
+
+  await unlessAborted((bugle as unknown as Bugle).put(own.queue, own.payload), signal)
+  screen.say(`${ownText(own.queue, await unlessAborted(ownRun.promise, signal))}\n`)
 
   working = screen.progress('working', found.files.length, 'files')
   const firstAtNs = process.hrtime.bigint()

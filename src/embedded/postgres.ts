@@ -33,7 +33,7 @@ export interface Postgres {
   stop(mode: ShutdownMode, smartMs?: number): Promise<void>
 }
 
-/** The port has been taken by somebody else. */
+/** The port is taken by somebody else. */
 export class PortTakenError extends Error {}
 
 export function createPostgres(plan: PostgresPlan): Postgres {
@@ -142,13 +142,17 @@ export function createPostgres(plan: PostgresPlan): Postgres {
 export async function freePort(random: () => number = Math.random): Promise<number> {
   for (;;) {
     const port = 15_432 + Math.floor(random() * (32_768 - 15_432))
-    const isFree = await new Promise<boolean>((resolve) => {
-      const probe = createServer()
-      probe.once('error', () => resolve(false))
-      probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => probe.close(() => resolve(true)))
-    })
-    if (isFree) return port
+    if (await isPortFree(port)) return port
   }
+}
+
+/** Whether nobody listens on it on the loopback, at this moment. */
+export function isPortFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer()
+    probe.once('error', () => resolve(false))
+    probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => probe.close(() => resolve(true)))
+  })
 }
 
 function serverSettings(plan: PostgresPlan): string[] {

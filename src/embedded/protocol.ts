@@ -30,6 +30,8 @@ export type Task =
       startTimeoutMs: number
       /** The first port to try; by default a random one. */
       port?: number
+      /** Whether the start fails where that port is taken. */
+      isPortDemanded?: boolean
     }
   /** Stop what a supervisor that is gone has left in this home, then leave. */
   | { kind: 'sweep'; home: string; temporary: boolean }

@@ -92,7 +92,7 @@ async function serve(given: Serve): Promise<Ready> {
   refuseIfEnding()
   postgres = createPostgres({ ...given, binDir, dataDir, user })
   if (!(await isCluster(dataDir))) await createCluster(home, user, postgres.initialise)
-  await startOnFreePort(postgres, given.port)
+  await startOnPort(postgres, given)
   return { ready: { pid: postgres.pid, port, dataDir, home, binDir, version } }
 }
 
@@ -115,14 +115,16 @@ async function serverVersion(binDir: string): Promise<string> {
 }
 
 // The port was free when we looked; somebody may be faster than the server.
-async function startOnFreePort(server: Postgres, first: number | undefined): Promise<void> {
+async function startOnPort(server: Postgres, { port: first, isPortDemanded = false }: Serve): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     refuseIfEnding()
     port = (attempt === 1 ? first : undefined) ?? (await freePort())
     try {
       return await server.start(port)
     } catch (error) {
-      if (!(error instanceof PortTakenError) || attempt === 10) throw error
+      if (!(error instanceof PortTakenError)) throw error
+      if (isPortDemanded) throw new BugleError('INVALID_OPTION', `port must be free; ${port} is taken`)
+      if (attempt === 10) throw error
     }
   }
 }

@@ -1,6 +1,7 @@
 import { delay, flagNames, knownKeys, label, moment, oneOf, runTimeMs, wholeNumber } from '../checks.js'
-import type { Transaction } from '../database/transaction.js'
+import type { Duration } from '../duration.js'
 import { BugleError } from '../errors.js'
+import type { Transaction } from '../transactions/transaction.js'
 
 /** What `put` takes. */
 export interface PutOptions {
@@ -10,8 +11,8 @@ export interface PutOptions {
   readonly kind?: string | undefined
   /** Not before that moment, by the database's clock. */
   readonly runAt?: Date | undefined
-  /** Not before so many milliseconds from now, by the database's clock; at most a hundred years. */
-  readonly delayMs?: number | undefined
+  /** Not before so long from now, by the database's clock; at most a hundred years. */
+  readonly delayMs?: Duration | undefined | undefined
   /** At most one waiting job a queue and key: 1 to 255 characters. A job that runs does not wait any more. */
   readonly key?: string | undefined
   /**
@@ -26,8 +27,8 @@ export interface PutOptions {
    * partial runs count.
    */
   readonly maxAttempts?: number | undefined
-  /** How long a run may take, in milliseconds; overrides the consumer's `timeoutMs`. */
-  readonly timeoutMs?: number | undefined
+  /** How long a run may take; overrides the consumer's `timeoutMs`. */
+  readonly timeoutMs?: Duration | undefined
   /** The caller's transaction: the job commits or rolls back with it. */
   readonly tx?: Transaction
 }

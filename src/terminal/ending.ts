@@ -7,6 +7,12 @@ export const exitCodes = { ok: 0, trouble: 1, usage: 2 } as const
 /** The command was not understood. The message is one line. */
 export class UsageError extends Error {
   override name = 'UsageError'
+  /** What people are shown instead of the message; '': the message. */
+  readonly help: string
+  constructor(message: string, help = '') {
+    super(message)
+    this.help = help
+  }
 }
 
 /**

@@ -1,15 +1,8 @@
 /** Words and figures for a terminal. */
 import ms from 'ms'
 
-/** Text of foreign origin for one line of a terminal: it can neither move the cursor nor turn the writing around. */
-export function shown(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, hex)
-}
-
-function hex(character: string): string {
-  const code = character.codePointAt(0) ?? 0
-  return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`
-}
+// Apart, since the library's log needs it, and nothing else of this.
+export { shown } from './shown.js'
 
 /** `12,345` */
 export function count(value: number): string {

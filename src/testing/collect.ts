@@ -1,5 +1,6 @@
 import type { Bugle } from '../bugle.js'
 import { milliseconds } from '../checks.js'
+import type { Duration } from '../duration.js'
 import { BugleError, describe } from '../errors.js'
 import { allEventNames, type BugleEventName, type BugleEvents, type EventSource } from '../events.js'
 
@@ -10,8 +11,8 @@ export type CollectedEvent<Name extends BugleEventName = BugleEventName, Queue e
 
 /** How long to wait. */
 export interface WaitOptions {
-  /** In milliseconds. @defaultValue 5000 */
-  readonly timeoutMs?: number | undefined
+  /** @defaultValue 5000 */
+  readonly timeoutMs?: Duration | undefined
 }
 
 /** Events of one instance, in the order in which they came. */

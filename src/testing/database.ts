@@ -28,7 +28,10 @@ export interface TestDatabase extends AsyncDisposable {
   readonly connectionString: string
   /** The schema of Bugle's tables, such as `bugle_test_1f3a9c04`. */
   readonly schema: string
-  /** `createBugle` for this database and schema, with all its options and types. Closed by `stop`. */
+  /**
+   * `createBugle` for this database and schema, with all its options and types. Closed by `stop`. It prints nothing
+   * unless it is given a `logger`: in tests jobs fail on purpose.
+   */
   readonly bugle: typeof createBugle
   /**
    * Delete all jobs, and resume all queues: between tests. A handler that still runs finds its job gone (`job:stale`),
@@ -61,12 +64,14 @@ export async function startTestDatabase(options: TestDatabaseOptions = {}): Prom
   const bugles: Bugle[] = []
   const bugle = (given: BugleOptions = {}): Bugle => {
     // Not for the wrong values: those are for createBugle to refuse.
-    const own = isPlainObject(given) ? { connectionString, schema, ...withoutUndefined(given) } : given
+    const own = isPlainObject(given)
+      ? { connectionString, schema, logger: false as const, ...withoutUndefined(given) }
+      : given
     const made = createBugle(own)
     bugles.push(made)
     return made
   }
-  const own = createBugle({ connectionString, schema, name: 'bugle-testing', poolSize: 1 })
+  const own = createBugle({ connectionString, schema, name: 'bugle-testing', poolSize: 1, logger: false })
   let stopped: Promise<void> | undefined
 
   async function stop(): Promise<void> {

@@ -5,6 +5,8 @@
  *
  * @module bugle/testing
  */
+import '../demand-node.js'
+
 export { type CollectedEvent, type CollectedEvents, collectEvents, type WaitOptions } from './collect.js'
 export { startTestDatabase, type TestDatabase, type TestDatabaseOptions } from './database.js'
 export { type TestContextFields, testContext, testJob } from './handler.js'

@@ -12,7 +12,7 @@ const test = base.extend<{ modulePath: string }>({
   modulePath: async ({}, use) => {
     const directory = mkdtempSync(join(tmpdir(), 'bugle-pooler-'))
     const path = join(directory, 'handlers.mjs')
-    writeFileSync(path, 'export const emails = (job) => console.error("ran", job.payload)')
+    writeFileSync(path, 'export const queues = { emails: (job) => console.error("ran", job.payload) }')
     await use(path)
     rmSync(directory, { recursive: true })
   },

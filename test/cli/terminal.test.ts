@@ -107,10 +107,10 @@ describe.skipIf(!hasScript)('in a real terminal', () => {
     writeFileSync(
       join(folder, 'work.mjs'),
       `export const bugle = { graceMs: Infinity }
-       export async function q(job, { signal }) {
+       export const queues = { async q(job, { signal }) {
          console.log('it runs')
          await new Promise((_, fail) => signal.addEventListener('abort', () => fail(signal.reason)))
-       }`,
+       } }`,
     )
     await db.bugle().put('q', 1)
     const work = inTerminal(db, ['work', join(folder, 'work.mjs')])

@@ -24,6 +24,11 @@ const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [['put', 'q', '1', '--key-mode', 'other', '--key', 'k'], /replace, keep, reject/],
   [['put', 'q', '1', '--run-at', '2h'], /not a date such as/],
   [['put', 'q', '1', '--run-at', '2040-02-31'], /not a date such as/],
+  [['put', 'q', '1', '--run-at', '2040-01-15 (junk)'], /not a date such as/],
+  [['put', 'q', '1', '--run-at', '2040-01-15T25:00Z'], /not a date such as/],
+  [['put', 'q', '1', '--run-at', '2040-01-15 12:00 or so'], /not a date such as/],
+  [['put', 'q', '1', '--delay', '5'], /not a duration such as 90s, .*: it has no unit/],
+  [['put', 'q', '1', '--delay', '6M'], /not a duration such as/],
   [['put', 'q', '1', '--delay', ''], /not a duration such as/],
   [['put', 'q', '1', '--delay', '1'.repeat(101)], /not a duration such as/],
   [['put', 'q', '1', '--delay', '-1s'], /not a duration such as/],
@@ -50,6 +55,7 @@ const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [['cancel', 'x'], /id must be/],
   [['collect'], /needs --failed-older-than, --archived-older-than or both/],
   [['collect', '--failed-older-than', 'long'], /not a duration such as/],
+  [['collect', '--failed-older-than', '6M'], /not a duration such as/],
   [['collect', '--archived-older-than', '101y'], /longer than a hundred years/],
   [['doctor', '--running-longer-than', '300000y'], /longer than a hundred years/],
   [['stats', '--watch', '0'], /not a whole number from 1 up/],
@@ -85,7 +91,7 @@ test('wrong usage is refused in one line, before anything is done', async () => 
 })
 
 test('wrong usage is told on standard error alone, with exit code 2', async ({ db }) => {
-  const some = [[], ['put', ''], ['job\u001b[2J'], ['show', 'x']]
+  const some = [['put', ''], ['job\u001b[2J'], ['show', 'x']]
   const [json, ...ended] = await Promise.all(
     [['requeue', '--limit', '5', '--json'], ...some].map((args) => runCli(db, args)),
   )
@@ -100,6 +106,17 @@ test('wrong usage is told on standard error alone, with exit code 2', async ({ d
   expect(jsonLines(json?.stderr ?? '')).toEqual([
     { error: { code: 'USAGE', message: expect.stringMatching(/^requeue needs ids/) } },
   ])
+})
+
+test('without a command the help is there, on standard error, with exit code 2; as JSON a line', async ({ db }) => {
+  const [help, json] = await Promise.all([runCli(db, []), runCli(db, ['--json'])])
+  expect(help).toMatchObject({
+    code: 2,
+    stdout: '',
+    stderr: expect.stringMatching(/^Usage: bugle \[options\] \[command\]\n.*\n {2}work .*\nExit codes: [^\n]*\n$/s),
+  })
+  expect(json).toMatchObject({ code: 2, stdout: '' })
+  expect(jsonLines(json.stderr)).toEqual([{ error: { code: 'USAGE', message: 'a command is missing' } }])
 })
 
 const calls = [

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished } from 'vitest'
-import { jsonLines, spawnCli, startCli, startProcess } from '../support/cli.js'
+import { cliProgram, jsonLines, plainEnv, spawnCli, startCli, startProcess } from '../support/cli.js'
 import { test } from '../support/database.js'
 
 /** Whether a terminal would be told more than text and line ends. */
@@ -20,30 +20,40 @@ function folderWith(text: string, name = 'work.mjs'): string {
 
 /** What a module says, and what is made of it: its queues with their options, or a refusal. */
 const modules: readonly (readonly [text: string, answer: RegExp | readonly unknown[]])[] = [
-  ['export const version = 3', /^Refusal m\d.mjs: the export "version" is no queue: /],
-  ['export default () => {}', /^Refusal m\d.mjs: the default export must be an object; /],
-  ['export const a = () => {}; export default { a() {} }', /"a" is exported twice/],
-  ['export const a = () => {}; export const options = { b: {} }', /^Refusal m\d.mjs: .*"b"/],
-  ['export const a = () => {}; export const options = { a: { concurrency: 0 } }', /options of "a": concurrency/],
-  ['export const a = () => {}; export const bugle = { nope: 1 }', /^Refusal m\d.mjs: the export bugle: .*"nope"/],
-  // Its own mistake, and not a path that the user has mistyped.
-  [`import './gone.mjs'`, /^Refusal m\d.mjs threw when it was imported: Cannot find module .*gone\.mjs/],
+  ['export const version = 3', /^Refusal m\d.mjs: it exports no queues; give them as: export const queues = /],
   [
-    'export const a = () => {}; export default { options() {} }; export const options = { a: { concurrency: 2 } }',
+    'export const a = () => {}; export function b() {}',
+    /: it exports no queues; .* \(it exports the functions a, b\)$/,
+  ],
+  ['export default () => {}', /it exports no queues; .* \(it exports the functions default\)$/],
+  ['export const queues = { a: 3 }', /^Refusal m\d.mjs: queues: "a": handler must be a function/],
+  ['export const queues = () => {}', /^Refusal m\d.mjs: queues must be an object; /],
+  ['export const queues = {}', /^Refusal m\d.mjs: queues is empty; /],
+  ['export const queues = { a() {} }; export default { queues: { a() {} } }', /queues is exported twice/],
+  ['export const queues = { a() {} }; export const options = { b: {} }', /^Refusal m\d+.mjs: .*"b"/],
+  ['export const queues = { a() {} }; export const options = { a: { concurrency: 0 } }', /options of "a": concurrency/],
+  ['export const queues = { a() {} }; export const bugle = { nope: 1 }', /^Refusal m\d+.mjs: bugle: .*"nope"/],
+  // Its own mistake, and not a path that the user has mistyped.
+  [`import './gone.mjs'`, /^Refusal m\d+.mjs threw when it was imported: Cannot find module .*gone\.mjs/],
+  // Helpers are left alone, whatever they are.
+  [
+    'export const queues = { a() {}, "b c": { k() {} } }; export const options = { a: { concurrency: 2 } }; ' +
+      'export function helper() {}; export class Mailer {}; export const version = 3; export default helper',
     [
       ['a', { concurrency: 2 }],
-      ['options', {}],
+      ['b c', {}],
     ],
   ],
+  ['export default { queues: { a() {} }, options: { a: { timeoutMs: "5m" } } }', [['a', { timeoutMs: '5m' }]]],
   // What every object has is nobody's options.
-  ['export function toString() {}; export const options = {}', [['toString', {}]]],
+  ['export const queues = { toString() {} }; export const options = {}', [['toString', {}]]],
 ]
 
 const none = { completed: 0, failed: 0, interrupted: 0, released: 0, abandoned: [] }
 
 describe('bugle work', () => {
   test('a first connection that is refused for good ends it with what is wrong; it does not wait', async ({ db }) => {
-    const cwd = folderWith('export const emails = () => {}')
+    const cwd = folderWith('export const queues = { emails() {} }')
     const connectionString = Object.assign(new URL(db.connectionString), { pathname: '/nothing-here' }).href
     const { code, stdout, stderr } = await spawnCli({ ...db, connectionString }, ['work', 'work.mjs'], { cwd })
     expect([code, stdout]).toEqual([1, ''])
@@ -54,10 +64,12 @@ describe('bugle work', () => {
 
   test('--drain runs what is there, by queue and by kind, and reports; a failed job is trouble', async ({ db }) => {
     const cwd = folderWith(`
-      export function emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one\\n and more') }
-      export default { 'order \u001b[2J\u202eevents': {
-        made(job, { context }) { if (context !== 'seen') throw new Error('no context') }
-      } }
+      export const queues = {
+        emails(job) { if (job.payload === 'bad') throw new Error('bad\\u001b[2J one\\n and more') },
+        'order \u001b[2J\u202eevents': {
+          made(job, { context }) { if (context !== 'seen') throw new Error('no context') }
+        },
+      }
       export const options = { emails: { retryStrategy: false } }
       export const bugle = { context: 'seen' }`)
     const bugle = db.bugle()
@@ -68,7 +80,9 @@ describe('bugle work', () => {
     expect(human.code).toBe(1)
     expect(human.stdout).toContain('emails: 2 completed, 1 failed, 0 interrupted, 0 released, 0 abandoned\n')
     expect(human.stdout).toContain('order \\x1b[2J\\u{202e}events: 1 completed, 0 failed')
-    expect(human.stderr).toMatch(/job \d+ of "emails", attempt 1: failed \(exhausted\): bad\\x1b\[2J one\n/)
+    expect(human.stderr).toMatch(
+      /job \d+ of "emails" failed for good at attempt 1 \(exhausted\): Error: bad\\x1b\[2J one and more \(.*:3:\d+\)\n/,
+    )
     expect(human.stderr).toMatch(/job \d+ of "order .*events", kind "made", attempt 1: acked after \d+ ms\n/)
     expect(unsafe(human.stdout + human.stderr)).toBe(false)
     await bugle.put('emails', 'good')
@@ -89,10 +103,10 @@ describe('bugle work', () => {
       setInterval(() => {}, 1000)
       export const bugle = { handleSignals: false } // It is the command's, whatever a module says.
       export const options = { q: { concurrency: 2 } }
-      export async function q(job, { signal }) {
+      export const queues = { async q(job, { signal }) {
         console.error('runs', job.payload)
         await new Promise((resolve) => process.once('SIGTERM', resolve))
-      }`)
+      } }`)
     const bugle = db.bugle()
     await bugle.putMany('q', [1, 2])
     const work = startCli(db, ['work', 'work.mjs', '--json', '--concurrency', '1'], { cwd })
@@ -111,11 +125,11 @@ describe('bugle work', () => {
     const cwd = folderWith(`
       setInterval(() => {}, 1000)
       export const bugle = { graceMs: Infinity, abortMs: Infinity }
-      export async function q(job, { signal }) {
+      export const queues = { async q(job, { signal }) {
         console.error('runs')
         signal.addEventListener('abort', () => console.error('told'))
         await new Promise(() => {})
-      }`)
+      } }`)
     const id = await db.bugle().put('q', 1)
     const work = startCli(db, ['work', 'work.mjs', '--json'], { cwd })
     await work.printed(/runs/)
@@ -131,10 +145,10 @@ describe('bugle work', () => {
 
   test('a drain that a signal ended was not done', async ({ db }) => {
     const cwd = folderWith(`
-      export async function q() {
+      export const queues = { async q() {
         console.error('runs')
         await new Promise((resolve) => process.once('SIGINT', resolve))
-      }`)
+      } }`)
     await db.bugle().put('q', 1)
     const work = startCli(db, ['work', 'work.mjs', '--drain', '--json'], { cwd })
     await work.printed(/runs/)
@@ -142,8 +156,25 @@ describe('bugle work', () => {
     expect(await work.ended).toMatchObject({ code: 130, stdout: expect.stringContaining('"completed":1') })
   })
 
+  test('a worker whose package manager was told to stop by way of a shell is no orphan', async ({ db }) => {
+    const cwd = folderWith(`
+      setInterval(() => {}, 1000)
+      export const queues = { async q() { console.error('runs in', process.pid) } }`)
+    await db.bugle().put('q', 1)
+    // As npx does it: a shell between, which ends at SIGTERM and tells nobody.
+    const command = `"${process.execPath}" "${cliProgram}" work work.mjs --schema "${db.schema}"; :`
+    const env = { ...plainEnv(db), npm_command: 'exec' }
+    const shell = startProcess('/bin/sh', ['-c', command], { cwd, env })
+    await shell.printed(/runs in \d+\n/)
+    shell.child.kill('SIGTERM')
+    // Its output ends with the last process that has it open.
+    const { stderr, stdout } = await shell.ended
+    expect(stderr).toContain('stopping once running jobs have ended')
+    expect(stdout).toMatch(/^q: 1 completed/)
+  })
+
   test('waits for a database that is down, says so, and can be stopped meanwhile', async ({ db }) => {
-    const cwd = folderWith('export function q() {}')
+    const cwd = folderWith('export const queues = { q() {} }')
     const work = startCli(db, ['work', 'work.mjs'], { cwd, env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' } })
     await work.printed(/the database cannot be reached/)
     work.child.kill('SIGTERM')
@@ -180,7 +211,7 @@ describe('bugle work', () => {
   test('a module that is not there, or in TypeScript where Node does not read it, is told in a line', async ({
     db,
   }) => {
-    const cwd = folderWith('export function q(): void {}', 'work.ts')
+    const cwd = folderWith('export const queues = { q(): void {} }', 'work.ts')
     expect(await spawnCli(db, ['work', 'none.mjs'], { cwd })).toMatchObject({
       code: 1,
       stderr: 'bugle: there is no module none.mjs\n',
@@ -213,7 +244,7 @@ describe('bugle work', () => {
     const { stdout, stderr } = await ended
     expect(stderr).toBe('')
     const [empty, folder, ...answers] = jsonLines(stdout)
-    expect(empty).toMatch(/^Refusal empty.mjs: it exports no queue /)
+    expect(empty).toMatch(/^Refusal empty.mjs: it exports no queues; /)
     expect(folder).toBe('Refusal . is a directory; give a file')
     for (const [index, [text, answer]] of modules.entries()) {
       if (answer instanceof RegExp) expect(answers[index], text).toMatch(answer)
@@ -222,8 +253,8 @@ describe('bugle work', () => {
   })
 
   test('a CommonJS module is read, though Node gives its exports twice', async ({ db }) => {
-    const whole = 'module.exports = { a() {} }'
-    const named = 'exports.a = () => {}; exports.options = { a: { concurrency: 2 } }; exports.bugle = { graceMs: 1 }'
+    const whole = 'module.exports = { queues: { a() {} }, helper() {} }'
+    const named = 'exports.queues = { a() {} }; exports.options = { a: { concurrency: 2 } }; exports.help = () => {}'
     for (const one of [named, whole]) {
       const ended = await spawnCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
       expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^a: 0 completed.*\n$/) })
@@ -232,7 +263,7 @@ describe('bugle work', () => {
 
   test('a queue that the module has not is wrong usage', async ({ db }) => {
     const ended = await spawnCli(db, ['work', 'work.mjs', '--queue', 'b'], {
-      cwd: folderWith('export function a() {}'),
+      cwd: folderWith('export const queues = { a() {} }'),
     })
     expect(ended).toMatchObject({
       code: 2,

@@ -61,6 +61,9 @@ describe.concurrent('the demo', () => {
     const hashed = isRefusing ? total - 1 : total
     expect(out).toContain(`found             ${total} files, 3.0 MB`)
     expect(out).toContain('1 symbolic link not followed')
+    expect(out).toMatch(
+      /your job +await bugle\.put\("emails", \{"to":"ada@example\.org"\}\)\n +is job \d+; process \d+ ran its handler/,
+    )
     if (odd.length > 0) expect(out).toContain(`not valid UTF-8: put as bytes`)
     expect(out).toMatch(new RegExp(`working: ${total} of ${total} files`))
     expect(out).toMatch(new RegExp(`files +${hashed} hashed and gzipped: worker \\d \\d+`))

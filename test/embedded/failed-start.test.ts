@@ -34,7 +34,7 @@ describe('a failed start', () => {
   })
 
   test.each<[unknown, RegExp]>([
-    [{ dir: 'x' }, /unknown option .* got "dir"/],
+    [{ dir: 'x' }, /there is no option "dir"/],
     [{ dataDir: '' }, /dataDir must be/],
     [{ binDir: '/nowhere' }, /binDir must be a directory with initdb and postgres; \/nowhere\/initdb is missing/],
     [{ durability: true }, /durability must be/],

@@ -60,7 +60,7 @@ export const test = base.extend<{ clinic: Clinic; server: { readonly connectionS
     const schema = schemas % 2 === 0 ? `new ${schemas}` : `clinic${schemas}`
     const s = `"${schema}"`
     const sql = postgres(connectionString, { onnotice: () => {}, max: 4 })
-    const bugle = createBugle({ connectionString, schema, name: 'clinic' })
+    const bugle = createBugle({ connectionString, schema, name: 'clinic', logger: false })
     const connections: postgres.Sql[] = []
     const clinic: Clinic = {
       connectionString,

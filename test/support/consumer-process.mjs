@@ -9,7 +9,7 @@ import { createBugle } from '../../dist/index.js'
 
 const { connectionString, schema, queue, concurrency } = JSON.parse(process.argv[2] ?? '{}')
 const sql = postgres(connectionString, { max: 4, connection: { search_path: `"${schema}"` } })
-const bugle = createBugle({ connectionString, schema, name: 'process', sweepMs: 0 })
+const bugle = createBugle({ connectionString, schema, name: 'process', sweepMs: 0, logger: false })
 
 /** @param {object} message */
 const tell = (message) => process.send?.(message)

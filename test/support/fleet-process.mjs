@@ -7,7 +7,7 @@ const [connectionString = '', schema = '', queue = '', handlerMs = '0', concurre
 /** @param {object} message */
 const tell = (message) => process.stdout.write(`${JSON.stringify(message)}\n`)
 
-const bugle = createBugle({ connectionString, schema, sweepMs: 0, poolSize: 3 })
+const bugle = createBugle({ connectionString, schema, sweepMs: 0, poolSize: 3, logger: false })
 const consumer = await bugle.consume(
   queue,
   async (job) => {

@@ -29,7 +29,7 @@ const heap = async () => {
 async function round(round) {
   // Every second one with what a program may leave to the last moment.
   const options = round % 2 === 0 ? { handleSignals: true } : {}
-  const bugle = createBugle({ connectionString, schema, name: schema, sweepMs: 0, ...options })
+  const bugle = createBugle({ connectionString, schema, name: schema, sweepMs: 0, logger: false, ...options })
   /** @type {() => void} */
   let tellRan = () => {}
   const ran = new Promise((resolve) => {

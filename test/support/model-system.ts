@@ -41,7 +41,7 @@ const runsToTruncate = 200
 
 export async function createSystem(db: TestDatabase): Promise<System> {
   const { connectionString, schema, s } = db
-  const bugle = createBugle({ connectionString, schema, sweepMs: 0, poolSize: 2 })
+  const bugle = createBugle({ connectionString, schema, sweepMs: 0, poolSize: 2, logger: false })
   const options = resolveBugleOptions({ connectionString, schema, poolSize: 2 }, {})
   const database = createDatabase({
     ...options,

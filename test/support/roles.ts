@@ -62,7 +62,13 @@ export const test = base.extend<{ roles: Roles }>({
       names,
       connectionString,
       bugle(role, options = {}) {
-        const bugle = createBugle({ connectionString: connectionString(role), schema, sweepMs: 0, ...options })
+        const bugle = createBugle({
+          connectionString: connectionString(role),
+          schema,
+          sweepMs: 0,
+          logger: false,
+          ...options,
+        })
         bugles.push(bugle)
         return bugle
       },

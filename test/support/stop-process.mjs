@@ -29,7 +29,7 @@ if (asked.former) for (const name of signals) process.on(name, former)
 const listeners = () => signals.map((name) => process.listenerCount(name))
 const before = listeners()
 
-const bugle = createBugle({ connectionString, schema, name: schema, sweepMs: 0, ...asked.bugle })
+const bugle = createBugle({ connectionString, schema, name: schema, sweepMs: 0, logger: false, ...asked.bugle })
 const told = /** @type {const} */ ([
   'job:started',
   'job:acked',

@@ -7,7 +7,7 @@ import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { onTestFinished } from 'vitest'
 import type { Transaction } from '../../src/index.js'
-import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../src/put/adapters.js'
+import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../src/transactions/adapters.js'
 import type { TestDatabase } from './database.js'
 import { loadPrisma, type PrismaClient } from './prisma.js'
 
@@ -27,8 +27,10 @@ export interface OpenLibrary {
 }
 
 export interface InTransaction {
-  /** As a user hands it to `put`. */
+  /** As a user hands it to `put`: by an adapter where there is one. */
   readonly tx: Transaction
+  /** The library's own transaction, where `tx` is made of it. */
+  readonly raw?: Transaction
   /** The caller's own write, by the library's own means. */
   insert(name: string): Promise<void>
 }
@@ -108,7 +110,7 @@ interface Tables {
   account: { name: string }
 }
 
-function createKysely(db: TestDatabase): Kysely<Tables> {
+export function createKysely(db: TestDatabase): Kysely<Tables> {
   const dialect = new PostgresDialect({ pool: outlivingPool(db) })
   // The plugin that would rename the columns of Bugle's answers.
   const kysely = new Kysely<Tables>({ dialect, plugins: [new CamelCasePlugin()] })
@@ -124,7 +126,7 @@ function openKysely(db: TestDatabase): OpenLibrary {
   const kysely = createKysely(db)
   return {
     transaction: (run) =>
-      kysely.transaction().execute((trx) => run({ tx: fromKysely(trx), insert: insertByKysely(db, trx) })),
+      kysely.transaction().execute((trx) => run({ tx: fromKysely(trx), raw: trx, insert: insertByKysely(db, trx) })),
   }
 }
 
@@ -134,7 +136,7 @@ function openKyselyControlled(db: TestDatabase): OpenLibrary {
     async transaction(run) {
       const trx = await kysely.startTransaction().execute()
       try {
-        const result = await run({ tx: fromKysely(trx), insert: insertByKysely(db, trx) })
+        const result = await run({ tx: fromKysely(trx), raw: trx, insert: insertByKysely(db, trx) })
         await trx.commit().execute()
         return result
       } catch (error) {
@@ -151,7 +153,11 @@ function openDrizzleNodePostgres(db: TestDatabase): OpenLibrary {
   return {
     transaction: (run) =>
       drizzle.transaction((tx) =>
-        run({ tx: fromDrizzle(tx), insert: async (name) => void (await tx.insert(account).values({ name })) }),
+        run({
+          tx: fromDrizzle(tx),
+          raw: tx,
+          insert: async (name) => void (await tx.insert(account).values({ name })),
+        }),
       ),
   }
 }
@@ -162,7 +168,11 @@ function openDrizzlePostgresJs(db: TestDatabase): OpenLibrary {
   return {
     transaction: (run) =>
       drizzle.transaction((tx) =>
-        run({ tx: fromDrizzle(tx), insert: async (name) => void (await tx.insert(account).values({ name })) }),
+        run({
+          tx: fromDrizzle(tx),
+          raw: tx,
+          insert: async (name) => void (await tx.insert(account).values({ name })),
+        }),
       ),
   }
 }
@@ -171,7 +181,7 @@ function accountOfDrizzle(db: TestDatabase) {
   return pgSchema(db.schema).table('account', { name: text().notNull() })
 }
 
-function createKnexOf(db: TestDatabase): Knex {
+export function createKnexOf(db: TestDatabase): Knex {
   const knex = createKnex({ client: 'pg', connection: db.connectionString, pool: { min: 0, max: 2 } })
   onTestFinished(() => knex.destroy())
   return knex
@@ -184,13 +194,14 @@ function openKnex(db: TestDatabase): OpenLibrary {
       knex.transaction((trx) =>
         run({
           tx: fromKnex(trx),
+          raw: trx,
           insert: async (name) => void (await trx('account').withSchema(db.schema).insert({ name })),
         }),
       ),
   }
 }
 
-async function createPrisma(db: TestDatabase): Promise<PrismaClient> {
+export async function createPrisma(db: TestDatabase): Promise<PrismaClient> {
   const Client = await loadPrisma()
   const prisma = new Client({ adapter: new PrismaPg({ connectionString: db.connectionString, max: 2 }) })
   onTestFinished(() => prisma.$disconnect())
@@ -205,6 +216,7 @@ async function openPrisma(db: TestDatabase): Promise<OpenLibrary> {
         (tx) =>
           run({
             tx: fromPrisma(tx),
+            raw: tx,
             insert: async (name) => void (await tx.$executeRawUnsafe(`insert into ${db.s}.account values ($1)`, name)),
           }),
         // No test is about Prisma's own limits, of 5 and 2 seconds.
@@ -213,7 +225,7 @@ async function openPrisma(db: TestDatabase): Promise<OpenLibrary> {
   }
 }
 
-function openPool(db: TestDatabase): pg.Pool {
+export function openPool(db: TestDatabase): pg.Pool {
   const pool = outlivingPool(db)
   onTestFinished(() => pool.end())
   return pool

@@ -143,7 +143,7 @@ export function options(): void {
   // @ts-expect-error there is no such option
   createBugle({ poolsize: 3 })
   // @ts-expect-error an option of another type
-  createBugle({ sweepMs: '30s' })
+  createBugle({ sweepMs: '30' })
   // @ts-expect-error there is no such field
   createBugle({ connection: { hostname: 'db' } })
   const made: BugleOptions = { schema: 'mine' }

@@ -47,8 +47,9 @@ export async function stops(bugle: Bugle<Queues>): Promise<void> {
   await consumer.stop({ graceMs: 0 })
   await consumer.stop({ abortMs: 0 })
   await consumer.stop({ graceMs: Infinity, abortMs: Infinity })
-  // @ts-expect-error a number of milliseconds
   await consumer.stop({ graceMs: '1s' })
+  // @ts-expect-error no unit
+  await consumer.stop({ graceMs: '1' })
   // @ts-expect-error no such option
   await consumer.stop({ timeoutMs: 5 })
   // @ts-expect-error options, not a number
@@ -116,8 +117,8 @@ export async function drains(bugle: Bugle<Queues>): Promise<void> {
 export async function times(bugle: Bugle<Queues>): Promise<void> {
   await bugle.put('emails', { to: 'a@example.org' }, { timeoutMs: 5_000 })
   await bugle.putMany('emails', [{ to: 'a@example.org' }], (_payload, index) => ({ timeoutMs: 5_000 + index }))
-  // @ts-expect-error a number of milliseconds
-  await bugle.put('emails', { to: 'a@example.org' }, { timeoutMs: '5s' })
+  // @ts-expect-error no unit
+  await bugle.put('emails', { to: 'a@example.org' }, { timeoutMs: '5' })
   createBugle({ handleSignals: true, graceMs: 1, abortMs: Infinity, rescueAfterMs: 5_000, hungAfterMs: 60_000 })
   // @ts-expect-error yes or no
   createBugle({ handleSignals: ['SIGTERM'] })

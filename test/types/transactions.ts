@@ -15,7 +15,7 @@ import type { ControlledTransaction, Kysely, Transaction as TransactionOfKysely 
 import type pg from 'pg'
 import type postgres from 'postgres'
 import type { Bugle, SendInTransaction } from '../../src/index.js'
-import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../src/put/adapters.js'
+import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../src/transactions/adapters.js'
 import type { PrismaClient } from '../support/prisma.js'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -27,7 +27,6 @@ export async function kysely(bugle: Bugle, db: Kysely<{ account: { name: string 
     is<Equal<ReturnType<typeof fromKysely>, SendInTransaction>>()
     await bugle.put('emails', 1, { tx: fromKysely(trx) })
     await bugle.putMany('emails', [1], { tx: fromKysely(trx.withSchema('mine')) })
-    // @ts-expect-error not without its adapter
     await bugle.put('emails', 1, { tx: trx })
     // @ts-expect-error another library's
     fromDrizzle(trx)
@@ -41,6 +40,8 @@ export async function kysely(bugle: Bugle, db: Kysely<{ account: { name: string 
   fromKysely(await controlled.savepoint('here').execute())
   // @ts-expect-error a Kysely that is no transaction
   fromKysely(db)
+  // @ts-expect-error a Kysely that is no transaction
+  await bugle.put('emails', 1, { tx: db })
   // @ts-expect-error one connection is no transaction
   await db.connection().execute(async (one) => fromKysely(one))
 }
@@ -62,7 +63,6 @@ export async function drizzle(
     is<Equal<ReturnType<typeof fromDrizzle>, SendInTransaction>>()
     await bugle.put('emails', 1, { tx: fromDrizzle(tx) })
     await tx.transaction(async (nested) => bugle.put('emails', 1, { tx: fromDrizzle(nested) }))
-    // @ts-expect-error not without its adapter
     await bugle.put('emails', 1, { tx })
     // @ts-expect-error another library's
     fromKysely(tx)
@@ -74,6 +74,8 @@ export async function drizzle(
   await postgresJs.transaction(async (tx) => bugle.putMany('emails', [1], { tx: fromDrizzle(tx) }))
   // @ts-expect-error a database is no transaction
   fromDrizzle(nodePostgres)
+  // @ts-expect-error a database is no transaction
+  await bugle.put('emails', 1, { tx: nodePostgres })
   // @ts-expect-error a database is no transaction
   fromDrizzle(postgresJs)
 }
@@ -93,7 +95,6 @@ export async function knex(bugle: Bugle, db: Knex): Promise<void> {
     is<Equal<ReturnType<typeof fromKnex>, SendInTransaction>>()
     await bugle.put('emails', 1, { tx: fromKnex(trx) })
     await trx.transaction(async (nested) => bugle.put('emails', 1, { tx: fromKnex(nested) }))
-    // @ts-expect-error not without its adapter
     await bugle.put('emails', 1, { tx: trx })
     // @ts-expect-error another library's
     fromKysely(trx)
@@ -106,6 +107,8 @@ export async function knex(bugle: Bugle, db: Knex): Promise<void> {
   fromKnex(await db.transactionProvider()())
   // @ts-expect-error a Knex that is no transaction
   fromKnex(db)
+  // @ts-expect-error a Knex that is no transaction
+  await bugle.put('emails', 1, { tx: db })
 }
 
 /** Whatever the records are. */
@@ -126,7 +129,6 @@ export async function prisma(bugle: Bugle, client: ExtendedClient, plain: Prisma
   await client.$transaction(async (tx) => {
     is<Equal<ReturnType<typeof fromPrisma>, SendInTransaction>>()
     await bugle.put('emails', 1, { tx: fromPrisma(tx) })
-    // @ts-expect-error not without its adapter
     await bugle.put('emails', 1, { tx })
     // @ts-expect-error another library's
     fromKysely(tx)
@@ -142,6 +144,8 @@ export async function prisma(bugle: Bugle, client: ExtendedClient, plain: Prisma
   fromPrisma(client)
   // @ts-expect-error a client is no transaction
   fromPrisma(plain)
+  // @ts-expect-error a client is no transaction
+  await bugle.put('emails', 1, { tx: plain })
 }
 
 export async function drivers(bugle: Bugle, client: pg.PoolClient, sql: postgres.Sql): Promise<void> {

@@ -74,7 +74,7 @@ describe('milliseconds', () => {
     (value) => {
       const { code, message } = refused(() => milliseconds('graceMs', value, { allowInfinity: true }))
       expect(code).toBe('INVALID_OPTION')
-      expect(message).toMatch(/^graceMs must be milliseconds from 0 up, or Infinity; got /)
+      expect(message).toMatch(/^graceMs must be milliseconds from 0 up, or Infinity(, or a duration such as .*)?; got /)
     },
   )
 })

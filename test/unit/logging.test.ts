@@ -1,5 +1,5 @@
-import { expect, onTestFinished, test } from 'vitest'
-import { jobRefused } from '../../src/errors.js'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { BugleError, jobRefused } from '../../src/errors.js'
 import { createEvents } from '../../src/events.js'
 import { logEvents } from '../../src/logging.js'
 import { resolveBugleOptions } from '../../src/options.js'
@@ -23,11 +23,17 @@ function tellAll(events: ReturnType<typeof createEvents>): void {
   events.emit('worker:lag', { queue: null, ms: 2_000 })
   events.emit('job:stuck', { ...job, reason: 'TIMEOUT', ageMs: 12_000 })
   events.emit('callback:error', { queue: null, where: 'listener', error })
+  events.emit('job:failed', { ...job, error, cause: 'exhausted' })
+  const refusal = new BugleError('REJECTED', 'no such user')
+  events.emit('job:failed', { ...job, kind: 'k', error: refusal, cause: 'rejected' })
+  events.emit('job:failed', { ...job, error: refusal, cause: 'cancelled' })
+  const retry = { ...job, error, retryAt: new Date('2030-01-01'), retriesLeft: 3 }
+  events.emit('job:retrying', retry)
   // And what is everyday's.
+  events.emit('job:retrying', retry)
   events.emit('claim:error', { queue: 'q', error })
   events.emit('job:started', { ...job, waitMs: 1 })
   events.emit('job:acked', { ...job, runMs: 1 })
-  events.emit('job:failed', { ...job, error, cause: 'exhausted' })
 }
 
 test('what an operator should know is one line each, by the functions of the logger as its methods', () => {
@@ -48,7 +54,7 @@ test('what an operator should know is one line each, by the functions of the log
   logEvents(events, resolveBugleOptions({ logger: new Logger() }, {}).logger)
   tellAll(events)
   expect(lines).toEqual([
-    'warn bugle: the database cannot be reached: Error: first line second line',
+    'warn bugle: the database cannot be reached: Error: first line second line; what waits for it goes on by itself',
     'info bugle: the database is back after 1.2 s',
     'info bugle: notifications arrive',
     'warn bugle: notifications do not arrive; jobs are found by sweeps until they do',
@@ -63,22 +69,90 @@ test('what an operator should know is one line each, by the functions of the log
     'warn bugle: the event loop was blocked for 2.0 s; nothing is claimed until it runs freely',
     'warn bugle: the handler of job 7 of "q" goes on 12.0 s after its start, though aborted (TIMEOUT)',
     'error bugle: a callback threw (listener): Error: first line second line',
+    expect.stringMatching(
+      /^error bugle: job 7 of "q" failed for good at attempt 1 \(exhausted\): Error: .* \(\S+logging.test.ts:[\d:]+\)$/,
+    ),
+    'warn bugle: job 7 of "q", kind "k", failed for good at attempt 1 (rejected): BugleError: no such user',
+    'info bugle: job 7 of "q" failed for good at attempt 1 (cancelled): BugleError: no such user',
+    expect.stringMatching(
+      /^warn bugle: job 7 of "q" failed at attempt 1, and runs again at 2030-01-01T00:00:00.000Z: Error: first line/,
+    ),
   ])
 })
 
-test('without a logger events are silent; a wrong set-up becomes a warning of Node, with a code', async () => {
+/** What goes to standard error, by `console.error`. */
+function printed(): string[] {
+  const lines: string[] = []
+  const print = vi.spyOn(console, 'error').mockImplementation((line) => void lines.push(line))
+  onTestFinished(() => print.mockRestore())
+  return lines
+}
+
+/** What goes to `process.emitWarning`; Node emits it in the next turn. */
+function nodeWarnings(): (Error & { code?: string })[] {
   const warnings: (Error & { code?: string })[] = []
   const listener = (warning: Error): number => warnings.push(warning)
   process.on('warning', listener)
   onTestFinished(() => void process.off('warning', listener))
+  return warnings
+}
+
+test('without a logger standard error has what went wrong; a wrong set-up is a warning of Node', async () => {
+  const warnings = nodeWarnings()
+  const lines = printed()
   const events = createEvents()
-  const warn = logEvents(events, resolveBugleOptions({}, {}).logger)
+  const { warn } = logEvents(events, resolveBugleOptions({}, {}).logger)
   tellAll(events)
   warn('BUGLE_DEAF', 'a line')
-  // Node emits them in the next turn.
   await new Promise((resolve) => setImmediate(resolve))
   expect(warnings.map(({ name, code, message }) => [name, code, message])).toEqual([
     ['BugleWarning', 'BUGLE_DEAF', 'a line'],
+  ])
+  expect(lines).toHaveLength(14)
+  expect(lines).toContain('bugle: the database is back after 1.2 s')
+  expect(lines).toContain('bugle: the event loop was blocked for 2.0 s; nothing is claimed until it runs freely')
+  expect(lines).toContainEqual(expect.stringMatching(/^bugle: job 7 of "q" failed for good at attempt 1 \(exhausted\)/))
+  // What is well, or was asked for.
+  expect(lines.join('\n')).not.toMatch(/notifications arrive|control session is lost|cancelled/)
+})
+
+test('standard error hears that notifications arrive again, and no control character of a message', () => {
+  const lines = printed()
+  const events = createEvents()
+  logEvents(events, 'standard error')
+  events.emit('listener:health', { queue: null, from: 'live', to: 'polling' })
+  events.emit('listener:health', { queue: null, from: 'polling', to: 'live' })
+  events.emit('job:failed', { ...job, error: new BugleError('REJECTED', 'bad\u001b[2J'), cause: 'rejected' })
+  expect(lines.slice(1)).toEqual([
+    'bugle: notifications arrive',
+    'bugle: job 7 of "q" failed for good at attempt 1 (rejected): BugleError: bad\\x1b[2J',
+  ])
+})
+
+test('logger: false is quiet', async () => {
+  const warnings = nodeWarnings()
+  const lines = printed()
+  const events = createEvents()
+  const { warn } = logEvents(events, resolveBugleOptions({ logger: false }, {}).logger)
+  tellAll(events)
+  warn('BUGLE_DEAF', 'a line')
+  await new Promise((resolve) => setImmediate(resolve))
+  expect([lines, warnings]).toEqual([[], []])
+})
+
+test('of a thousand failures at once five are told, and the rest with the last of them when the instance ends', () => {
+  const lines = printed()
+  const events = createEvents()
+  const { end } = logEvents(events, 'standard error')
+  for (let id = 1; id <= 1_000; id += 1) {
+    events.emit('job:failed', { ...job, id: `${id}`, error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
+  }
+  events.emit('job:failed', { ...job, queue: 'other', error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
+  expect(lines).toHaveLength(6)
+  end()
+  expect(lines.slice(5)).toEqual([
+    'bugle: job 7 of "other" failed for good at attempt 1 (rejected): BugleError: no',
+    'bugle: 995 more of these; the last: job 1000 of "q" failed for good at attempt 1 (rejected): BugleError: no',
   ])
 })
 
@@ -87,7 +161,7 @@ test('a logger that throws, or whose promise rejects, hurts nobody', async () =>
     throw 'out of disk'
   }
   const events = createEvents()
-  const warn = logEvents(events, { info: hurt, warn: async () => hurt(), error: hurt })
+  const { warn } = logEvents(events, { info: hurt, warn: async () => hurt(), error: hurt })
   tellAll(events)
   warn('BUGLE_DEAF', 'a line')
   // An unhandled rejection would end the run.
@@ -97,7 +171,7 @@ test('a logger that throws, or whose promise rejects, hurts nobody', async () =>
 test('a logger that is none is refused', () => {
   for (const logger of [null, 'console', {}, { info() {}, warn() {} }]) {
     expect(() => resolveBugleOptions({ logger } as object, {})).toThrow(
-      /^logger must have the functions info, warn and error; got/,
+      /^logger must have the functions info, warn and error, or be false; got/,
     )
   }
   for (const logger of [console, Object.assign(() => {}, console)]) {

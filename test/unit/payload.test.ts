@@ -195,7 +195,7 @@ describe('encodePayload', () => {
       expect(code).toBe('PAYLOAD_TOO_LARGE')
       expect(message).toMatch(/^payload must be at most 10 bytes as JSON in UTF-8; got /)
     }
-    expect(refused('é'.repeat(5), 10).message).toMatch(/got 12 bytes$/)
+    expect(refused('é'.repeat(5), 10).message).toMatch(/got 12 bytes: raise maxPayloadBytes, or/)
   })
 
   test('few objects that unfold to gigabytes are refused before they do', () => {

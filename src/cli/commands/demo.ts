@@ -1,8 +1,15 @@
 import { percentile } from '../../demo/latency.js'
-import { resolveFolder } from '../../demo/options.js'
+import { resolveFolder, resolveOwnJob } from '../../demo/options.js'
 import { run, type Summary } from '../../demo/run.js'
 import { toError } from '../../errors.js'
 import { type Cli, exitCodes, Interrupted, Refusal } from '../cli.js'
+
+interface DemoCommandOptions {
+  readonly roles?: boolean
+  readonly queue?: string
+  /** JSON. */
+  readonly payload?: string
+}
 
 /**
  * `bugle demo [FOLDER]`, in schemas of its own whatever `--schema` says. Exit code 1 where something is not as it
@@ -15,12 +22,13 @@ import { type Cli, exitCodes, Interrupted, Refusal } from '../cli.js'
 export async function demo(
   { env, out, interruptible }: Cli,
   given: string | undefined,
-  { roles = false }: { readonly roles?: boolean },
+  { roles = false, queue, payload }: DemoCommandOptions,
 ): Promise<number> {
   const folder = resolveFolder(given ?? '.', env)
+  const own = resolveOwnJob(queue, payload)
   const screen = { say: out.say, aside: (speak: () => void) => speak(), progress: out.progress, end: out.end }
   try {
-    const summary = await run({ folder, env, screen, withRoles: roles, signal: interruptible() })
+    const summary = await run({ folder, own, env, screen, withRoles: roles, signal: interruptible() })
     const isOk = summary.verdict.differences.length === 0
     out.json({ isOk, folder, ...inJson(summary) })
     return isOk ? exitCodes.ok : exitCodes.trouble

@@ -4,6 +4,7 @@ import type { StopReport } from '../../stop-report.js'
 import { count, shown } from '../../terminal/text.js'
 import { type Cli, exitCodes, Interrupted, UsageError } from '../cli.js'
 import { loadModule, type QueueWork, type WorkModule } from '../module.js'
+import { stopWithParent } from '../parent.js'
 import { tellRuns, workLogger } from '../work-log.js'
 
 interface WorkCommandOptions {
@@ -15,8 +16,9 @@ interface WorkCommandOptions {
 
 /**
  * `bugle work MODULE`: consume the module's queues until SIGINT or SIGTERM, and print each one's report. What a module
- * exports is said at `loadModule`. While the database is down it waits, and says so; where the first connection is
- * refused for good (a wrong password, role, database or host name) it ends with that error.
+ * exports is said at `loadModule`. A package manager that has started it and is gone counts as SIGTERM. While the
+ * database is down it waits, and says so; where the first connection is refused for good (a wrong password, role,
+ * database or host name) it ends with that error.
  *
  * The first signal lets running jobs end (`graceMs`), the second aborts them, the third gives up on them. Exit code 0;
  * 1 where jobs were abandoned. With `--drain` it ends by itself: 1 where a job failed, 130 or 143 where a signal ended
@@ -39,6 +41,7 @@ export async function work(cli: Cli, path: string, options: WorkCommandOptions):
   })
   tellRuns(bugle, log, options.verbose === true)
   const signals = listen((text) => log.info(text))
+  stopWithParent(cli.env)
   // A module's timers and connections would keep a process alive that was told to stop.
   cli.leaveBehind()
 

@@ -15,7 +15,11 @@ let bugle: Bugle
 beforeAll(async () => {
   primary = await startPrimary(startEmbedded)
   address = await startProxy({ host: '127.0.0.1', port: primary.port })
-  bugle = createBugle({ connectionString: `postgres://postgres@127.0.0.1:${address.port}/postgres`, sweepMs: 0 })
+  bugle = createBugle({
+    connectionString: `postgres://postgres@127.0.0.1:${address.port}/postgres`,
+    logger: false,
+    sweepMs: 0,
+  })
   await bugle.migrate()
   replication = await startProxy({ host: '127.0.0.1', port: primary.port })
   standby = await startStandby(startEmbedded, primary, replication.port)

@@ -13,7 +13,7 @@ async function inEncoding(
   await sql.unsafe(`create database ${name} encoding '${encoding}' locale 'C' template template0`)
   const url = new URL(connectionString)
   url.pathname = `/${name}`
-  const bugle: Bugle = createBugle({ connectionString: url.href })
+  const bugle: Bugle = createBugle({ connectionString: url.href, logger: false })
   onTestFinished(async () => {
     await bugle.close()
     await sql.unsafe(`drop database ${name} with (force)`)

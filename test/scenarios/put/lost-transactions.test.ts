@@ -1,6 +1,6 @@
 import { expect, onTestFinished } from 'vitest'
-import { inTransaction } from '../../../src/database/transaction.js'
 import type { BugleError } from '../../../src/index.js'
+import { inTransaction } from '../../../src/transactions/transaction.js'
 import { signal, type TestDatabase, test } from '../../support/database.js'
 import { at } from '../../support/held-proxy.js'
 import { startProxy } from '../../support/proxy.js'

@@ -3,9 +3,9 @@ import createKnex from 'knex'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { expect, onTestFinished } from 'vitest'
-import { inTransaction } from '../../../src/database/transaction.js'
 import { BugleError } from '../../../src/index.js'
-import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../../src/put/adapters.js'
+import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../../src/transactions/adapters.js'
+import { inTransaction } from '../../../src/transactions/transaction.js'
 import { signal, test } from '../../support/database.js'
 import { refusal } from '../../support/refusal.js'
 import { untilAsleep, watchNotifications } from '../../support/sleepers.js'
@@ -201,7 +201,7 @@ for (const library of libraries) {
   test(`transactions: with ${library.name}, what is no transaction is INVALID_OPTION`, async ({ db }) => {
     const bugle = db.bugle()
     const refused = await refusal(async () => bugle.put('emails', 1, { tx: await outside(db) }))
-    expect(refused).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(/ transaction, .*; got a/) })
+    expect(refused).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(/ transaction.*; got a/) })
     expect(await db.jobs()).toEqual([])
   })
 }
@@ -232,7 +232,10 @@ test('transactions: fromKysely refuses a connection without a transaction', asyn
   expect(refused).toMatchObject({ code: 'INVALID_OPTION' })
 })
 
-test('transactions: a Knex without its adapter is INVALID_OPTION', async ({ db }) => {
+test('transactions: a Knex that is no transaction is INVALID_OPTION', async ({ db }) => {
   const refused = await refusal(() => db.bugle().put('emails', 1, { tx: createKnex({ client: 'pg' }) as never }))
-  expect(refused).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(/fromKnex.*; got a Knex$/) })
+  expect(refused).toMatchObject({
+    code: 'INVALID_OPTION',
+    message: expect.stringMatching(/fromKnex.*; got a Knex that is no transaction$/),
+  })
 })

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createStop, tidyUpBy } from '../../../src/consume/stop.js'
-import type { StopTimes } from '../../../src/options.js'
+import type { ResolvedStopTimes } from '../../../src/options.js'
 import { signal } from '../../support/signal.js'
 
 beforeEach(() => {
@@ -36,7 +36,7 @@ function stopUnderTest() {
     at,
     requests,
     stop,
-    request: (times: StopTimes) => void stop.request(times).then(mark('over')),
+    request: (times: ResolvedStopTimes) => void stop.request(times).then(mark('over')),
     pass: (ms: number) => vi.advanceTimersByTimeAsync(ms),
   }
 }

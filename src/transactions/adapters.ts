@@ -1,13 +1,15 @@
 /**
- * Transactions of other libraries as `tx` of `put`. Structural: none of the libraries is imported, and each is known by
- * what its documented transaction object can do. What is no transaction is refused: on a pool or a client the job would
- * commit by itself.
+ * Transactions of other libraries as functions that send. Structural: none of the libraries is imported, and each is
+ * known by what its documented transaction object can do. What is no transaction is refused: on a pool or a client the
+ * job would commit by itself.
+ *
+ * `tx` of `put` takes the library's own object as well (recognise.ts).
  */
 import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
-import type { SendInTransaction } from '../database/transaction.js'
 import { databaseFault, isKeyConflict } from '../database/verdict.js'
 import { BugleError } from '../errors.js'
+import type { SendInTransaction } from './send.js'
 
 /** What Kysely's `db.transaction().execute` gives its callback, or `db.startTransaction().execute()` resolves with. */
 export interface KyselyTransaction {
@@ -166,8 +168,8 @@ export function fromPrisma(tx: PrismaTransaction): SendInTransaction {
   }
 }
 
-function can(value: unknown, ...methods: string[]): boolean {
-  // A Knex is a function.
+/** Whether a value, a function perhaps, has methods of these names. */
+export function can(value: unknown, ...methods: string[]): boolean {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
   return methods.every((method) => typeof (value as Record<string, unknown>)[method] === 'function')
 }

@@ -244,8 +244,6 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
       if (step.attemptTo !== (step.attemptFrom ?? 0) - 1) violation('its attempts have jumped')
       const hasRun = hasBegun(plan.token, claimedAt, step)
       if (mode === 'release' && hasRun) return
-      // A suspect that found no slot free is not held for one: its process might die meanwhile (src/consume/slots.ts).
-      if (!hasRun && crashes > 0) return
       // Look-ahead that no slot came free for.
       if (!hasRun && impatient.has(step.tx)) {
         figures.heldTooLong += 1

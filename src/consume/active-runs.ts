@@ -103,11 +103,6 @@ export class Run {
     this.#parts = parts
   }
 
-  /** Crashes of the job before this run. */
-  get crashes(): number {
-    return this.claimed.job.crashes
-  }
-
   /** What the job weighs, see claim-size.ts. */
   get bytes(): number {
     return this.claimed.bytes

@@ -135,7 +135,7 @@ export async function claimJobs(
       leftBehind: short?.left_behind ?? false,
       xmin: BigInt(short?.xmin ?? 0),
       target: BigInt(short?.target ?? 0),
-      dueInMs: short?.due_in_ms ?? null,
+      dueInMs: short === null ? 'unknown' : short.due_in_ms,
       paused: short?.paused ?? false,
     },
     acked: signs.acked,

@@ -29,6 +29,16 @@ const log = createDebug('bugle:claimer')
  * they filled the claim, one more looks past them. Suspects that are not taken are left behind, so the consumer goes on
  * asking, a few times a second at most, and a drain does not end.
  *
+ * A suspect is claimed only where a slot is free for it, and it begins at once: held, it would go down with the process
+ * without having begun, and no other process could run it meanwhile. A claim that may bring look-ahead comes while all
+ * slots are taken. So once the turn is ours,
+ *
+ * - there is no look-ahead (`onTurn`): what is held goes into slots, nothing is claimed behind it, and no second claim
+ *   is sent beside this one. The slot that is free after that is the suspect's, however long the backlog;
+ * - this claim brings no more than slots are free for now, less what other claims in flight may bring (`freeFor`). No
+ *   slot is taken by anything else until the answer is here, as nothing else is claimed. If its first statement has
+ *   brought as many jobs already, the suspect is left behind, and the turn with it.
+ *
  * **Refused jobs**, by a trigger of the application's, say, or since the row is damaged. One is enough for the database
  * to refuse the claim, and the next one, and so on: it is the first in the queue. So after a refusal the jobs are
  * listed and claimed in parts (database/halving.ts). The others run; those at fault are told of and passed over for a
@@ -58,6 +68,10 @@ interface ClaimerParts {
   readonly database: Database
   readonly choice: Choice
   readonly turn: SuspectTurn
+  /** How many slots are free for the jobs of a claim that is in flight and asks for so many; 0 or less: none. */
+  readonly freeFor: (limit: number) => number
+  /** A suspect is about to be claimed, or will be when a slot is free: hold no jobs. */
+  readonly onTurn: () => void
   /** There may be jobs. */
   readonly wake: () => void
   readonly onError: (error: Error) => void
@@ -69,7 +83,8 @@ const mostRounds = 3
 /** How many suspects are tried until one is free. */
 const mostTries = 3
 
-export function createClaimer({ database, choice, turn, wake, onError, now }: ClaimerParts): Claimer {
+export function createClaimer(parts: ClaimerParts): Claimer {
+  const { database, choice, turn, wake, onError, now } = parts
   const passedOver = createPassedOver({ wake, now })
   /** Ends the turn of each suspect that has not ended. */
   const turns = new Map<ClaimedJob, () => void>()
@@ -152,15 +167,18 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
   ): Promise<ClaimResult> {
     const request = { acks: [], from: null, proves }
     const taken = [seen]
-    const missing = (): number => limit - foundIn(taken)
+    let most = limit
+    const missing = (): number => most - foundIn(taken)
     // Where the suspects filled the claim, it cannot know what is behind them.
     const isFull = missing() <= seen.suspects.length
     let left = seen.suspects.length
     try {
-      if (missing() > 0) {
-        const found = foundIn(taken)
-        await takeSuspect(seen.suspects, workerId, taken)
-        left -= foundIn(taken) - found
+      const endTurn = turn.take(wake)
+      if (endTurn !== null) {
+        parts.onTurn()
+        most = Math.min(limit, parts.freeFor(limit))
+        if (missing() <= 0) endTurn()
+        else if (await takeSuspect(seen.suspects, workerId, taken, endTurn)) left -= 1
       }
       const last = isFull && missing() > 0 ? await pastSuspects(missing(), workerId, request) : withoutJobs(seen)
       const { claimed, ...signs } = joined(limit, taken, last)
@@ -172,17 +190,25 @@ export function createClaimer({ database, choice, turn, wake, onError, now }: Cl
     }
   }
 
-  /** Takes the first of them that nobody else has, if the turn is free. It is over where there is none. */
-  async function takeSuspect(ids: readonly string[], workerId: string, taken: ClaimResult[]): Promise<void> {
-    const endTurn = turn.take(wake)
-    if (endTurn === null) return
+  /**
+   * Takes the first of them that nobody else has. The turn is over where there is none.
+   *
+   * @returns whether there is one
+   */
+  async function takeSuspect(
+    ids: readonly string[],
+    workerId: string,
+    taken: ClaimResult[],
+    endTurn: () => void,
+  ): Promise<boolean> {
     const before = taken.length
     const suspect = (): ClaimedJob | undefined => taken.slice(before).flatMap(({ claimed }) => claimed.jobs)[0]
     try {
       for (const id of ids.slice(0, mostTries)) {
         await takeAlone(id, workerId, taken)
-        if (suspect() !== undefined) return
+        if (suspect() !== undefined) return true
       }
+      return false
     } finally {
       const found = suspect()
       if (found === undefined) endTurn()

@@ -218,6 +218,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     database,
     choice,
     turn: parts.suspectTurn,
+    freeFor: (limit) => slots.free - (asking - limit),
+    onTurn: lookAhead.suspected,
     wake: () => dispatcher.raise(),
     onError: claimError,
     now,
@@ -293,10 +295,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       if (!claimed.paused) due.claimed(claimed)
       const isFull = claimed.found === claimed.asked
       floor.answered({ from, tripMs, jobs, isFull })
-      const crashed = jobs.some(({ job }) => job.crashes > 0)
       claimSize.answered({ asked: limit, jobs, tookMs: measuredMs })
       const emptyMs = measuredMs - (slots.fullMs - fullBeforeMs)
-      lookAhead.answered({ tripMs, emptyMs, isFull, crashed, busyMs: slots.busyMs })
+      lookAhead.answered({ tripMs, emptyMs, isFull, busyMs: slots.busyMs })
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)

@@ -40,12 +40,10 @@ interface DueTimer {
   stop(): Promise<void>
 }
 
-/** What a claim tells; one that was not short (found = asked) does not know the last. */
+/** What a claim tells. */
 export interface ClaimOfDue {
-  readonly asked: number
-  readonly found: number
-  /** Until the nearest is due; 0 or less: it is; null: none is scheduled. */
-  readonly dueInMs: number | null
+  /** Until the nearest is due; 0 or less: it is; null: none is scheduled; 'unknown': it has not looked. */
+  readonly dueInMs: number | null | 'unknown'
 }
 
 export interface DueTimerParts {
@@ -148,9 +146,9 @@ export function createDueTimer({ isWaiting, wake, promote, onError, now }: DueTi
   }
 
   return {
-    claimed({ asked, found, dueInMs }) {
+    claimed({ dueInMs }) {
       claims += 1
-      if (found < asked) return learn(dueInMs)
+      if (dueInMs !== 'unknown') return learn(dueInMs)
       if (now() >= dueAt && !isOverdue) return startPromoting()
       if (firesAt > now() + busyLookMs) setTimer(now() + busyLookMs, startPromoting)
     },

@@ -28,9 +28,9 @@ import { mostAtOnce } from './settler.js'
  * is held.
  *
  * **Not beside a crash**, either way. A job that a process has died under may end this one too, and whatever is held
- * then has a crash counted against it without having begun. So for some time after such a job was seen there is no
- * look-ahead; nor is there any in a consumer's first claim, as whatever killed the process before this one may come
- * first.
+ * then has a crash counted against it without having begun. So for some time after such a job was to be claimed there
+ * is no look-ahead (claimer.ts); nor is there any in a consumer's first claim, as whatever killed the process before
+ * this one may come first.
  */
 export interface LookAhead {
   /** Jobs that may be held now beyond the slots. */
@@ -43,6 +43,8 @@ export interface LookAhead {
   answered(answer: AnswerSigns): void
   /** What was held had to wait for too long. */
   lost(): void
+  /** A job that a process has died under is about to be claimed: none may be held for some time. */
+  suspected(): void
 }
 
 interface AnswerSigns {
@@ -52,8 +54,6 @@ interface AnswerSigns {
   readonly emptyMs: number
   /** It found as many jobs as it asked for. */
   readonly isFull: boolean
-  /** One of its jobs has had a process die under it. */
-  readonly crashed: boolean
   /** For how long slots have been taken, one at least, since the consumer began. */
   readonly busyMs: number
 }
@@ -68,7 +68,7 @@ export function roundTripMs(measuredMs: number, tookMs: number): number {
 
 const patienceMs = 50
 const mostGrowth = 4
-const calmAfterCrashMs = 5_000
+const calmMs = 5_000
 
 export function createLookAhead(
   { prefetch, concurrency }: Pick<ConsumerOptions, 'prefetch' | 'concurrency'>,
@@ -80,7 +80,7 @@ export function createLookAhead(
   let endedMs = 0
   let answeredAt = now()
   let busyBeforeMs = 0
-  /** null: no crash was seen for long enough. */
+  /** null: no such job was to be claimed for long enough. */
   let calmUntil: number | null = null
 
   function earned(tripMs: number, sinceMs: number): number {
@@ -99,15 +99,14 @@ export function createLookAhead(
       ended += 1
       endedMs += runMs
     },
-    answered({ tripMs: leastMs, emptyMs, isFull, crashed, busyMs }) {
+    answered({ tripMs: leastMs, emptyMs, isFull, busyMs }) {
       const at = now()
       const tripMs = Math.max(leastMs, Math.min(emptyMs, patienceMs / 2))
-      if (crashed) calmUntil = at + calmAfterCrashMs
       if (!isEarned) jobs = prefetch
-      else if (!isFull || crashed) jobs = 0
+      else if (!isFull) jobs = 0
       // Two claims were in flight: so soon after the other one's answer nothing can be told of the pace.
       if (at - answeredAt < tripMs / 2 || ended === 0) return
-      if (isEarned && isFull && !crashed) jobs = earned(tripMs, busyMs - busyBeforeMs)
+      if (isEarned && isFull) jobs = earned(tripMs, busyMs - busyBeforeMs)
       ended = 0
       endedMs = 0
       answeredAt = at
@@ -115,6 +114,9 @@ export function createLookAhead(
     },
     lost() {
       if (isEarned) jobs = 0
+    },
+    suspected() {
+      calmUntil = now() + calmMs
     },
   }
 }

@@ -16,8 +16,6 @@ const log = createDebug('bugle:slots')
  * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not
  *   keep answers, timers and signals out.
  * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
- * - So is, at once, a job that a process has died under and for which no slot is free: the next death should not be
- *   counted against a job that has not begun.
  * - So is, at once, what would make the held jobs weigh more than `mostHeldBytes`: a claim of light jobs may have met
  *   heavy ones (claim-size.ts).
  */
@@ -30,6 +28,8 @@ interface Slots<Job extends Held> {
   readonly held: number
   /** How many slots are not free. */
   readonly taken: number
+  /** How many will be when what is held has begun; 0 or less: none. */
+  readonly free: number
   /** For how long slots have been taken, one at least, in ms. */
   readonly busyMs: number
   /** For how long all of them have been taken, in ms. */
@@ -41,7 +41,6 @@ interface Slots<Job extends Held> {
 interface Held {
   /** performance.now() */
   readonly claimedAt: number
-  readonly crashes: number
   /** What it weighs. */
   readonly bytes: number
 }
@@ -153,6 +152,10 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     return held.length - next
   }
 
+  function freeLeft(): number {
+    return freeSlots() - heldNow()
+  }
+
   function forgetBegun(): void {
     held = held.slice(next)
     next = 0
@@ -184,34 +187,15 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
 
   /** Those that begin or may be held; the others are given back. */
   function keep(jobs: readonly Job[]): readonly Job[] {
-    let free = freeSlots() - heldNow()
-    if (jobs.length <= free || mayAllBeHeld(jobs)) return jobs
-    const kept: Job[] = []
-    const given: Job[] = []
     let bytes = heldBytes
-    let isOver = false
-    for (const job of jobs) {
-      if (free > 0) kept.push(job)
-      else if (job.crashes > 0) given.push(job)
-      else {
-        bytes += job.bytes
-        // With all that come after it: they are younger, and must not overtake it.
-        isOver ||= bytes > mostHeldBytes
-        ;(isOver ? given : kept).push(job)
-      }
-      free -= 1
+    for (let kept = Math.max(0, freeLeft()); kept < jobs.length; kept += 1) {
+      bytes += jobs[kept]?.bytes ?? 0
+      if (bytes <= mostHeldBytes) continue
+      // With all that come after it: they are younger, and must not overtake it.
+      giveBack(jobs.slice(kept))
+      return jobs.slice(0, kept)
     }
-    if (given.length > 0) giveBack(given)
-    return kept
-  }
-
-  function mayAllBeHeld(jobs: readonly Job[]): boolean {
-    let bytes = heldBytes
-    for (const job of jobs) {
-      if (job.crashes > 0) return false
-      bytes += job.bytes
-    }
-    return bytes <= mostHeldBytes
+    return jobs
   }
 
   return {
@@ -232,6 +216,9 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     },
     get taken() {
       return taken()
+    },
+    get free() {
+      return freeLeft()
     },
     get busyMs() {
       return busy.ms

@@ -6,7 +6,8 @@
  * of them has killed it. Run together again, they would die together again: after `maxCrashes` deaths one job has taken
  * all the others along. So a suspect is never claimed together with another one, and none is claimed in a process in
  * which one has its turn. The next death is then counted against one suspect only, the one that was there both times;
- * an innocent one runs to its end.
+ * an innocent one runs to its end. And none is claimed before a slot is free for it, and nothing is held behind it
+ * (claimer.ts).
  *
  * Jobs without a crash run beside it. The death of the process makes suspects of them, once: from then on they have
  * turns of their own.

@@ -27,7 +27,10 @@ const deadly = ['kill', 'hang', 'stop', 'freeze', 'cut']
 const deadlySlackMs = 5_000
 /** The same for an answer that was lost: a statement's deadline, and two heartbeats. */
 const lostAnswerSlackMs = 20_000
-/** How long a job that has not begun is held, at least, before it is given back: src/consume/look-ahead.ts. */
+/**
+ * How long a job that has not begun is held, at least, before it is given back (src/consume/look-ahead.ts); and with it
+ * all that is held (src/consume/slots.ts).
+ */
 const patienceMs = 50
 
 /**
@@ -43,6 +46,7 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
   const stepsOf = groupBy(steps, ({ token }) => token)
   const runsOf = groupBy(runs, ({ token }) => token)
   const endsOf = groupBy(ends, ({ id }) => id)
+  const impatient = impatientTransactions()
   const figures = {
     fates: /** @type {Record<string, number>} */ ({}),
     unknownThere: 0,
@@ -67,6 +71,35 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
   const tokens = new Set(puts.map(({ plan }) => plan.token))
   for (const { token } of steps) if (!tokens.has(token)) violations.push(`a job that nobody has put: token ${token}`)
   return { violations, figures, lastStories: lastStories() }
+
+  /** Those in which a job was given back that had been held for too long. */
+  function impatientTransactions() {
+    const transactions = new Set()
+    for (const [token, all] of stepsOf) {
+      let claimedAt = 0
+      for (const step of all) {
+        if (step.to === 'running') claimedAt = step.at
+        const wasHeld = step.attemptTo === (step.attemptFrom ?? 0) - 1 && step.at - claimedAt >= patienceMs
+        if (wasHeld && !hasBegun(token, claimedAt, step)) transactions.add(step.tx)
+      }
+    }
+    return transactions
+  }
+
+  /**
+   * Whether it has run under the claim that this step ends. A claim that gave its attempt back, and the next one by the
+   * same worker, have the same number.
+   *
+   * @param {number} token
+   * @param {number} claimedAt
+   * @param {Step} step
+   */
+  function hasBegun(token, claimedAt, step) {
+    return (runsOf.get(token) ?? []).some(
+      ({ workerId, attempt, at }) =>
+        workerId === step.workerId && attempt === step.attemptFrom && claimedAt <= at && at <= step.at,
+    )
+  }
 
   /** For the log: what held up the end. */
   function lastStories() {
@@ -209,12 +242,10 @@ export function check({ puts, steps, runs, workers, lives, restarts, ends }) {
     function checkGivenBack(step, owner) {
       figures.givenBack += 1
       if (step.attemptTo !== (step.attemptFrom ?? 0) - 1) violation('its attempts have jumped')
-      const hasRun = runsUnder(step.workerId, step.attemptFrom) > 0
+      const hasRun = hasBegun(plan.token, claimedAt, step)
       if (mode === 'release' && hasRun) return
-      // A suspect that found no slot free is not held for one: its process might die meanwhile (src/consume/slots.ts).
-      if (!hasRun && crashes > 0) return
       // Look-ahead that no slot came free for.
-      if (!hasRun && step.at - claimedAt >= patienceMs) {
+      if (!hasRun && impatient.has(step.tx)) {
         figures.heldTooLong += 1
         return
       }

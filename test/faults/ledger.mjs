@@ -21,6 +21,7 @@ create index on fault.run (token);
 create table fault.step (
   seq bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),
+  tx text not null default pg_current_xact_id()::text,
   by text not null,
   statement text,
   job bigint not null,
@@ -98,6 +99,7 @@ for each row execute function fault.on_worker();
 /**
  * @typedef {object} Step
  * @property {number} at ms since 1970
+ * @property {string} tx the transaction that made it
  * @property {string} by application_name of the session
  * @property {string | null} statement of ours
  * @property {string} job
@@ -188,7 +190,7 @@ export function openLedger(connectionString) {
     steps: () =>
       ask(`
         select
-          (extract(epoch from at) * 1000)::float8 as at, by, statement, job::text as job, token,
+          (extract(epoch from at) * 1000)::float8 as at, tx, by, statement, job::text as job, token,
           from_state as "from", to_state as "to", worker_id::text as "workerId",
           lease_from::text as "leaseFrom", lease_to::text as "leaseTo",
           attempt_from as "attemptFrom", attempt_to as "attemptTo",

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,8 +7,10 @@ import ts from 'typescript'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
+const inlineSql = 'src/database/inline-sql.mjs'
+
 /**
- * Guards that can be taken out of the SQL, so that a run must fail: `BUGLE_FAULTS_BREAK=fence|rescue`.
+ * Guards that can be taken out of the SQL, so that a run must fail: `BUGLE_FAULTS_BREAK=fence|rescue|presence`.
  *
  * @type {Readonly<Record<string, readonly { file: string, find: string, put: string }[]>>}
  */
@@ -34,7 +37,7 @@ export const breaks = {
  */
 export function takeSnapshot(broken) {
   const directory = mkdtempSync(join(tmpdir(), 'bugle-faults-'))
-  for (const part of ['dist', 'sql', 'package.json']) {
+  for (const part of ['dist', 'sql', 'package.json', inlineSql]) {
     cpSync(join(root, part), join(directory, part), { recursive: true })
   }
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
@@ -72,4 +75,6 @@ function breakIt(directory, broken) {
     if (!text.includes(find)) throw new Error(`${broken}: the guard is not there any more: ${file}: ${find}`)
     writeFileSync(path, text.replaceAll(find, put))
   }
+  // The build holds the texts of sql/, and reads no file.
+  execFileSync(process.execPath, [join(directory, inlineSql)])
 }

@@ -2,6 +2,7 @@ import { expect } from 'vitest'
 import type { TestDatabase } from '../../support/database.js'
 import { type Gate, test } from '../../support/gates.js'
 import { fullRows } from '../../support/rows.js'
+import { fence } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
 /** Jobs that wait, and that a process has died under. */
@@ -167,3 +168,76 @@ test('suspects: one that is stuck leaves the turn, and its late end leaves the t
   await consumer.idle()
   expect(await fullRows(db)).toEqual([])
 })
+
+/** How often each job has been claimed from here on, by the table's own account. */
+async function countClaims(db: TestDatabase): Promise<() => Promise<Record<string, number>>> {
+  await db.sql.unsafe(`
+    create table ${db.s}.taken (id bigint);
+    create function ${db.s}.on_taken() returns trigger language plpgsql as $$
+    begin
+      insert into ${db.s}.taken values (new.id);
+      return null;
+    end
+    $$;
+    create trigger zz_taken after update on ${db.s}.job for each row
+    when (old.state = 'ready' and new.state = 'running') execute function ${db.s}.on_taken()`)
+  return async () => {
+    const rows = await db.sql.unsafe<{ id: string; claims: number }[]>(
+      `select id::text, count(*)::int as claims from ${db.s}.taken group by id`,
+    )
+    return Object.fromEntries(rows.map(({ id, claims }) => [id, claims]))
+  }
+}
+
+test('suspects: one is claimed when a slot is free for it, and not by a claim that looks ahead', async ({
+  db,
+  gate,
+}) => {
+  const claims = await countClaims(db)
+  const bugle = db.bugle()
+  const { handler, ids, began, end } = heldHandlers(gate)
+  const consumer = await bugle.consume('q', handler, { concurrency: 1, prefetch: 2 })
+  const running = await bugle.put('q', 'running')
+  await until(() => ids().length === 1)
+  const [suspect = '', other = ''] = (
+    await db.sql.unsafe<{ id: string }[]>(
+      `insert into ${db.s}.job (queue, payload, crashes, attempt)
+      values ('q', '"suspect"', 1, 1), ('q', '"other"', 0, 0) returning id::text`,
+    )
+  ).map(({ id }) => id)
+  // The claim that takes it has seen the suspect as well.
+  await until(async () => (await fullRows(db)).some(({ id, state }) => id === other && state === 'running'))
+  await fence(db)
+  await until(() => {
+    for (const id of ids()) end(id)
+    return began.length === 3
+  })
+  end(suspect)
+  await consumer.idle()
+  expect(began).toEqual([running, other, suspect])
+  expect(await claims()).toMatchObject({ [running]: 1, [other]: 1, [suspect]: 1 })
+  expect(await fullRows(db)).toEqual([])
+})
+
+for (const prefetch of ['earned', 20] as const) {
+  test(`suspects: a backlog keeps none waiting, and none is claimed twice (prefetch: ${prefetch})`, async ({ db }) => {
+    const claims = await countClaims(db)
+    // A suspect in every hundred jobs.
+    await db.sql.unsafe(
+      `insert into ${db.s}.job (queue, payload, crashes, attempt)
+      select 'q', to_jsonb(n), suspect, suspect
+      from generate_series(1, 300) as n, lateral (select (n % 100 = 50)::int) as of (suspect)
+      order by n`,
+    )
+    const crashes: number[] = []
+    const report = await db.bugle().drain('q', (job) => void crashes.push(job.crashes), { concurrency: 2, prefetch })
+    expect(report).toMatchObject({ completed: 300, released: 0 })
+    const places = crashes.flatMap((count, place) => (count > 0 ? [place] : []))
+    expect(places).toHaveLength(3)
+    // Behind what was claimed with the first look at it, and no further.
+    if (prefetch === 20)
+      for (const [index, place] of places.entries()) expect(place).toBeLessThan(index * 100 + 49 + 30)
+    expect(Object.values(await claims())).toEqual(Array(300).fill(1))
+    expect(await fullRows(db)).toEqual([])
+  })
+}

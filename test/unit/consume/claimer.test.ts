@@ -12,7 +12,11 @@ interface Row {
 /**
  * A queue in memory, of which nothing is locked. `fails` may throw for a claim: by its name, and the ids that it takes.
  */
-function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) => void = () => {}) {
+function underTest(
+  rows: readonly Row[],
+  fails: (name: string, ids: string[]) => void = () => {},
+  freeFor = (limit: number) => limit,
+) {
   let ready = [...rows]
   const sent: string[] = []
   const errors: string[] = []
@@ -52,6 +56,8 @@ function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) =>
     database: { query } as unknown as Database,
     choice: { queue: 'q', kinds: null, withoutFlags: [] },
     turn,
+    freeFor,
+    onTurn: () => sent.push('turn'),
     wake: () => {
       wakes += 1
     },
@@ -66,8 +72,15 @@ function underTest(rows: readonly Row[], fails: (name: string, ids: string[]) =>
     wakes: () => wakes,
     async claim(limit: number) {
       const { claimed } = await claimer.claim(limit, '5', { acks: [], from: null, proves: true })
-      const { asked, found, leftBehind } = claimed
-      return { ids: claimed.jobs.map(({ job }) => job.id).join(), asked, found, leftBehind, jobs: claimed.jobs }
+      const { asked, found, leftBehind, dueInMs } = claimed
+      return {
+        ids: claimed.jobs.map(({ job }) => job.id).join(),
+        asked,
+        found,
+        leftBehind,
+        dueInMs,
+        jobs: claimed.jobs,
+      }
     },
   }
 }
@@ -86,7 +99,7 @@ test('one suspect is claimed, alone; the next one when its outcome is durable', 
   const { claim, claimer, sent } = underTest(rowsOf('1! 2 3!'))
   const first = await claim(5)
   expect(first).toMatchObject({ ids: '1,2', asked: 5, found: 2, leftBehind: true })
-  expect(sent).toEqual(['claim 5', 'claim_listed 1'])
+  expect(sent).toEqual(['claim 5', 'turn', 'claim_listed 1'])
   expect(await claim(5)).toMatchObject({ ids: '', found: 0, leftBehind: true })
   const [suspect] = first.jobs
   if (suspect !== undefined) claimer.ended(suspect)
@@ -122,8 +135,29 @@ test('a suspect that nobody aborts leaves its turn after ten minutes, and the co
 test('where suspects fill the claim, one more statement looks past them', async () => {
   const { claim, sent } = underTest(rowsOf('1! 2! 3! 4 5 6'))
   expect(await claim(3)).toMatchObject({ ids: '1,4,5', asked: 3, found: 3 })
-  expect(sent).toEqual(['claim 3', 'claim_listed 1', 'claim_some 2'])
+  expect(sent).toEqual(['claim 3', 'turn', 'claim_listed 1', 'claim_some 2'])
   expect(await claim(3)).toMatchObject({ ids: '6', asked: 3, found: 1, leftBehind: true })
+})
+
+test('a suspect for which no slot is free is left, and the turn too', async () => {
+  let free = 2
+  const { claim, sent, turn } = underTest(rowsOf('1! 2 3 4! 5'), undefined, () => free)
+  // Its statement was full, so nothing is known of what is scheduled.
+  expect(await claim(3)).toMatchObject({ ids: '2,3', asked: 3, found: 2, leftBehind: true, dueInMs: 'unknown' })
+  free = 0
+  expect(await claim(2)).toMatchObject({ ids: '', found: 0, leftBehind: true })
+  free = -1
+  expect(await claim(4)).toMatchObject({ ids: '5', found: 1, leftBehind: true, dueInMs: null })
+  expect(sent).toEqual(['claim 3', 'turn', 'claim 2', 'turn', 'claim 4', 'turn'])
+  expect(turn.take(() => {})).not.toBeNull()
+})
+
+test('a claim that takes a suspect brings no job for which no slot is free', async () => {
+  const { claim, sent } = underTest(rowsOf('1! 2 3! 4! 5 6 7'), undefined, () => 3)
+  expect(await claim(4)).toMatchObject({ ids: '1,2,5', asked: 4, found: 3, leftBehind: true })
+  expect(sent).toEqual(['claim 4', 'turn', 'claim_listed 1', 'claim_some 1'])
+  // The turn is the first one's: others may be held again.
+  expect(await claim(4)).toMatchObject({ ids: '6,7', asked: 4, found: 2, leftBehind: true })
 })
 
 test('a claim of a suspect that fails leaves the turn free, and says that jobs are left', async () => {

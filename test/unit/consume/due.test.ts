@@ -37,12 +37,11 @@ function dueTimerUnderTest() {
   }
 }
 
-const short = { asked: 10, found: 3 }
-const full = { asked: 10, found: 10, dueInMs: null }
+const full = { dueInMs: 'unknown' } as const
 
 test('what is due is promoted when it is, and then the consumer is woken', async () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, dueInMs: 500.4 })
+  it.due.claimed({ dueInMs: 500.4 })
   await it.pass(500)
   expect(it.promotions).toHaveLength(0)
   await it.pass(1)
@@ -56,7 +55,7 @@ test('what is due is promoted when it is, and then the consumer is woken', async
 test('a due time further away than the longest timer is waited for all the same', async () => {
   const it = dueTimerUnderTest()
   const days = 60 * 86_400_000
-  it.due.claimed({ ...short, dueInMs: days })
+  it.due.claimed({ dueInMs: days })
   await it.pass(days - 1)
   expect(it.promotions).toHaveLength(0)
   await it.pass(2)
@@ -65,7 +64,7 @@ test('a due time further away than the longest timer is waited for all the same'
 
 test('a busy consumer promotes when the nearest is due, and within a second of a full claim in any case', async () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, dueInMs: 300 })
+  it.due.claimed({ dueInMs: 300 })
   it.busy()
   await it.pass(301)
   expect(it.promotions).toHaveLength(1)
@@ -79,16 +78,16 @@ test('a busy consumer promotes when the nearest is due, and within a second of a
 
 test('a due job that a claim tells of is promoted at once', () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, found: 0, dueInMs: -1 })
+  it.due.claimed({ dueInMs: -1 })
   expect(it.promotions).toHaveLength(1)
 })
 
 test('where a due job is passed over, a claim that tells of it starts no promotion at once', async () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, dueInMs: -1 })
+  it.due.claimed({ dueInMs: -1 })
   it.promotions[0]?.({ promoted: 0, dueInMs: 800 })
   await it.pass(0)
-  it.due.claimed({ ...short, dueInMs: -1 })
+  it.due.claimed({ dueInMs: -1 })
   expect(it.due.isPromoting).toBe(false)
   await it.pass(800)
   expect(it.promotions).toHaveLength(2)
@@ -100,7 +99,7 @@ test('due jobs that cannot be promoted are tried again, ever more seldom, and no
   for (let second = 0; second < 20; second += 1) {
     // Claims come all the while, and each says that a row is due that it could not take.
     for (let n = 0; n < 10; n += 1) {
-      it.due.claimed({ ...short, dueInMs: -5 })
+      it.due.claimed({ dueInMs: -5 })
       await it.pass(100)
       for (const answer of it.promotions.splice(0)) {
         tries.push(second)
@@ -119,8 +118,8 @@ test('what a claim said since a promotion was sent stands, unless the promotion 
     { answer: 50, firesAt: 50 },
   ]) {
     const it = dueTimerUnderTest()
-    it.due.claimed({ ...short, found: 0, dueInMs: -1 })
-    it.due.claimed({ ...short, dueInMs: 200 })
+    it.due.claimed({ dueInMs: -1 })
+    it.due.claimed({ dueInMs: 200 })
     it.promotions[0]?.({ promoted: 0, dueInMs: answer })
     await it.pass(firesAt - 1)
     expect(it.promotions, String(answer)).toHaveLength(1)
@@ -131,9 +130,9 @@ test('what a claim said since a promotion was sent stands, unless the promotion 
 
 test('a due job that is locked is tried for again also after a claim during a promotion', async () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, dueInMs: -5 })
+  it.due.claimed({ dueInMs: -5 })
   expect(it.promotions).toHaveLength(1)
-  it.due.claimed({ ...short, dueInMs: -11 })
+  it.due.claimed({ dueInMs: -11 })
   it.promotions[0]?.({ promoted: 0, dueInMs: -10.5 })
   await it.pass(2_000)
   expect(it.promotions).toHaveLength(2)
@@ -142,7 +141,7 @@ test('a due job that is locked is tried for again also after a claim during a pr
 test('full claims do not put a locked due job’s next try forward', async () => {
   const it = dueTimerUnderTest()
   it.busy()
-  it.due.claimed({ ...short, found: 0, dueInMs: -1 })
+  it.due.claimed({ dueInMs: -1 })
   it.promotions[0]?.({ promoted: 0, dueInMs: -2 })
   await it.pass(1)
   for (let n = 0; n < 100; n += 1) it.due.claimed(full)
@@ -153,7 +152,7 @@ test('full claims do not put a locked due job’s next try forward', async () =>
 
 test('a stop waits for the promotion in flight, and nothing fires after it', async () => {
   const it = dueTimerUnderTest()
-  it.due.claimed({ ...short, found: 0, dueInMs: -1 })
+  it.due.claimed({ dueInMs: -1 })
   let stopped = false
   const stopping = it.due.stop().then(() => {
     stopped = true

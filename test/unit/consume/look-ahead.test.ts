@@ -20,7 +20,6 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', co
         tripMs = 2,
         emptyMs = 0,
         isFull = true,
-        crashed = false,
       }: {
         inMs?: number
         busyMs?: number
@@ -29,13 +28,12 @@ function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', co
         emptyMs?: number
         tookMs?: number
         isFull?: boolean
-        crashed?: boolean
       } = {},
     ): number {
       for (let n = 0; n < ended; n += 1) lookAhead.ended(runMs)
       at += inMs
       totalBusyMs += busyMs
-      lookAhead.answered({ tripMs, emptyMs, isFull, crashed, busyMs: totalBusyMs })
+      lookAhead.answered({ tripMs, emptyMs, isFull, busyMs: totalBusyMs })
       return lookAhead.jobs
     },
     pass: (ms: number) => {
@@ -191,13 +189,17 @@ for (const prefetch of ['earned', 20] as const) {
   test(`there is no look-ahead for five seconds after a job that a process died under (prefetch: ${prefetch})`, () => {
     const { lookAhead, answered, pass } = lookAheadUnderTest(prefetch)
     expect(answered(50)).toBe(20)
-    expect(answered(50, { crashed: true })).toBe(0)
+    lookAhead.suspected()
+    // At once, not with the answer of the claim that saw it.
+    expect(lookAhead.jobs).toBe(0)
     expect(answered(50)).toBe(0)
-    pass(4_980)
+    expect(answered(50)).toBe(0)
+    pass(4_970)
     expect(hasSome(lookAhead)).toBe(false)
     // Another one: from then on.
-    expect(answered(50, { crashed: true })).toBe(0)
-    pass(4_999)
+    lookAhead.suspected()
+    expect(answered(50, { isFull: false })).toBe(0)
+    pass(4_989)
     expect(hasSome(lookAhead)).toBe(false)
     expect(answered(0)).toBe(prefetch === 'earned' ? 0 : 20)
     // In twice the time.

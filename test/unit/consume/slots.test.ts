@@ -7,12 +7,11 @@ import { signal } from '../../support/signal.js'
 interface TestJob {
   readonly id: number
   readonly claimedAt: number
-  readonly crashes: number
   readonly bytes: number
 }
 
-function job(id: number, { crashes = 0, bytes = 1 } = {}): TestJob {
-  return { id, claimedAt: performance.now(), crashes, bytes }
+function job(id: number, { bytes = 1 } = {}): TestJob {
+  return { id, claimedAt: performance.now(), bytes }
 }
 
 function jobs(...ids: number[]): TestJob[] {
@@ -312,39 +311,22 @@ test('who waits for the gate is not given back, however long; nor who is held wi
   patient.end(2)
 })
 
-test(
-  'of jobs that a process has died under only those begin for which a slot is free; the others are given back at ' +
-    'once',
-  async () => {
-    const { slots, begun, givenBack, end, until } = slotsUnderTest()
-    slots.start([job(1, { crashes: 1 }), job(2), job(3, { crashes: 1 }), job(4)])
-    expect(givenBack).toEqual([3])
-    await until(() => begun.length === 2)
-    expect(begun).toEqual([1, 2])
-    slots.start([job(5, { crashes: 2 })])
-    expect(givenBack).toEqual([3, 5])
-    for (const id of [1, 2]) end(id)
-    await until(() => begun.length === 3)
-    end(4)
-    await slots.onIdle()
-    // Free again, and nothing held: it begins.
-    slots.start([job(6, { crashes: 1 })])
-    await until(() => begun.length === 4)
-    end(6)
-    await slots.onIdle()
-    expect(begun).toEqual([1, 2, 4, 6])
-  },
-)
-
-test('a job that a process has died under is not counted on a slot that a held one will take', async () => {
-  const { slots, givenBack, begun, end, until } = slotsUnderTest()
-  // Neither has begun in this turn.
+test('a slot that a held job will take is not free, though it has not begun in this turn', async () => {
+  const { slots, begun, end, until } = slotsUnderTest({ concurrency: 3 })
+  expect(slots.free).toBe(3)
   slots.start(jobs(1, 2))
-  slots.start([job(3, { crashes: 1 })])
-  expect(givenBack).toEqual([3])
-  await until(() => begun.length === 2)
+  expect([slots.free, slots.taken]).toEqual([1, 0])
+  slots.start(jobs(3, 4))
+  expect(slots.free).toBe(-1)
+  await until(() => begun.length === 3)
+  expect(slots.free).toBe(-1)
   for (const id of [1, 2]) end(id)
+  await until(() => begun.length === 4)
+  await settled()
+  expect(slots.free).toBe(1)
+  for (const id of [3, 4]) end(id)
   await slots.onIdle()
+  expect(slots.free).toBe(3)
 })
 
 test('what would make the held jobs too heavy is given back at once, and all that came after it', async () => {

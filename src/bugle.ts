@@ -370,9 +370,12 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
     await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
     isEnding = true
-    await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
-    ignoreSignals?.()
-    endLog()
+    try {
+      await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
+    } finally {
+      ignoreSignals?.()
+      endLog()
+    }
   }
 
   function demandOpen(): void {

@@ -28,7 +28,9 @@ export const durationExamples = "'90s', '15m', '2h' or '7d'"
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
   const [, number, unit] = /^(\d{1,15}(?:\.\d{1,15})?) ?(ms|[smhdwy])$/.exec(text) ?? []
-  return number === undefined ? undefined : Number(number) * units[unit as keyof typeof units]
+  if (number === undefined) return undefined
+  // Floating point would make 3960000.0000000005 of '1.1h'.
+  return Math.round(Number(number) * units[unit as keyof typeof units] * 1_000) / 1_000
 }
 
 /** The milliseconds of a duration; what is none stays as it is, for the caller to refuse. */

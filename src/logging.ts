@@ -55,6 +55,8 @@ interface Log {
   end(): void
 }
 
+const retryAgainMs = 3_600_000
+
 /**
  * One line for each event that an operator should know of: jobs that failed for good, what is wrong with the database,
  * with other workers, with handlers that do not end. Nothing of single jobs that run as they should, and never a
@@ -72,7 +74,8 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): L
   /** The level of a line that takes a warning back. */
   const relief = isOurs ? 'warn' : 'info'
   let isDeafTold = false
-  const retriesTold = new Set<string>()
+  /** When, by queue. */
+  const retriesToldAt = new Map<string, number>()
 
   function tell(kind: string, level: keyof Logger, line: () => string): void {
     thinning.tell(`${kind} ${level}`, to[level], line)
@@ -134,12 +137,13 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): L
     )
   })
   events.on('job:retrying', (job) => {
-    // The first one alone: while somebody writes a handler, a silence until the last retry would be long.
-    if (retriesTold.has(job.queue)) return
-    retriesTold.add(job.queue)
+    // One an hour: while somebody writes a handler, a silence until the last retry would be long, and there may be none.
+    const toldAt = retriesToldAt.get(job.queue) ?? Number.NEGATIVE_INFINITY
+    if (performance.now() - toldAt < retryAgainMs) return
+    retriesToldAt.set(job.queue, performance.now())
     to.warn(
       `${about(job)} failed at attempt ${job.attempt}, and runs again at ${job.retryAt.toISOString()}: ` +
-        `${withPlace(job.error)} (further retries of this queue are events, and no lines)`,
+        `${withPlace(job.error)} (further retries of this queue within an hour are events, and no lines)`,
     )
   })
   events.on('job:stuck', (job) =>
@@ -211,16 +215,23 @@ function withPlace(error: Error): string {
 function placeOf(error: Error): string | undefined {
   try {
     const lines = String(error.stack).split('\n')
-    const line = lines.find((one) => /^\s+at /.test(one) && !/node:|node_modules/.test(one))
-    return /([^\s()]+:\d+:\d+)\)?$/.exec(line ?? '')?.[1]
+    const frames = lines.filter((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line))
+    // What is built in, such as JSON.parse, has none. A path with blanks stands in brackets, unless it is a bare frame.
+    const places = frames.map((line) => /(?:\((.+:\d+:\d+)\)|([^\s()]+:\d+:\d+))$/.exec(line))
+    const place = places.find((found) => found !== null)
+    return place?.[1] ?? place?.[2]
   } catch {
     // A stack may be a getter that throws.
     return undefined
   }
 }
 
-function inOneLine({ name, message }: Error): string {
-  const text = `${name}: ${message}`.replaceAll(/\s+/g, ' ')
+/** With its cause, or what it is made of, where that says more: `fetch failed`, a `localhost` that refuses twice. */
+function inOneLine(error: Error): string {
+  const { name, message, cause } = error
+  const parts = error instanceof AggregateError ? error.errors : cause instanceof Error ? [cause] : []
+  const told = [message, ...parts.map((part) => toError(part).message)].filter((each) => each !== '')
+  const text = `${name}: ${[...new Set(told)].join(': ')}`.replaceAll(/\s+/g, ' ')
   return text.length > 300 ? `${text.slice(0, 300)}…` : text
 }
 

@@ -7,6 +7,7 @@ import { definitionNames } from '../define-worker.js'
 import { describe, toError } from '../errors.js'
 import { type BugleOptions, type ConsumeOptions, resolveBugleOptions, resolveConsumerOptions } from '../options.js'
 import type { HandlersOf } from '../queues.js'
+import { suggestion } from '../suggest.js'
 import { exitCodes, Refusal } from '../terminal/ending.js'
 
 /** What the user's module says. */
@@ -88,7 +89,7 @@ const howTo = 'give them as: export const queues = { emails: async (job) => { â€
 
 /** Each part by its name, or in the default export. Of a CommonJS module Node gives the same in both ways. */
 function definitionOf(exported: Readonly<Record<string, unknown>>): Partial<Record<string, unknown>> {
-  const byDefault = isPlainObject(exported.default) ? exported.default : {}
+  const byDefault = defaultOf(exported)
   return Object.fromEntries(
     definitionNames.map((name) => {
       const [own, other] = [exported[name], byDefault[name]]
@@ -98,6 +99,22 @@ function definitionOf(exported: Readonly<Record<string, unknown>>): Partial<Reco
       return [name, own ?? other]
     }),
   )
+}
+
+/**
+ * The default export. In one that TypeScript has made a CommonJS module of there is another one.
+ *
+ * What else is in it is left alone, as the helpers of a CommonJS module are; but a slip of the keyboard is not.
+ */
+function defaultOf({ default: outer }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (!isPlainObject(outer)) return {}
+  const known: readonly string[] = definitionNames
+  const given = outer.__esModule === true && isPlainObject(outer.default) ? outer.default : outer
+  for (const name of Object.keys(given)) {
+    const meant = known.includes(name) ? undefined : suggestion(name, known)
+    if (meant !== undefined) throw new Error(`the default export has ${describe(name)}; did you mean ${meant}?`)
+  }
+  return given
 }
 
 /** For whoever has exported each handler by its name. */

@@ -19,4 +19,6 @@ export function stopWithParent(env: NodeJS.ProcessEnv): void {
     process.kill(process.pid, 'SIGTERM')
   }, lookEveryMs)
   timer.unref()
+  // Who signals all processes of a group has signalled us as well: a second SIGTERM would abort what runs.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => clearInterval(timer))
 }

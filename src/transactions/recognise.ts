@@ -5,6 +5,7 @@
  *
  * The order matters: several of these objects have a `query` as a pg client has, so the drivers come last.
  */
+import { types } from 'node:util'
 import { kindOf } from '../checks.js'
 import { BugleError } from '../errors.js'
 import {
@@ -57,17 +58,20 @@ export interface SequelizeTransaction {
 export function sendIn(tx: unknown): SendInTransaction {
   if (can(tx, '$queryRawUnsafe')) return fromPrisma(tx as PrismaTransaction)
   if (can(tx, 'executeQuery', 'withoutPlugins')) return fromKysely(tx as KyselyTransaction)
+  // Of version 5 it has `raw` as well.
+  if (can(tx, 'getTransactionContext')) return inMikroOrm(tx as MikroOrmManager)
   // A Knex is a function: taken for one that sends, it would take the text for the name of a table.
   if (can(tx, 'raw')) return fromKnex(tx as KnexTransaction)
-  if (can(tx, 'getTransactionContext')) return inMikroOrm(tx as MikroOrmManager)
   if (can(tx, 'afterCommit', 'rollback')) return inSequelize(tx as SequelizeTransaction)
   if (can(tx, 'query') && isOfTypeOrm(tx as object)) return inTypeOrm(tx as object)
   if (can(tx, 'execute', 'transaction')) return fromDrizzle(tx as DrizzleTransaction)
   if (can(tx, 'unsafe')) return inPostgresJs(tx as PostgresJsTransaction)
   if (typeof tx === 'function') return tx as SendInTransaction
-  if (can(tx, 'query', 'transaction')) throw notTransaction('what begins transactions: pass the one that it gives')
+  if (can(tx, 'query', 'transaction')) {
+    throw notTransaction('what has query() and transaction(), and is none of these: pass a function')
+  }
   if (can(tx, 'query')) return inPg(tx as PgClient)
-  throw notTransaction(kindOf(tx))
+  throw notTransaction(types.isPromise(tx) ? 'a promise: await it' : kindOf(tx))
 }
 
 /** It holds one of another library's. */
@@ -116,6 +120,8 @@ function inPostgresJs(tx: PostgresJsTransaction): SendInTransaction {
 
 function inPg(client: PgClient): SendInTransaction {
   if ('totalCount' in client) throw notTransaction('a pg pool: pass the client that pool.connect() gave you')
+  // The database of pg-promise, the plugin of Fastify.
+  if ('$pool' in client || 'pool' in client) throw notTransaction('what has a pool: pass a transaction that it gives')
   return async (text, values) => {
     if (isIdle(client)) throw notTransaction('a pg client outside of a transaction: put between its BEGIN and COMMIT')
     return client.query(text, values)

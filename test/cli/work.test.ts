@@ -33,6 +33,7 @@ const modules: readonly (readonly [text: string, answer: RegExp | readonly unkno
   ['export const queues = { a() {} }; export const options = { b: {} }', /^Refusal m\d+.mjs: .*"b"/],
   ['export const queues = { a() {} }; export const options = { a: { concurrency: 0 } }', /options of "a": concurrency/],
   ['export const queues = { a() {} }; export const bugle = { nope: 1 }', /^Refusal m\d+.mjs: bugle: .*"nope"/],
+  ['export default { queues: { a() {} }, option: {} }', /the default export has "option"; did you mean options\?$/],
   // Its own mistake, and not a path that the user has mistyped.
   [`import './gone.mjs'`, /^Refusal m\d+.mjs threw when it was imported: Cannot find module .*gone\.mjs/],
   // Helpers are left alone, whatever they are.
@@ -173,6 +174,22 @@ describe('bugle work', () => {
     expect(stdout).toMatch(/^q: 1 completed/)
   })
 
+  test('a signal to a whole group, package manager and all, is one signal to the worker', async ({ db }) => {
+    const cwd = folderWith(`
+      import { setTimeout as sleep } from 'node:timers/promises'
+      export const queues = { async q(_, { signal }) {
+        console.error('runs')
+        await sleep(1500, undefined, { signal })
+      } }`)
+    await db.bugle().put('q', 1)
+    const command = `"${process.execPath}" "${cliProgram}" work work.mjs --schema "${db.schema}"; :`
+    const env = { ...plainEnv(db), npm_command: 'exec' }
+    const shell = startProcess('/bin/sh', ['-c', command], { cwd, env, detached: true })
+    await shell.printed(/runs\n/)
+    process.kill(-(shell.child.pid ?? Number.NaN), 'SIGTERM')
+    expect((await shell.ended).stdout).toMatch(/^q: 1 completed, 0 failed, 0 interrupted/)
+  })
+
   test('waits for a database that is down, says so, and can be stopped meanwhile', async ({ db }) => {
     const cwd = folderWith('export const queues = { q() {} }')
     const work = startCli(db, ['work', 'work.mjs'], { cwd, env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' } })
@@ -255,7 +272,8 @@ describe('bugle work', () => {
   test('a CommonJS module is read, though Node gives its exports twice', async ({ db }) => {
     const whole = 'module.exports = { queues: { a() {} }, helper() {} }'
     const named = 'exports.queues = { a() {} }; exports.options = { a: { concurrency: 2 } }; exports.help = () => {}'
-    for (const one of [named, whole]) {
+    const compiled = 'exports.__esModule = true; exports.default = { queues: { a() {} } }; exports.help = () => {}'
+    for (const one of [named, whole, compiled]) {
       const ended = await spawnCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
       expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^a: 0 completed.*\n$/) })
     }

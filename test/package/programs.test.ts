@@ -38,7 +38,7 @@ test('every js block is run by a test here', () => {
     jsBlock(start, "createBugle, reject } from 'bugle'"),
     jsBlock(start, 'console.log(`export DATABASE_URL'),
     jsBlock(start, "require('bugle')"),
-    jsBlock(start, 'export async function emails'),
+    jsBlock(start, 'export const queues'),
     jsBlock('src/guides/testing.md', 'node:test'),
     jsBlock('src/guides/testing.md', 'export default async function setup'),
   ]
@@ -81,7 +81,7 @@ test("the module for `bugle work` runs by the commands beside it, which are all 
   const directory = mkdtempSync(join(tmpdir(), 'bugle-documents-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
-  writeFileSync(join(directory, 'handlers.js'), jsBlock(start, 'export async function emails'))
+  writeFileSync(join(directory, 'handlers.js'), jsBlock(start, 'export const queues'))
   const [script] = blocks('sh', start).filter((text) => text.includes('npx bugle put'))
   const database = { DATABASE_URL: await documentsDatabase('empty') }
   const env = { ...plainEnv(db), ...database, NODE: process.execPath, CLI: cliProgram }

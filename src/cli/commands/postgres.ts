@@ -31,6 +31,7 @@ export async function postgres(
   await using server = await start(data, port ?? ((await isPortFree(usualPort)) ? usualPort : undefined))
   const { connectionString: url, version, dataDir } = server
   const isKept = data !== undefined
+  if (port === undefined && server.port !== usualPort) out.note(`port ${usualPort} is taken: this one has another`)
   out.json({ url, port: server.port, version, dataDir, isKept })
   out.say(
     [

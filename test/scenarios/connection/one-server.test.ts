@@ -139,8 +139,8 @@ test('a name that leads to two systems in turns is told, and everything is on on
     await until(() => runs.includes(blip))
   }
   const stays = movedAt.slice(1).map((at, index) => at - (movedAt[index] ?? 0))
-  // A moment less: it is told after the move was decided.
-  expect(stays.filter((ms, index) => ms < 1_000 * 2 ** index - 50)).toEqual([])
+  // A move is told after it was decided, later on a busy machine; one that nothing held back would follow at once.
+  expect(stays.filter((ms, index) => ms < 500 * 2 ** index)).toEqual([])
   expect(movedAt.length).toBeGreaterThan(0)
 })
 

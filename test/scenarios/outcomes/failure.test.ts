@@ -76,7 +76,8 @@ for (const [way, fail] of Object.entries(ways)) {
     const jobs = names.flatMap((name) => [name, 'good'])
     await bugle.putMany('emails', jobs)
     await consumer.idle()
-    expect(order).toEqual(jobs)
+    // In whichever order: on a busy machine jobs that were held for too long go back, and others overtake them.
+    expect(order.toSorted()).toEqual(jobs.toSorted())
     const rows = await db.jobs()
     expect(rows.map(({ payload }) => payload)).toEqual(names)
     for (const [index, { payload, last_error, ...row }] of rows.entries()) {

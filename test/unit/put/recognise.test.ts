@@ -25,7 +25,9 @@ test('a Sequelize transaction is sent to by its connection', async () => {
   const transaction = { connection: client, afterCommit() {}, async commit() {}, async rollback() {} }
   expect(await answerOf(transaction)).toEqual({ rows })
   expect(sent).toEqual([['select $1', ['x']]])
-  expect(() => sendIn({ query() {}, transaction() {} })).toThrow(/got what begins transactions: pass the one that it/)
+  expect(() => sendIn({ query() {}, transaction() {} })).toThrow(
+    /got what has query\(\) and transaction\(\), and is none of these/,
+  )
   expect(() => sendIn({ ...transaction, finished: 'commit' })).toThrow(/got a Sequelize transaction that is over/)
   expect(() => sendIn({ ...transaction, connection: undefined })).toThrow(/without a connection to PostgreSQL/)
 })
@@ -52,6 +54,22 @@ test('what TypeORM has outside of a transaction is refused', () => {
   for (const given of [idle, { ...manager, queryRunner: idle }, { ...manager, queryRunner: undefined }]) {
     expect(() => sendIn(given)).toThrow(/got what TypeORM has outside of a transaction: pass what dataSource/)
   }
+})
+
+test('what has a pool is refused, and what is sent in its transaction is not', async () => {
+  const pgPromise = { query() {}, any() {}, tx() {}, task() {}, $pool: {} }
+  const fastify = { pool: {}, connect() {}, query() {}, transact() {} }
+  for (const given of [pgPromise, fastify]) expect(() => sendIn(given)).toThrow(/got what has a pool/)
+  expect(await answerOf({ ...client, any() {}, ctx: {} })).toEqual({ rows })
+})
+
+test('a promise of a transaction is told to be awaited', () => {
+  expect(() => sendIn(Promise.resolve(client))).toThrow(/got a promise: await it/)
+})
+
+test('an EntityManager of MikroORM 5 is no Knex, though it has raw', async () => {
+  const em = { getTransactionContext: () => client, isInTransaction: () => true, raw() {}, createQueryBuilder() {} }
+  expect(await answerOf(em)).toEqual({ rows })
 })
 
 test('an EntityManager of MikroORM is what is beneath it', async () => {

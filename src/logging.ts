@@ -137,7 +137,7 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): L
     )
   })
   events.on('job:retrying', (job) => {
-    // One an hour: while somebody writes a handler, a silence until the last retry would be long, and there may be none.
+    // One per hour: while somebody writes a handler, a silence until the last retry would be long. There may be none.
     const toldAt = retriesToldAt.get(job.queue) ?? Number.NEGATIVE_INFINITY
     if (performance.now() - toldAt < retryAgainMs) return
     retriesToldAt.set(job.queue, performance.now())
@@ -230,8 +230,9 @@ function placeOf(error: Error): string | undefined {
 function inOneLine(error: Error): string {
   const { name, message, cause } = error
   const parts = error instanceof AggregateError ? error.errors : cause instanceof Error ? [cause] : []
-  const told = [message, ...parts.map((part) => toError(part).message)].filter((each) => each !== '')
-  const text = `${name}: ${[...new Set(told)].join(': ')}`.replaceAll(/\s+/g, ' ')
+  const more = parts.map((part) => toError(part).message).filter((each) => !message.includes(each))
+  const told = [message, ...new Set(more)].filter((each) => each !== '').join(': ')
+  const text = `${name}: ${told}`.replaceAll(/\s+/g, ' ')
   return text.length > 300 ? `${text.slice(0, 300)}…` : text
 }
 

@@ -25,11 +25,12 @@ test('fleet: one that dozes counts the others again in a long wait, and no job w
     await until(() => consumer.stats().wakeUps === wakeUps)
     await consumer.idle()
   }
-  await until(() => counts().length === 1)
+  await until(() => counts().length > 0)
   await end()
   await bugle.put('q', 'for whoever is left')
   await ran.promise
-  expect(counts()).toEqual([8, 0])
+  // Heartbeats count as well, whenever they come.
+  expect(counts().filter((count, index) => count !== counts()[index - 1])).toEqual([8, 0])
   await consumer.idle()
   expect(await db.jobs()).toEqual([])
 })

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { expect, test } from 'vitest'
 import {
@@ -73,4 +73,7 @@ test('every folder of the source has a README, which the one above names', () =>
   const map = openDocument('src/README.md')
   for (const link of linksOf(map)) expect(signs).toContain(normalize(join('src', link.split('#')[0] ?? '')))
   for (const folder of ['src', 'sql', 'test', 'bench']) expect(signs).toContain(`${folder}/README.md`)
+  const rooms = readdirSync(`${root}src`, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  const named = linksOf(map).map((link) => normalize(join('src', link)))
+  expect(named).toEqual(expect.arrayContaining(rooms.map(({ name }) => `src/${name}/README.md`)))
 })

@@ -11,19 +11,10 @@ import {
   defineQueues,
   type Job,
   type JobContext,
-  type Kinds,
   type Middleware,
 } from '../../src/index.js'
 import { drain, runOne } from '../../src/testing/index.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
-
-type Queues = {
-  emails: { to: string }
-  media: Kinds<{ thumb: { file: string }; probe: { url: string } }>
-}
+import { type Equal, is, type Queues } from './equal.js'
 
 declare const mailer: { send(to: string): string }
 interface Needs {

@@ -14,10 +14,7 @@ import {
   type Kinds,
   type WithCodec,
 } from '../../src/index.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
+import { type Equal, is } from './equal.js'
 
 interface Tree {
   readonly name: string

@@ -11,21 +11,12 @@ import {
   exponential,
   type Job,
   type JobContext,
-  type Kinds,
   type Middleware,
   partial,
   release,
   retry,
 } from '../../src/index.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
-
-type Queues = {
-  emails: { to: string }
-  media: Kinds<{ thumb: { file: string }; probe: { url: string } }>
-}
+import { type Equal, is, type Queues } from './equal.js'
 
 export async function kinds(bugle: Bugle<Queues>): Promise<void> {
   await bugle.put('media', { file: 'a.png' }, { kind: 'thumb' })

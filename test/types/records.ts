@@ -3,10 +3,7 @@
  */
 import type { Bugle, JobRecord, JobRecordOf, JobsPage, Kinds } from '../../src/index.js'
 import { makeDue, waitForJob } from '../../src/testing/index.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
+import { type Equal, is } from './equal.js'
 
 type Queues = {
   emails: { to: string }

@@ -8,19 +8,10 @@ import {
   type Consumer,
   createBugle,
   type JobContext,
-  type Kinds,
   type Middleware,
   type StopReport,
 } from '../../src/index.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
-
-type Queues = {
-  emails: { to: string }
-  media: Kinds<{ thumb: { file: string }; probe: { url: string } }>
-}
+import { type Equal, is, type Queues } from './equal.js'
 
 export async function signals(bugle: Bugle<Queues>): Promise<void> {
   await bugle.consume('emails', async (_job, ctx) => {

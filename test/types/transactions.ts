@@ -17,10 +17,7 @@ import type postgres from 'postgres'
 import type { Bugle, SendInTransaction } from '../../src/index.js'
 import { fromDrizzle, fromKnex, fromKysely, fromPrisma } from '../../src/transactions/adapters.js'
 import type { PrismaClient } from '../support/prisma.js'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-/** `is<Equal<…>>()` compiles only where the two are the very same type. */
-declare function is<_ extends true>(): void
+import { type Equal, is } from './equal.js'
 
 export async function kysely(bugle: Bugle, db: Kysely<{ account: { name: string } }>): Promise<void> {
   await db.transaction().execute(async (trx) => {

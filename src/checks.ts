@@ -124,6 +124,12 @@ export function synchronous<T>(name: string, answer: T): T {
 }
 
 /** @throws BugleError `INVALID_OPTION` */
+export function signalOf(value: unknown): AbortSignal | undefined {
+  if (value === undefined || value instanceof AbortSignal) return value
+  throw invalidOption('signal', 'must be an AbortSignal', value)
+}
+
+/** @throws BugleError `INVALID_OPTION` */
 export function functionOf<T>(name: string, value: unknown): T {
   if (typeof value === 'function') return value as T
   throw invalidOption(name, 'must be a function', value)

@@ -4,13 +4,16 @@
  * @module bugle
  */
 export type { BatchesOptions } from './admin/batches.js'
-export type { CancelAnswer } from './admin/cancel.js'
+export type { CancelAnswer, CancelFilter } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
+export type { DiscardFilter } from './admin/discard.js'
+export type { JobChanges } from './admin/edit.js'
 export type { ContentsOption, JobsFilter, JobsPage } from './admin/find.js'
 export type { ConsumerHealth, Health } from './admin/health.js'
+export type { MatchFilter } from './admin/matching.js'
 export type { JobError, JobRecord, JobState } from './admin/record.js'
 export type { RequeueFilter } from './admin/requeue.js'
-export type { BoundedCount, BugleStats, QueueStats, WorkerState, WorkerStats } from './admin/stats.js'
+export type { BoundedCount, BugleStats, QueueStats, StatsOptions, WorkerState, WorkerStats } from './admin/stats.js'
 export { type Bugle, createBugle } from './bugle.js'
 export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
@@ -20,6 +23,7 @@ export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
+export type { EventStream } from './event-stream.js'
 export type {
   AbortCode,
   BugleEventName,
@@ -27,15 +31,17 @@ export type {
   BugleListener,
   CallbackPlace,
   EventData,
+  EventOptions,
   EventSource,
   FailureCause,
   JobEvent,
   ListenerHealth,
   UnprotectedReason,
+  Unsubscribe,
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
 export type { Logger } from './logging.js'
-export type { BugleOptions, ConsumeOptions, DrainOptions, StopTimes } from './options.js'
+export type { BugleOptions, ConsumeOptions, DrainOptions, Keep, KeepTimes, StopTimes } from './options.js'
 export {
   type AckOutcome,
   ack,
@@ -62,7 +68,7 @@ export {
   type KyselyTransaction,
   type PrismaTransaction,
 } from './put/adapters.js'
-export type { PutOptions } from './put/options.js'
+export type { PutOptions, Unique } from './put/options.js'
 export type { PgClient, PostgresJsTransaction, SendInTransaction, Transaction } from './put/transaction.js'
 export type {
   Checked,
@@ -77,6 +83,7 @@ export type {
   QueueSchemas,
   QueuesOf,
 } from './queues.js'
+export type { JobResult, ResultOptions } from './results/results.js'
 export {
   type ConstantDecision,
   type ErrorClass,

@@ -8,6 +8,7 @@ import {
   oneOf,
   runTimeMs,
   schemaName,
+  signalOf,
   timerMs,
   wholeNumber,
 } from './checks.js'
@@ -71,10 +72,8 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly handleSignals?: boolean
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number
-  /** After how long a failed job is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly failedForMs?: number | null
-  /** After how long a job in the archive is deleted, in milliseconds; null: never. @defaultValue null */
-  readonly archivedForMs?: number | null
+  /** For how long jobs are kept that are over. Which acked ones are, consumers say by theirs. */
+  readonly keep?: KeepTimes
   /**
    * A Standard Schema for each queue, or for each kind of one: checks payloads at the put and again before the handler,
    * and gives them their types.
@@ -93,6 +92,17 @@ export interface BugleOptions<Owner = unknown, Context = unknown> {
   readonly logger?: Logger
 }
 
+/** After how long jobs that are over are deleted. */
+export interface KeepTimes {
+  /** Failed jobs, in milliseconds; null: never. @defaultValue 2592000000 */
+  readonly failedForMs?: number | null
+  /** Acked jobs in the archive, in milliseconds; null: never. @defaultValue null */
+  readonly archivedForMs?: number | null
+}
+
+/** 30 days. */
+const failedForMs = 2_592_000_000
+
 export const bugleDefaults = {
   schema: 'bugle',
   name: 'bugle',
@@ -107,8 +117,7 @@ export const bugleDefaults = {
   abortMs: 5_000,
   handleSignals: false,
   maxPayloadBytes: 1_048_576,
-  failedForMs: null,
-  archivedForMs: null,
+  keep: { failedForMs, archivedForMs: null },
   middleware: [],
 } as const satisfies Partial<BugleOptions>
 
@@ -128,8 +137,7 @@ interface ResolvedBugleOptions {
   readonly abortMs: number
   readonly handleSignals: boolean
   readonly maxPayloadBytes: number
-  readonly failedForMs: number | null
-  readonly archivedForMs: number | null
+  readonly keep: Required<KeepTimes>
   readonly schemas: SchemasByQueue
   readonly codec: Codec | null
   readonly middleware: readonly Middleware[]
@@ -181,14 +189,23 @@ export function resolveBugleOptions(options: BugleOptions, env: NodeJS.ProcessEn
     handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
     // jsonb holds no more than 256 MB.
     maxPayloadBytes: wholeNumber('maxPayloadBytes', given.maxPayloadBytes, { min: 1, max: 268_435_455 }),
-    failedForMs: given.failedForMs === null ? null : delay('failedForMs', given.failedForMs),
-    archivedForMs: given.archivedForMs === null ? null : delay('archivedForMs', given.archivedForMs),
+    keep: keepTimes(given.keep),
     schemas: given.schemas === undefined ? {} : schemasOption(given.schemas),
     codec: given.codec === undefined ? null : codecOption(given.codec),
     middleware: middlewareOption(given.middleware),
     context: given.context,
     logger: given.logger === undefined ? null : loggerOption(given.logger),
   })
+}
+
+function keepTimes(keep: KeepTimes): Required<KeepTimes> {
+  knownKeys('keep', keep, Object.keys(bugleDefaults.keep))
+  const given = { ...bugleDefaults.keep, ...withoutUndefined(keep) }
+  const ms = (name: keyof KeepTimes): number | null => {
+    const value = given[name]
+    return value === null ? null : delay(`keep.${name}`, value)
+  }
+  return Object.freeze({ failedForMs: ms('failedForMs'), archivedForMs: ms('archivedForMs') })
 }
 
 /** How long a stop waits; see BugleOptions. */
@@ -248,8 +265,12 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   readonly unknownKinds?: 'leave' | 'fail'
   /** Takes no job that has one of these flags. @defaultValue [] */
   readonly withoutFlags?: readonly string[]
-  /** 'all': acked jobs stay, in the archive, with their result. @defaultValue 'failed' */
-  readonly keep?: 'failed' | 'all'
+  /**
+   * What is kept of jobs that are over. 'failed': those that failed; 'all': acked ones too, in the archive, with their
+   * result, as long as the instance's `keep.archivedForMs` says; `{ archivedForMs }`: the same for so many
+   * milliseconds, and then for some minutes more at the most. @defaultValue 'failed'
+   */
+  readonly keep?: Keep
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner, Context>[]
   /**
@@ -265,6 +286,9 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** Ends the wait for a database that is down, and later stops the consumer. */
   readonly signal?: AbortSignal
 }
+
+/** What a consumer keeps of jobs that are over. */
+export type Keep = 'failed' | 'all' | { readonly archivedForMs: number }
 
 export const consumerDefaults = {
   concurrency: 10,
@@ -284,7 +308,7 @@ export interface ConsumerOptions extends StopTimes {
   readonly onFailed: ((job: Job, error: Error) => unknown) | undefined
   readonly unknownKinds: 'leave' | 'fail'
   readonly withoutFlags: readonly string[]
-  readonly keep: 'failed' | 'all'
+  readonly keep: Keep
   readonly middleware: readonly Middleware[]
   /** null: no limit. */
   readonly timeoutMs: number | null
@@ -321,9 +345,6 @@ export function resolveConsumerOptions(
     onFailed: undefined,
     ...withoutUndefined<ConsumeOptions>(options),
   }
-  if (given.signal !== undefined && !(given.signal instanceof AbortSignal)) {
-    throw new BugleError('INVALID_OPTION', `signal must be an AbortSignal; got ${describe(given.signal)}`)
-  }
   return Object.freeze({
     // A claim takes as many rows as there are free slots, at least; more than this in one statement gains nothing.
     concurrency: wholeNumber('concurrency', given.concurrency, { min: 1, max: 1_000 }),
@@ -336,12 +357,12 @@ export function resolveConsumerOptions(
         : functionOf<NonNullable<ConsumerOptions['onFailed']>>('onFailed', given.onFailed),
     unknownKinds: oneOf('unknownKinds', given.unknownKinds, ['leave', 'fail']),
     withoutFlags: flagNames('withoutFlags', given.withoutFlags),
-    keep: oneOf('keep', given.keep, ['failed', 'all']),
+    keep: keepOption(given.keep),
     middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
     timeoutMs: given.timeoutMs === undefined ? null : runTimeMs(given.timeoutMs),
     ...stopTimes({ graceMs: given.graceMs ?? instance.graceMs, abortMs: given.abortMs ?? instance.abortMs }),
     context: 'context' in given ? given.context : instance.context,
-    signal: given.signal,
+    signal: signalOf(given.signal),
   })
 }
 
@@ -360,6 +381,12 @@ export function resolveDrainOptions(
   knownKeys('drain options', options, [...consumeOptionNames, 'until'])
   const { until = 'ready', ...rest } = options as DrainOptions
   return { ...resolveConsumerOptions(rest, instance), until: oneOf('until', until, ['ready', 'scheduled']) }
+}
+
+function keepOption(value: Keep): Keep {
+  if (!isPlainObject(value)) return oneOf('keep', value, ['failed', 'all'])
+  knownKeys('keep', value, ['archivedForMs'])
+  return Object.freeze({ archivedForMs: delay('keep.archivedForMs', value.archivedForMs) })
 }
 
 function middlewareOption(value: unknown): readonly Middleware[] {

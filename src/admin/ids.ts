@@ -15,3 +15,13 @@ export function jobId(value: unknown, name = 'id'): string {
 export function isJobId(value: unknown): value is string {
   return typeof value === 'string' && /^\d{1,19}$/.test(value) && BigInt(value) <= largest
 }
+
+/** @throws BugleError `INVALID_OPTION`, with the place of the one at fault */
+export function jobIds(ids: readonly unknown[]): string[] {
+  return Array.from(ids, (id, index) => jobId(id, `ids[${index}]`))
+}
+
+/** As an array literal of bigint. The elements are decimal strings only, so nothing needs quoting. */
+export function idArray(ids: readonly string[]): string {
+  return `{${ids.join()}}`
+}

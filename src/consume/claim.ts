@@ -6,7 +6,7 @@ import { inTransaction } from '../put/transaction.js'
 import type { ClaimedJob } from './claimed-job.js'
 import type { ClaimAnswer } from './dispatcher.js'
 import type { ClaimOfDue } from './due.js'
-import { givenBack, type Settlement } from './ending.js'
+import { type Ending, givenBack, type Settlement } from './ending.js'
 import type { Answer, Answers } from './settler.js'
 
 interface ClaimRow {
@@ -337,23 +337,20 @@ export async function giveBack(
 /**
  * Ack one job inside the caller's transaction.
  *
- * @param result - JSON text for the archive; null: the job is deleted
+ * @param archived - null: the job is deleted
  * @throws BugleError `LEASE_LOST`, `INVALID_OPTION`; the driver's error
  */
 export async function ackInTransaction(
   { statements }: Database,
   tx: unknown,
   { job: { id }, lease, workerId }: ClaimedJob,
-  result: string | null,
+  archived: (Ending & { readonly is: 'archived' }) | null,
 ): Promise<void> {
   const send = inTransaction(tx)
   const missed =
-    result === null
+    archived === null
       ? await send(statements.settle, [workerId, ...fencesOf([{ id, lease }])])
-      : await send(statements.settle_other, [
-          workerId,
-          `[${outcomeText({ id, lease, workerId, ending: { is: 'archived', result } })}]`,
-        ])
+      : await send(statements.settle_other, [workerId, `[${outcomeText({ id, lease, workerId, ending: archived })}]`])
   if (missed.length === 0) return
   throw new BugleError('LEASE_LOST', `job ${id} is no longer ours to ack: its lease was taken over, or it is settled`)
 }
@@ -363,7 +360,7 @@ function outcomeText({ id, lease, ending }: Written): string {
   const head = `"id":"${id}","lease":"${lease}","end":"${ending.is}"`
   switch (ending.is) {
     case 'archived':
-      return `{${head},"result":${ending.result}}`
+      return `{${head},"result":${ending.result}${keptText(ending)}}`
     case 'waiting': {
       const { delayMs, keptAttempt, error, progress } = ending
       const errorText = `"error":${JSON.stringify(error)}`
@@ -375,6 +372,10 @@ function outcomeText({ id, lease, ending }: Written): string {
     case 'acked':
       throw new Error('a plain ack has a statement of its own')
   }
+}
+
+function keptText({ keptForMs }: { readonly keptForMs?: number }): string {
+  return keptForMs === undefined ? '' : `,"keep_ms":${keptForMs}`
 }
 
 /** Ids and leases, as two arrays in the order of ids: the statements find a lease by halves. */

@@ -74,10 +74,11 @@ export interface ListenWay {
   readonly left: () => void
 }
 
-/** A row of the statement `channel`. */
+/** As a row of the statement `channel` has them. */
 export interface Channels {
   readonly channel: string
-  readonly cancelChannel: string
+  /** null: cancels are not listened to. */
+  readonly cancelChannel: string | null
 }
 
 const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
@@ -149,7 +150,7 @@ export function createListener(options: ListenerOptions): Listener {
       channels = { channel, cancelChannel, pingChannel }
       const opened = await openSubscriber({
         config: found.config,
-        channels: [channel, cancelChannel, pingChannel],
+        channels: [channel, cancelChannel, pingChannel].filter((one) => one !== null),
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)
           else if (name === cancelChannel) cancelled(payload)

@@ -238,6 +238,10 @@ test('every TypeScript block compiles as a module of its own', () => {
 describe('tables', () => {
   const shown = (value: unknown): string => {
     if (Array.isArray(value)) return JSON.stringify(value)
+    if (typeof value === 'object' && value !== null) {
+      const fields = Object.entries(value).map(([name, each]) => `${name}: ${shown(each)}`)
+      return `{ ${fields.join(', ')} }`
+    }
     return typeof value === 'string' ? `'${value}'` : String(value)
   }
   const cases = [
@@ -254,7 +258,7 @@ describe('tables', () => {
     {
       line: '`put` and `putMany`:',
       defaults: putDefaults,
-      others: ['kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'timeoutMs', 'tx'],
+      others: ['kind', 'runAt', 'delayMs', 'key', 'unique', 'maxAttempts', 'timeoutMs', 'tx'],
     },
   ]
   for (const { line, defaults, others } of cases) {

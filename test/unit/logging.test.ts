@@ -27,7 +27,7 @@ function tellAll(events: ReturnType<typeof createEvents>): void {
   events.emit('claim:error', { queue: 'q', error })
   events.emit('job:started', { ...job, waitMs: 1 })
   events.emit('job:acked', { ...job, runMs: 1 })
-  events.emit('job:failed', { ...job, error, cause: 'exhausted' })
+  events.emit('job:failed', { ...job, error, cause: 'exhausted', runMs: 1 })
 }
 
 test('what an operator should know is one line each, by the functions of the logger as its methods', () => {

@@ -100,8 +100,7 @@ test('the defaults are those that are documented', () => {
     abortMs: 5_000,
     handleSignals: false,
     maxPayloadBytes: 1_048_576,
-    failedForMs: null,
-    archivedForMs: null,
+    keep: { failedForMs: 2_592_000_000, archivedForMs: null },
     middleware: [],
   })
   expect(consumerDefaults).toEqual({
@@ -113,7 +112,7 @@ test('the defaults are those that are documented', () => {
     keep: 'failed',
     middleware: [],
   })
-  expect(putDefaults).toEqual({ priority: 0, keyMode: 'replace', flags: [] })
+  expect(putDefaults).toEqual({ priority: 0, keyMode: 'keep', flags: [] })
   expect(resolveBugleOptions({ connectionString }, {})).toMatchObject(bugleDefaults)
   expect(resolveConsumerOptions()).toEqual({
     ...consumerDefaults,
@@ -132,6 +131,8 @@ test('the defaults are those that are documented', () => {
     runAt: null,
     delayMs: null,
     key: null,
+    keyWhile: 'waiting',
+    keyForMs: null,
     maxAttempts: null,
     timeoutMs: null,
     tx: undefined,
@@ -188,10 +189,19 @@ test('times of death and of a stop: what is refused', () => {
     [{ graceMs: -1 }, /^graceMs must be/],
     [{ abortMs: Number.NaN }, /^abortMs must be/],
     [{ handleSignals: 'yes' }, /^handleSignals must be/],
+    [{ keep: { failedForMs: -1 } }, /^keep.failedForMs must be/],
+    [{ keep: { failed: 1 } }, /did you mean failedForMs/],
+    [{ keep: 'all' }, /^keep must be an object/],
   ]
   for (const [options, message] of refused) {
     expect(() => resolveBugleOptions({ connectionString, ...options } as never, {})).toThrow(message)
   }
+  expect(resolveBugleOptions({ connectionString, keep: { failedForMs: null } }, {}).keep).toEqual({
+    failedForMs: null,
+    archivedForMs: null,
+  })
+  expect(() => resolveConsumerOptions({ keep: 'none' } as never)).toThrow(/^keep must be "failed" or "all"/)
+  expect(() => resolveConsumerOptions({ keep: {} } as never)).toThrow(/^keep.archivedForMs must be/)
   expect(() => resolveConsumerOptions({ timeoutMs: 0 })).toThrow(/^timeoutMs must be/)
   expect(() => resolveConsumerOptions({ timeoutMs: 2_147_483_648 })).toThrow(/^timeoutMs must be/)
   expect(() => resolvePutOptions({ timeoutMs: 1.5 })).toThrow(/^timeoutMs must be/)

@@ -34,7 +34,7 @@ for (const [by, end] of Object.entries(backToQueue)) {
         await blocked.promise
         return payload === 'rejects' ? undefined : end()
       },
-      { concurrency: 4, retryStrategy: { retries: 3, delaysMs: 60_000 }, keep: 'all' },
+      { concurrency: 4, retryStrategy: { maxAttempts: 4, delaysMs: 60_000 }, keep: 'all' },
     )
     const [first, ...others] = await bugle.putMany('q', ['first', 'alone', 'no key', 'rejects'], (payload) =>
       payload === 'no key' ? {} : { key: payload as string },

@@ -101,7 +101,8 @@ create index job_running on :"schema".job (worker_id) where state = 'running';
 create index job_failed on :"schema".job (finished_at, id) where state = 'failed';
 
 -- One job a key, as long as each says that it has it: while it waits, or until it is over (src/put/keys.ts). Rows
--- without a key are not in it, and cost it the first test: so the rest costs them nothing.
+-- without a key are not in it, and are tested for no more than that. But each statement that writes a row prepares the
+-- whole predicate: its last part costs a plain put 1.5 us of 110, a claim of 50 jobs nothing that could be measured.
 create unique index job_key on :"schema".job (queue, key)
 where key is not null and (state in ('ready', 'scheduled') or state = key_while);
 

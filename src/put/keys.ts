@@ -34,7 +34,9 @@
  * key; by then the row is taken and committed, the second does not get it, takes its own job back in the same
  * transaction, and looks again. Puts of one key that do not say `forMs` do not look there.
  *
- * **Cost**: rows without a key are in neither place, and the index's predicate ends for them at its first test.
+ * **Cost**: rows without a key are in neither place, and the index's predicate ends for them at its first test. That
+ * each statement prepares the predicate costs a plain put 1.5 % of the server's time. It cost about as much when it was
+ * written with tests for null, or as one list of states.
  */
 import { BugleError, describe } from '../errors.js'
 

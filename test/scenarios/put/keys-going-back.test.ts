@@ -134,3 +134,17 @@ for (const end of ['commit', 'rollback'] as const) {
     expect(errors.all).toEqual([])
   })
 }
+
+for (const { name, unique } of [
+  { name: 'while it waits', unique: { key: 'ada' } },
+  { name: 'while it runs too', unique: { key: 'ada', while: 'running' } },
+] as const) {
+  test(`H5 a failed job that an UPDATE makes ready has its key again, ${name}`, async ({ db }) => {
+    const bugle = db.bugle()
+    const id = await bugle.put('q', 'first', { unique })
+    await bugle.drain('q', broken, { retryStrategy: false })
+    await db.sql.unsafe(`update ${db.s}.job set state = 'ready', run_at = now()`)
+    expect(await bugle.put('q', 'second', { unique })).toBe(id)
+    expect(await fullRows(db)).toMatchObject([{ id, payload: 'first', key: 'ada', state: 'ready' }])
+  })
+}

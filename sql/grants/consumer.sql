@@ -2,8 +2,7 @@
 -- cancel, discard, pause, collect. It ends hung workers' sessions only where they are of the same role.
 grant usage on schema :"schema" to :"role";
 grant select, insert, update, delete
-on :"schema".job, :"schema".archive, :"schema".worker, :"schema".taken_key
-to :"role";
+on :"schema".job, :"schema".archive, :"schema".taken_key, :"schema".worker to :"role";
 grant select, insert, update on :"schema".queue to :"role";
 grant select on :"schema".migration to :"role";
 grant execute on function

@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import type { BatchesOptions } from './admin/batches.js'
-import { type CancelAnswer, cancel } from './admin/cancel.js'
+import { type CancelAnswer, type CancelFilter, cancel, cancelMatching } from './admin/cancel.js'
 import { type CollectOptions, type CollectReport, collect, collectBatch } from './admin/collect.js'
 import { createCollector } from './admin/collector.js'
+import { type DiscardFilter, discard } from './admin/discard.js'
+import { edit, type JobChanges } from './admin/edit.js'
 import { type ContentsOption, findJob, findJobs, type JobsFilter, type JobsPage } from './admin/find.js'
 import { type Health, readHealth } from './admin/health.js'
 import { pauseQueue, resumeQueue } from './admin/pause.js'
 import type { JobRecordOf } from './admin/record.js'
 import { type RequeueFilter, requeue } from './admin/requeue.js'
 import { send } from './admin/send.js'
-import { type BugleStats, readStats } from './admin/stats.js'
+import { type BugleStats, readStats, type StatsOptions } from './admin/stats.js'
 import { queueName } from './checks.js'
 import type { Codec } from './codec.js'
 import { giveBack } from './consume/claim.js'
@@ -47,6 +49,7 @@ import type { PutOptions, PutOptionsOf } from './put/options.js'
 import { put, putMany } from './put/put.js'
 import type { Putter } from './putter.js'
 import type { HandlersOf, JobOf, QueueMap, QueueSchemas, QueuesBy } from './queues.js'
+import { createResults, type JobResult, type ResultOptions } from './results/results.js'
 import { listenToSignals } from './signals.js'
 import type { StopReport } from './stop-report.js'
 import { version } from './version.js'
@@ -165,8 +168,47 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    */
   cancel(id: string): Promise<CancelAnswer>
   /**
-   * Delete jobs that ended long ago, in batches. `failedForMs` and `archivedForMs` of `createBugle` do it by
-   * themselves.
+   * The same for all jobs that a filter names: `{}` is all that wait or run. In batches.
+   *
+   * @param options - as of `requeue`
+   * @returns how many were cancelled, or are to end
+   * @throws as `requeue`
+   */
+  cancel(filter: CancelFilter<keyof Queues & string>, options?: BatchesOptions): Promise<number>
+  /**
+   * Change a job that waits: run it now (`delayMs: 0`), put it off, before or behind others, with another payload.
+   *
+   * @returns whether it was changed; false: it runs, is over, or never was
+   * @throws BugleError `INVALID_OPTION`, `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `DATABASE_DOWN`,
+   *   `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`, `RESULT_UNKNOWN`
+   */
+  edit(id: string, changes: JobChanges): Promise<boolean>
+  /**
+   * Delete jobs for good: nothing is kept of them, and no event tells of it. Jobs that run stay: cancel them.
+   *
+   * @param which - an id, ids, or a filter, which must say the state
+   * @param options - as of `requeue`
+   * @returns how many were deleted
+   * @throws as `requeue`
+   */
+  discard(
+    which: string | readonly string[] | DiscardFilter<keyof Queues & string>,
+    options?: BatchesOptions,
+  ): Promise<number>
+  /**
+   * What a job has ended with, in whatever process: at once if it is over, otherwise as soon as it is. It is pushed:
+   * who ends a job notifies those who wait. While notifications do not arrive, every second has a look.
+   *
+   * A result is there where the job's consumer keeps acked jobs: `keep: 'all'`, or for a time by `keep: {
+   * archivedForMs }`. Otherwise the answer is 'gone', within half a minute of the ack (`sweepMs`).
+   *
+   * @throws BugleError `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`;
+   *   the signal's reason
+   */
+  result<Result = unknown>(id: string, options?: ResultOptions): Promise<JobResult<Result>>
+  /**
+   * Delete jobs that ended long ago, in batches. Consuming processes do it by themselves, as `keep` of `createBugle`
+   * says.
    *
    * @param options - the ages; `limit`; `signal` and `onProgress` as of `requeue`
    * @returns how many rows were deleted
@@ -178,10 +220,12 @@ export interface Bugle<Queues extends object = QueueMap, Context = unknown>
    * What is in the queues, over all processes, and who works there. Counts go to 10,000 and then say so, so that this
    * costs about the same however many jobs there are; it locks nothing, and no claim waits for it.
    *
-   * @param queue - that one, whether or not it has jobs; default: all
-   * @throws BugleError `INVALID_QUEUE`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`
+   * @param queue - that one, whether or not it has jobs; default, and undefined: all
+   * @param options - `exact`: count every job, whatever that takes
+   * @throws BugleError `INVALID_QUEUE`, `INVALID_OPTION`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`,
+   *   `SCHEMA_TOO_NEW`, `CLOSED`
    */
-  stats(queue?: keyof Queues & string): Promise<BugleStats>
+  stats(queue?: keyof Queues & string, options?: StatsOptions): Promise<BugleStats>
   /**
    * Whether this process can do its work now: made for a readiness probe. Healthy means: the database answers within
    * two seconds, can be written to, and has our tables; the instance is not being closed; and if it consumes, every
@@ -284,8 +328,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     onDeaf: (reason) => warn('BUGLE_DEAF', reason),
     collector: createCollector({
       collectBatch: (what, olderThanMs, limit) => collectBatch(database, what, olderThanMs, limit),
-      failedForMs: resolved.failedForMs,
-      archivedForMs: resolved.archivedForMs,
+      ...resolved.keep,
+      always: ['expired', 'keys'],
       random: Math.random,
     }),
     random: Math.random,
@@ -302,6 +346,13 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     onLongRun: (message) => warn('BUGLE_LONG_RUN', message),
     settle,
     random: Math.random,
+  })
+  const results = createResults({
+    database,
+    decode: payloads.decode,
+    listen: resolved.listen,
+    sweepMs: resolved.sweepMs,
+    onDeaf: (reason) => warn('BUGLE_DEAF', reason),
   })
   let closing: Promise<void> | null = null
   let closeBy = Number.POSITIVE_INFINITY
@@ -370,12 +421,20 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
     await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
     isEnding = true
+    results.end(closedError())
     try {
       await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
+      events.end(closedError())
     } finally {
       ignoreSignals?.()
       endLog()
     }
+  }
+
+  /** By what it is given, as the types say: an id has an answer of its own, a filter a number. */
+  function cancelEither(which: string | CancelFilter, options?: BatchesOptions): Promise<CancelAnswer | number> {
+    const isFilter = typeof which === 'object' && which !== null
+    return isFilter ? cancelMatching(adminParts, which, options) : cancel(adminParts, which)
   }
 
   function demandOpen(): void {
@@ -423,13 +482,23 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     job: whileOpen((id: string, options?: ContentsOption) => findJob(adminParts, id, options)) as Bugle['job'],
     jobs: whileOpen((filter?: JobsFilter) => findJobs(adminParts, filter)) as Bugle['jobs'],
     requeue: whileOpen((which, requeueOptions) => requeue(adminParts, which, requeueOptions)),
-    cancel: whileOpen((id) => cancel(adminParts, id)),
+    cancel: whileOpen((which: string | CancelFilter, cancelOptions?: BatchesOptions) =>
+      cancelEither(which, cancelOptions),
+    ) as Bugle['cancel'],
+    edit: whileOpen((id, changes) => edit({ ...adminParts, payloads }, id, changes)),
+    discard: whileOpen((which, discardOptions) => discard(adminParts, which, discardOptions)),
+    result: whileOpen((id: string, resultOptions?: ResultOptions) =>
+      results.wait(id, resultOptions),
+    ) as Bugle['result'],
     collect: whileOpen((collectOptions) => collect(adminParts, collectOptions)),
-    stats: whileOpen((queue) => readStats(adminParts, queue === undefined ? null : queueName(queue), statsHere())),
+    stats: whileOpen((queue, statsOptions) =>
+      readStats(adminParts, queue === undefined ? null : queueName(queue), statsHere(), statsOptions),
+    ),
     health: whileOpen(() => readHealth({ database, worker, consumers: consumers.all(), isClosing: closing !== null })),
     on: events.on,
     once: events.once,
     off: events.off,
+    removeListener: events.removeListener,
     close,
     [Symbol.asyncDispose]: () => bugle.close(),
   }

@@ -146,6 +146,12 @@ export function synchronous<T>(name: string, answer: T): T {
 }
 
 /** @throws BugleError `INVALID_OPTION` */
+export function signalOf(value: unknown): AbortSignal | undefined {
+  if (value === undefined || value instanceof AbortSignal) return value
+  throw invalidOption('signal', 'must be an AbortSignal', value)
+}
+
+/** @throws BugleError `INVALID_OPTION` */
 export function functionOf<T>(name: string, value: unknown): T {
   if (typeof value === 'function') return value as T
   throw invalidOption(name, 'must be a function', value)
@@ -273,6 +279,16 @@ export function jobId(value: unknown, name = 'id'): string {
 
 export function isJobId(value: unknown): value is string {
   return typeof value === 'string' && /^\d{1,19}$/.test(value) && BigInt(value) <= largestId
+}
+
+/** @throws BugleError `INVALID_OPTION`, with the place of the one at fault */
+export function jobIds(ids: readonly unknown[]): string[] {
+  return Array.from(ids, (id, index) => jobId(id, `ids[${index}]`))
+}
+
+/** As an array literal of bigint. The elements are decimal strings only, so nothing needs quoting. */
+export function idArray(ids: readonly string[]): string {
+  return `{${ids.join()}}`
 }
 
 /** What stands in a message for a value that may hold a password. */

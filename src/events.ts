@@ -1,8 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import { types } from 'node:util'
 import createDebug from 'debug'
-import { functionOf, hintFor } from './checks.js'
+import { functionOf, hintFor, knownKeys, signalOf } from './checks.js'
 import { BugleError, describe, toError } from './errors.js'
+import { createEventStream, type EventStream } from './event-stream.js'
 import type { StopReport } from './stop-report.js'
 
 const log = createDebug('bugle:events')
@@ -89,11 +90,23 @@ export interface BugleEvents<Queue extends string = string> {
   'job:acked': JobEvent<Queue> & { readonly runMs: number }
   /**
    * The run failed, and the job waits for its next one. `retriesLeft` after that: 0: it is the last; Infinity: no
-   * limit.
+   * limit. `runMs`: the handler's time.
    */
-  'job:retrying': JobEvent<Queue> & { readonly error: Error; readonly retryAt: Date; readonly retriesLeft: number }
-  /** The failure is durable. */
-  'job:failed': JobEvent<Queue> & { readonly error: Error; readonly cause: FailureCause }
+  'job:retrying': JobEvent<Queue> & {
+    readonly error: Error
+    readonly retryAt: Date
+    readonly retriesLeft: number
+    readonly runMs: number
+  }
+  /**
+   * The failure is durable. `runMs`: the handler's time; null: its process died under it, or it was cancelled before it
+   * began.
+   */
+  'job:failed': JobEvent<Queue> & {
+    readonly error: Error
+    readonly cause: FailureCause
+    readonly runMs: number | null
+  }
   /** The run ended with `partial`: its progress is durable, and the next run waits for that moment. */
   'job:partial': JobEvent<Queue> & { readonly runAt: Date }
   /** The run ended with `release`: the job is back in the queue, attempt given back. */
@@ -215,24 +228,58 @@ export type BugleListener<Name extends BugleEventName, Queue extends string = st
   data: BugleEvents<Queue>[Name],
 ) => unknown
 
-/** How to listen, on the instance. */
+/** What `on` and `once` return: call it, or let `using` do so, and the listener is called no more. */
+export interface Unsubscribe extends Disposable {
+  (): void
+}
+
+/** What `on` and `once` take where they are given no listener. */
+export interface EventOptions {
+  /** Ends the wait. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * How to listen, on the instance.
+ *
+ * `on` and `once` of `node:events` take the instance as well. They listen for 'error' beside, which no event of ours is
+ * called: such a listener is taken, and never called.
+ */
 export interface EventSource<Queue extends string = string> {
   /**
    * Call a listener at every event of that name.
    *
+   * @returns what ends that
    * @throws BugleError `INVALID_OPTION` for a name that is none
    */
-  on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
-  /** Call a listener at the next event of that name. */
-  once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  on<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): Unsubscribe
+  /**
+   * The events of that name from now on, for `for await`. What comes while the loop's body runs gathers. The loop ends
+   * when `signal` aborts, and once the instance is closed.
+   *
+   * @throws BugleError `INVALID_OPTION`
+   */
+  on<Name extends BugleEventName>(name: Name, options?: EventOptions): EventStream<BugleEvents<Queue>[Name]>
+  /** Call a listener at the next event of that name. @returns what ends that */
+  once<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): Unsubscribe
+  /**
+   * The data of the next event of that name.
+   *
+   * @throws BugleError `CLOSED`: the instance was closed first; the signal's reason
+   */
+  once<Name extends BugleEventName>(name: Name, options?: EventOptions): Promise<BugleEvents<Queue>[Name]>
   /** Call it no more. */
   off<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
+  /** As `off`, under the name by which `node:events` calls it. */
+  removeListener<Name extends BugleEventName>(name: Name, listener: BugleListener<Name, Queue>): void
 }
 
 export interface Events extends EventSource {
   emit<Name extends BugleEventName>(name: Name, data: BugleEvents[Name]): void
   /** Whether anybody listens: on hot paths, ask before building the data. */
   has(name: BugleEventName): boolean
+  /** The instance is closed: loops end, and whoever waits for one event hears the error. Listeners stay. */
+  end(error: Error): void
 }
 
 /**
@@ -244,17 +291,50 @@ export function createEvents(): Events {
   type AnyListener = (data: never) => unknown
   type Entry = { readonly listener: AnyListener; readonly once: boolean }
   const listeners = new Map<BugleEventName, Entry[]>()
+  /** Loops and waits that the instance's close ends. */
+  const endings = new Set<(error: Error) => void>()
 
-  function add(name: BugleEventName, listener: AnyListener, once: boolean): void {
-    if (!Object.hasOwn(eventNames, name)) {
-      throw new BugleError(
-        'INVALID_OPTION',
-        `there is no event ${describe(name)}; ${hintFor(String(name), allEventNames)}`,
-      )
-    }
+  function add(name: BugleEventName, listener: AnyListener, once: boolean): Unsubscribe {
+    demandName(name)
     functionOf(`the listener of ${describe(name)}`, listener)
+    const entry = { listener, once }
     // A new array each time: a listener that adds or removes must not disturb the emit in progress.
-    listeners.set(name, [...(listeners.get(name) ?? []), { listener, once }])
+    listeners.set(name, [...(listeners.get(name) ?? []), entry])
+    const unsubscribe = (): void => remove(name, (other) => other === entry)
+    return Object.assign(unsubscribe, { [Symbol.dispose]: unsubscribe })
+  }
+
+  function streamOf(name: BugleEventName, options: EventOptions): EventStream<unknown> {
+    demandName(name)
+    const signal = signalOption(options)
+    const { stream, end, stop } = createEventStream<unknown>(
+      (listener) => add(name, listener, false),
+      signal,
+      () => endings.delete(end),
+    )
+    endings.add(end)
+    if (signal?.aborted) stop()
+    return stream
+  }
+
+  async function next(name: BugleEventName, options: EventOptions): Promise<unknown> {
+    demandName(name)
+    const signal = signalOption(options)
+    signal?.throwIfAborted()
+    return new Promise<unknown>((resolve, reject) => {
+      const heard = (data: unknown): void => over(() => resolve(data))
+      const aborted = (): void => ended(signal?.reason)
+      const ended = (reason: unknown): void => over(() => reject(reason))
+      const unsubscribe = add(name, heard, true)
+      signal?.addEventListener('abort', aborted)
+      endings.add(ended)
+      function over(tell: () => void): void {
+        unsubscribe()
+        signal?.removeEventListener('abort', aborted)
+        endings.delete(ended)
+        tell()
+      }
+    })
   }
 
   function remove(name: BugleEventName, isMeant: (entry: Entry) => boolean): void {
@@ -270,11 +350,30 @@ export function createEvents(): Events {
     if (name !== 'callback:error') events.emit('callback:error', { queue: null, where: 'listener', error })
   }
 
+  const off: Events['off'] = (name, listener) => remove(name, (entry) => entry.listener === listener)
+  // By the second argument, as the types say. One that is there and undefined was meant to be a listener.
+  const on = (name: BugleEventName, ...given: [(AnyListener | EventOptions)?]) => {
+    const options = optionsIn(given)
+    return options === null ? add(name, given[0] as AnyListener, false) : streamOf(name, options)
+  }
+  const once = (name: BugleEventName, ...given: [(AnyListener | EventOptions)?]) => {
+    const options = optionsIn(given)
+    if (options === null) return add(name, given[0] as AnyListener, true)
+    const coming = next(name, options)
+    // Whoever does not wait for it has nothing to hear.
+    coming.catch(() => {})
+    return coming
+  }
+
   const events: Events = {
-    on: (name, listener) => add(name, listener as AnyListener, false),
-    once: (name, listener) => add(name, listener as AnyListener, true),
-    off: (name, listener) => remove(name, (entry) => entry.listener === listener),
+    on: on as Events['on'],
+    once: once as Events['once'],
+    off,
+    removeListener: off,
     has: (name) => listeners.has(name),
+    end(error) {
+      for (const end of [...endings]) end(error)
+    },
     emit(name, data) {
       for (const entry of listeners.get(name) ?? []) {
         const { listener, once } = entry
@@ -290,4 +389,22 @@ export function createEvents(): Events {
     },
   }
   return events
+}
+
+/** @throws BugleError `INVALID_OPTION`, with the nearest name */
+function demandName(name: string): void {
+  if (Object.hasOwn(eventNames, name) || name === 'error') return
+  throw new BugleError('INVALID_OPTION', `there is no event ${describe(name)}; ${hintFor(String(name), allEventNames)}`)
+}
+
+/** null: a listener was given. */
+function optionsIn(given: readonly unknown[]): EventOptions | null {
+  if (given.length === 0) return {}
+  const [first] = given
+  return typeof first === 'object' && first !== null ? first : null
+}
+
+function signalOption(options: EventOptions): AbortSignal | undefined {
+  knownKeys('event options', options, ['signal'])
+  return signalOf(options.signal)
 }

@@ -6,13 +6,16 @@
 import './demand-node.js'
 
 export type { BatchesOptions } from './admin/batches.js'
-export type { CancelAnswer } from './admin/cancel.js'
+export type { CancelAnswer, CancelFilter } from './admin/cancel.js'
 export type { CollectOptions, CollectReport } from './admin/collect.js'
+export type { DiscardFilter } from './admin/discard.js'
+export type { JobChanges } from './admin/edit.js'
 export type { ContentsOption, JobsFilter, JobsPage } from './admin/find.js'
 export type { ConsumerHealth, Health } from './admin/health.js'
+export type { MatchFilter } from './admin/matching.js'
 export type { JobError, JobRecord, JobRecordOf, JobState } from './admin/record.js'
 export type { RequeueFilter } from './admin/requeue.js'
-export type { BoundedCount, BugleStats, QueueStats, WorkerState, WorkerStats } from './admin/stats.js'
+export type { BoundedCount, BugleStats, QueueStats, StatsOptions, WorkerState, WorkerStats } from './admin/stats.js'
 export { type Bugle, createBugle } from './bugle.js'
 export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
@@ -24,6 +27,7 @@ export { defineQueues, type QueueTypes } from './define-queues.js'
 export { defineWorker, type WorkerDefinition } from './define-worker.js'
 export type { Duration } from './duration.js'
 export { BugleError, type BugleErrorCode } from './errors.js'
+export type { EventStream } from './event-stream.js'
 export type {
   AbortCode,
   BugleEventName,
@@ -31,16 +35,26 @@ export type {
   BugleListener,
   CallbackPlace,
   EventData,
+  EventOptions,
   EventSource,
   FailureCause,
   JobEvent,
   ListenerHealth,
   UnprotectedReason,
+  Unsubscribe,
 } from './events.js'
 export type { Handler, Job, JobContext, JobHandler, Middleware } from './job.js'
 export type { JsonInput, Jsonify } from './jsonify.js'
 export type { Logger } from './logging.js'
-export type { BugleOptions, ConsumeOptions, CreateBugleOptions, DrainOptions, StopOptions } from './options.js'
+export type {
+  BugleOptions,
+  ConsumeOptions,
+  CreateBugleOptions,
+  DrainOptions,
+  Keep,
+  KeepTimes,
+  StopOptions,
+} from './options.js'
 export {
   type AckOutcome,
   ack,
@@ -57,7 +71,7 @@ export {
   retry,
 } from './outcome.js'
 export type { StoredError } from './payload.js'
-export type { PutOptions, PutOptionsOf } from './put/options.js'
+export type { PutOptions, PutOptionsOf, Unique } from './put/options.js'
 export type { Putter } from './putter.js'
 export type {
   Checked,
@@ -76,6 +90,7 @@ export type {
   QueuesOf,
   WithCodec,
 } from './queues.js'
+export type { JobResult, ResultOptions } from './results/results.js'
 export {
   type ConstantDecision,
   type ErrorClass,

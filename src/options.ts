@@ -8,6 +8,7 @@ import {
   oneOf,
   runTimeMs,
   schemaName,
+  signalOf,
   timerMs,
   wholeNumber,
   withoutUndefined,
@@ -82,10 +83,8 @@ export interface BugleOptions<
   readonly handleSignals?: boolean | undefined
   /** Longest payload, in bytes of its JSON in UTF-8. @defaultValue 1048576 */
   readonly maxPayloadBytes?: number | undefined
-  /** After how long a failed job is deleted; null: never. @defaultValue null */
-  readonly failedForMs?: Duration | null | undefined
-  /** After how long a job in the archive is deleted; null: never. @defaultValue null */
-  readonly archivedForMs?: Duration | null | undefined
+  /** For how long jobs are kept that are over. Which acked ones are, consumers say by theirs. */
+  readonly keep?: KeepTimes | undefined
   /**
    * A Standard Schema for each queue, or for each kind of one: checks payloads at the put and again before the handler,
    * and gives them their types.
@@ -121,6 +120,17 @@ type CodecHint<OwnCodec> = OwnCodec extends Codec
   ? never
   : 'give it to createBugle itself, beside queues: defineQueues<Queues>()'
 
+/** After how long jobs that are over are deleted. */
+export interface KeepTimes {
+  /** Failed jobs; null: never. @defaultValue '30d' */
+  readonly failedForMs?: Duration | null | undefined
+  /** Acked jobs in the archive; null: never. @defaultValue null */
+  readonly archivedForMs?: Duration | null | undefined
+}
+
+/** 30 days. */
+const failedForMs = 2_592_000_000
+
 export const bugleDefaults = {
   schema: 'bugle',
   name: 'bugle',
@@ -135,8 +145,7 @@ export const bugleDefaults = {
   abortMs: 5_000,
   handleSignals: false,
   maxPayloadBytes: 1_048_576,
-  failedForMs: null,
-  archivedForMs: null,
+  keep: { failedForMs, archivedForMs: null },
   middleware: [],
 } as const satisfies Partial<BugleOptions>
 
@@ -156,8 +165,7 @@ interface ResolvedBugleOptions {
   readonly abortMs: number
   readonly handleSignals: boolean
   readonly maxPayloadBytes: number
-  readonly failedForMs: number | null
-  readonly archivedForMs: number | null
+  readonly keep: { readonly [Name in keyof KeepTimes]-?: number | null }
   readonly schemas: SchemasByQueue
   readonly codec: Codec | null
   readonly middleware: readonly Middleware[]
@@ -217,14 +225,23 @@ export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.Proces
     handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
     // jsonb holds no more than 256 MB.
     maxPayloadBytes: wholeNumber('maxPayloadBytes', given.maxPayloadBytes, { min: 1, max: 268_435_455 }),
-    failedForMs: given.failedForMs === null ? null : delay('failedForMs', given.failedForMs),
-    archivedForMs: given.archivedForMs === null ? null : delay('archivedForMs', given.archivedForMs),
+    keep: keepTimes(given.keep),
     schemas: given.schemas === undefined ? {} : schemasOption(given.schemas),
     codec: given.codec === undefined ? null : codecOption(given.codec),
     middleware: middlewareOption(given.middleware),
     context: given.context,
     logger: loggerOption(given.logger),
   })
+}
+
+function keepTimes(keep: KeepTimes): ResolvedBugleOptions['keep'] {
+  knownKeys('keep', keep, Object.keys(bugleDefaults.keep))
+  const given = { ...bugleDefaults.keep, ...withoutUndefined(keep) }
+  const ms = (name: keyof KeepTimes): number | null => {
+    const value = given[name]
+    return value === null ? null : delay(`keep.${name}`, value)
+  }
+  return Object.freeze({ failedForMs: ms('failedForMs'), archivedForMs: ms('archivedForMs') })
 }
 
 /** How long a stop waits; see BugleOptions. */
@@ -297,8 +314,12 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   readonly unknownKinds?: 'leave' | 'fail' | undefined
   /** Takes no job that has one of these flags. @defaultValue [] */
   readonly withoutFlags?: readonly string[] | undefined
-  /** 'all': acked jobs stay, in the archive, with their result. @defaultValue 'failed' */
-  readonly keep?: 'failed' | 'all' | undefined
+  /**
+   * What is kept of jobs that are over. 'failed': those that failed; 'all': acked ones too, in the archive, with their
+   * result, as long as the instance's `keep.archivedForMs` says; `{ archivedForMs }`: the same for so long, and then
+   * for some minutes more at the most. @defaultValue 'failed'
+   */
+  readonly keep?: Keep | undefined
   /** Runs around the handler, inside of the instance's own. @defaultValue [] */
   readonly middleware?: readonly Middleware<Owner, NoInfer<Context>>[] | undefined
   /**
@@ -315,6 +336,10 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** Ends the wait for a database that is down, and later stops the consumer. */
   readonly signal?: AbortSignal | undefined
 }
+
+/** What a consumer keeps of jobs that are over. */
+export type Keep = 'failed' | 'all' | { readonly archivedForMs: Duration }
+export type ResolvedKeep = 'failed' | 'all' | { readonly archivedForMs: number }
 
 export const consumerDefaults = {
   concurrency: 10,
@@ -334,7 +359,7 @@ export interface ConsumerOptions extends ResolvedStopTimes {
   readonly onFailed: ((job: Job, error: Error) => unknown) | undefined
   readonly unknownKinds: 'leave' | 'fail'
   readonly withoutFlags: readonly string[]
-  readonly keep: 'failed' | 'all'
+  readonly keep: ResolvedKeep
   readonly middleware: readonly Middleware[]
   /** null: no limit. */
   readonly timeoutMs: number | null
@@ -371,9 +396,6 @@ export function resolveConsumerOptions(
     onFailed: undefined,
     ...withoutUndefined<ConsumeOptions>(options),
   }
-  if (given.signal !== undefined && !(given.signal instanceof AbortSignal)) {
-    throw new BugleError('INVALID_OPTION', `signal must be an AbortSignal; got ${describe(given.signal)}`)
-  }
   return Object.freeze({
     // A claim takes as many rows as there are free slots, at least; more than this in one statement gains nothing.
     concurrency: wholeNumber('concurrency', given.concurrency, { min: 1, max: 1_000 }),
@@ -386,12 +408,12 @@ export function resolveConsumerOptions(
         : functionOf<NonNullable<ConsumerOptions['onFailed']>>('onFailed', given.onFailed),
     unknownKinds: oneOf('unknownKinds', given.unknownKinds, ['leave', 'fail']),
     withoutFlags: flagNames('withoutFlags', given.withoutFlags),
-    keep: oneOf('keep', given.keep, ['failed', 'all']),
+    keep: keepOption(given.keep),
     middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
     timeoutMs: given.timeoutMs === undefined ? null : runTimeMs(given.timeoutMs),
     ...stopTimes({ graceMs: given.graceMs ?? instance.graceMs, abortMs: given.abortMs ?? instance.abortMs }),
     context: 'context' in given ? given.context : instance.context,
-    signal: given.signal,
+    signal: signalOf(given.signal),
   })
 }
 
@@ -410,6 +432,12 @@ export function resolveDrainOptions(
   knownKeys('drain options', options, [...consumeOptionNames, 'until'], { createBugle: bugleOptionNames })
   const { until = 'ready', ...rest } = options as DrainOptions
   return { ...resolveConsumerOptions(rest, instance), until: oneOf('until', until, ['ready', 'scheduled']) }
+}
+
+function keepOption(value: Keep): ResolvedKeep {
+  if (typeof value !== 'object' || value === null) return oneOf('keep', value, ['failed', 'all'])
+  knownKeys('keep', value, ['archivedForMs'])
+  return Object.freeze({ archivedForMs: delay('keep.archivedForMs', value.archivedForMs) })
 }
 
 function middlewareOption(value: unknown): readonly Middleware[] {

@@ -12,11 +12,11 @@ import { delayIfAny } from './retry-after.js'
 /** What a strategy answers. */
 export type RetryDecision =
   /**
-   * So many retries after the first run. The n-th delay comes before the n-th retry, and the last
-   * one repeats; none, or `[]`, is 0. One alone is every delay. A job's own `maxAttempts` overrides `retries`, and
+   * Runs at most, the first included: 1 is no retry. The n-th delay comes before the n-th retry, and the last one
+   * repeats; none, or `[]`, is 0. One alone is every delay. A job's own `maxAttempts` overrides this one, and
    * `retryAfterMs` on the error overrides the delay.
    */
-  | { readonly retries: number; readonly delaysMs?: Duration | readonly Duration[] | undefined }
+  | { readonly maxAttempts: number; readonly delaysMs?: Duration | readonly Duration[] | undefined }
   /** Once more, after this delay. Nothing but a job's own `maxAttempts` limits it. */
   | { readonly delayMs: Duration }
   /** No further run, whatever the job's `maxAttempts`. */
@@ -142,11 +142,11 @@ export const defaultRetryStrategy: RetryStrategy = exponential()
  */
 function limited(options: RetryLimits, delayAfter: (attempt: number) => number): RetryStrategy {
   const { maxAttempts = limitDefaults.maxAttempts, unless = [] } = options
-  const retries = wholeNumber('maxAttempts', maxAttempts, { min: 1 }) - 1
+  wholeNumber('maxAttempts', maxAttempts, { min: 1 })
   const hopeless = errorClasses('unless', unless)
   return (job, error) => {
     if (hopeless.some((errorClass) => error instanceof errorClass)) return false
-    return { retries, delaysMs: delayAfter(job.attempt) }
+    return { maxAttempts, delaysMs: delayAfter(job.attempt) }
   }
 }
 
@@ -227,7 +227,7 @@ function retryAfterMs(error: Error): number | undefined {
 /**
  * The option of `consume`: a strategy, or one decision for every job and error.
  *
- * @param value - a function, `false`, or `{ retries, delaysMs }`, of which a copy is taken
+ * @param value - a function, `false`, or `{ maxAttempts, delaysMs }`, of which a copy is taken
  * @throws BugleError `INVALID_OPTION`; for a decision that breaks a rule as well
  */
 export function retryStrategyOption(value: unknown): RetryStrategy {
@@ -236,7 +236,7 @@ export function retryStrategyOption(value: unknown): RetryStrategy {
     return value as RetryStrategy
   }
   const plan = planned(value, constants)
-  const decision = plan && Object.freeze({ retries: plan.runs - 1, delaysMs: plan.delaysMs })
+  const decision = plan && Object.freeze({ maxAttempts: plan.runs, delaysMs: plan.delaysMs })
   return () => decision
 }
 
@@ -260,15 +260,15 @@ interface DecisionRules {
 
 const answers: DecisionRules = {
   what: 'retryStrategy()',
-  rule: 'must be false, { retries, delaysMs } or { delayMs }',
+  rule: 'must be false, { maxAttempts, delaysMs } or { delayMs }',
   // The nearest name wins, then the first: for `delay` it is delayMs.
-  keys: ['delayMs', 'retries', 'delaysMs'],
+  keys: ['delayMs', 'maxAttempts', 'delaysMs'],
 }
 // No constant { delayMs }: it would be a retry for ever.
 const constants: DecisionRules = {
   what: 'retryStrategy',
-  rule: 'must be a function, false or { retries, delaysMs }',
-  keys: ['retries', 'delaysMs'],
+  rule: 'must be a function, false or { maxAttempts, delaysMs }',
+  keys: ['maxAttempts', 'delaysMs'],
 }
 
 /** @throws BugleError `INVALID_OPTION`, for anything that is no decision */
@@ -276,19 +276,27 @@ function planned(value: unknown, { what, rule, keys }: DecisionRules): Plan | fa
   if (value === false) return false
   const { fields, shown } = copied(value, what)
   if (fields === undefined) throw invalid(`${what} ${rule}; got ${shown}`)
+  demandRuns(what, fields)
   knownKeys(what, fields, keys)
-  const { retries, delaysMs, delayMs } = fields
+  const { maxAttempts, delaysMs, delayMs } = fields
   if (delayMs !== undefined) {
-    if (retries !== undefined || delaysMs !== undefined) throw invalid(`${what} ${rule}; got delayMs beside others`)
+    if (maxAttempts !== undefined || delaysMs !== undefined) throw invalid(`${what} ${rule}; got delayMs beside others`)
     return { runs: Number.POSITIVE_INFINITY, delaysMs: [delay(`${what}.delayMs`, delayMs)], heedsError: false }
   }
   return {
-    runs: wholeNumber(`${what}.retries`, retries, { min: 0 }) + 1,
+    runs: wholeNumber(`${what}.maxAttempts`, maxAttempts, { min: 1 }),
     delaysMs: Array.isArray(delaysMs)
       ? delaysMs.map((each, index) => delay(`${what}.delaysMs[${index}]`, each))
       : [delay(`${what}.delaysMs`, delaysMs === undefined ? 0 : delaysMs)],
     heedsError: true,
   }
+}
+
+/** Other libraries count retries, which are one less than runs. */
+function demandRuns(what: string, { retries }: Record<string, unknown>): void {
+  if (retries === undefined) return
+  const instead = typeof retries === 'number' ? `maxAttempts: ${retries + 1}` : 'maxAttempts'
+  throw invalid(`${what}: there is no option "retries"; give ${instead}, which counts the first run too`)
 }
 
 /**

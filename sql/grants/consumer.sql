@@ -1,17 +1,23 @@
--- A consumer runs jobs, and may do all that an instance does but migrate: put, claim, settle, rescue, requeue, cancel,
--- pause, collect. It ends hung workers' sessions only where they are of the same role.
+-- A consumer runs jobs, and may do all that an instance does but migrate: put, claim, settle, rescue, edit, requeue,
+-- cancel, discard, pause, collect. It ends hung workers' sessions only where they are of the same role.
 grant usage on schema :"schema" to :"role";
-grant select, insert, update, delete on :"schema".job, :"schema".archive, :"schema".worker to :"role";
+grant select, insert, update, delete
+on :"schema".job, :"schema".archive, :"schema".taken_key, :"schema".worker to :"role";
 grant select, insert, update on :"schema".queue to :"role";
 grant select on :"schema".migration to :"role";
 grant execute on function
-  :"schema".put(text, jsonb, int, text, timestamptz),
-  :"schema".put_keep(text, json),
-  :"schema".put_replace(text, json),
-  :"schema".put_reject(text, json),
+  :"schema".put(
+    text, jsonb, int, text, timestamptz, float8, text, text, text, float8, text[], int, int
+  ),
+  :"schema".put_keyed(text, json, text, boolean),
+  :"schema".remember_error(jsonb, jsonb),
   :"schema".requeue_many(bigint[]),
   :"schema".requeue(bigint),
   :"schema".cancel(bigint),
+  :"schema".cancel_many(bigint[]),
+  :"schema".edit(bigint, jsonb, int, timestamptz, float8),
+  :"schema".discard_many(bigint[]),
+  :"schema".discard(bigint),
   :"schema".pause(text),
   :"schema".resume(text)
 to :"role";

@@ -65,13 +65,17 @@ create table :"schema".job (
   claimed_at timestamptz,
   created_at :"schema".job_moment not null default now(),
   finished_at timestamptz,                            -- when it failed: what collecting old failures goes by
-  key :"schema".job_key,                              -- at most one waiting job a queue and key
+  key :"schema".job_key,                              -- at most one job of a queue has it: while it waits, or as
+  -- this says: 'running': until it is over; null, and all else: 'waiting'. No domain: of one that an insert leaves out
+  -- the null is checked too, which cost each plain insert 1 us.
+  key_while text collate "C",
   flags text[],                                       -- no domain: drivers would not know it for an array
   max_attempts :"schema".job_limit,                   -- null: the consumer's retry strategy decides
   timeout_ms :"schema".job_limit,                     -- null: the consumer's
   cancel_requested_at timestamptz,
   progress jsonb,
   last_error jsonb,                                   -- of the last failed run: { name, message, stack, cause, ... }
+  former_errors jsonb,                                -- of up to 8 failed runs before that, in short; null: none
 
   -- A running row without an owner could never be settled nor rescued. Of two columns, so no domain can say it.
   constraint job_owner check ((state = 'running') = (worker_id is not null)),
@@ -96,8 +100,11 @@ create index job_running on :"schema".job (worker_id) where state = 'running';
 -- Failed jobs by age: for listing and collecting. Written only when a job fails.
 create index job_failed on :"schema".job (finished_at, id) where state = 'failed';
 
--- One waiting job a key. Rows without a key are not in it.
-create unique index job_key on :"schema".job (queue, key) where key is not null and state in ('ready', 'scheduled');
+-- One job a key, as long as each says that it has it: while it waits, or until it is over (src/put/keys.ts). Rows
+-- without a key are not in it, and are tested for no more than that. But each statement that writes a row prepares the
+-- whole predicate: its last part costs a plain put 1.5 us of 110, a claim of 50 jobs nothing that could be measured.
+create unique index job_key on :"schema".job (queue, key)
+where key is not null and (state in ('ready', 'scheduled') or state = key_while);
 
 -- Every row dies young here: it is inserted, updated once and deleted within moments. Vacuum therefore comes after a
 -- number of dead rows and not after a fraction of the table, and works without pauses: dead rows that are
@@ -135,13 +142,29 @@ create table :"schema".archive (
   created_at :"schema".job_moment not null,
   finished_at timestamptz not null default now(),
   key :"schema".job_key,
+  key_while text collate "C",
   flags text[],
   max_attempts :"schema".job_limit,
   timeout_ms :"schema".job_limit,
   progress jsonb,
-  result jsonb
+  result jsonb,
+  expires_at timestamptz                              -- of consumers that keep acked jobs for a time: until then
 );
 create index archive_finished on :"schema".archive (finished_at, id);
+
+-- What collecting goes by. Rows that are kept without a time are not in it.
+create index archive_expires on :"schema".archive (expires_at) where expires_at is not null;
+
+-- Keys that are taken for a time, whatever has become of their jobs (`forMs` of put). Written by such puts only, and
+-- deleted some time after they are over.
+create table :"schema".taken_key (
+  queue :"schema".queue_name not null,
+  key :"schema".job_key not null,
+  job_id bigint not null,                             -- put under it; no foreign key: it may be gone
+  until timestamptz not null,
+  primary key (queue, key)
+);
+create index taken_key_until on :"schema".taken_key (until);
 
 -- Triggers: what stands in WHEN is read from its stored text with every statement that changes the table, and tested
 -- for every row, without PL/pgSQL. So WHEN says only as much as keeps most rows from calling a function; the function
@@ -166,9 +189,12 @@ create trigger job_schedule before insert or update of run_at on :"schema".job
 for each row when (new.run_at > clock_timestamp())
 execute function :"schema".schedule();
 
--- A job that goes back to the queue while another waits under its key goes back without it: one conflict must not fail
--- a batch of outcomes, a rescue or a requeue. Volatile, so it sees what the same command has done to rows before this
--- one. What it cannot see, a put that has not committed, ends in a unique violation: sent again, the command sees it.
+-- A job that goes back to the queue while another has its key goes back without it: one conflict must not fail a batch
+-- of outcomes, a rescue or a requeue. One that would have its key until it is over has never let go of it while it ran;
+-- it is a failed one that somebody requeues, and it stays failed: without its key it might run beside the other. (A
+-- trigger that returns null passes the row over.) Volatile, so it sees what the same command has done to rows before
+-- this one. What it cannot see, a put that has not committed, ends in a unique violation: sent again, the command sees
+-- it.
 create function :"schema".free_key() returns trigger
 language plpgsql
 set search_path = pg_catalog, :"schema", pg_temp
@@ -179,8 +205,12 @@ begin
     from job
     where queue = new.queue
       and key = new.key
-      and state in ('ready', 'scheduled')
+      and (state in ('ready', 'scheduled') or state = key_while)
+      and id <> new.id
   ) then
+    if new.key_while = 'running' then
+      return null;
+    end if;
     new.key := null;
   end if;
   return new;
@@ -243,11 +273,29 @@ for each row execute function :"schema".wake();
 -- Retry, release, requeue, promotion and rescue make a row wait by an update, and wake like a put. So does a change
 -- that lets another consumer have the row, or any consumer sooner. It is the same test, again in one expression. Most
 -- updates are those of claims, and they end at the WHEN.
+-- A job that fails tells those who wait for its result, if there are any: statements/result_locks.sql says how they are
+-- known.
 create function :"schema".wake_again() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  archive int;
 begin
+  if new.state = 'failed' then
+    if old.state <> 'failed' then
+      archive := format('%I.archive', tg_table_schema)::regclass::oid::int;
+      if (case
+        when pg_try_advisory_lock(archive, 1 + (new.id & 63)::int)
+          then not pg_advisory_unlock(archive, 1 + (new.id & 63)::int)
+        else true
+      end) then
+        perform pg_notify(concat('bugle_', tg_relid, '_result'), new.id::text)
+        where pg_notification_queue_usage() < 0.5;
+      end if;
+    end if;
+    return null;
+  end if;
   if (case
     when new.state <> 'ready'
       and (new.state <> 'scheduled' or new.run_at > clock_timestamp() + interval '1 min') then false
@@ -313,150 +361,286 @@ create trigger job_cancel after update of cancel_requested_at on :"schema".job
 for each row when (new.cancel_requested_at is not null)
 execute function :"schema".tell_cancel();
 
--- select bugle.put('emails', '{"to": "a@example.org"}'): from psql, a trigger, or any language.
-create function :"schema".put(
-  queue text,
-  payload jsonb default 'null',
-  priority int default 0,
-  kind text default null,
-  run_at timestamptz default null
-) returns bigint
+-- The errors of a job's runs before the last one, of which `last` becomes one: the last 8 of them, without causes and
+-- with the beginning of their stacks, so that a row stays small. A row that others wrote may hold anything there.
+create function :"schema".remember_error(former jsonb, last jsonb) returns jsonb
 language sql
-set search_path = pg_catalog, :"schema", pg_temp
+immutable
+set search_path = pg_catalog, pg_temp
 as $$
-  insert into job (queue, payload, priority, kind, run_at)
-  values (put.queue, coalesce(put.payload, 'null'), put.priority, put.kind, coalesce(put.run_at, now()))
-  returning id
+  select case
+    when last is null then former
+    else
+      case
+        when jsonb_typeof(former) is distinct from 'array' then '[]'
+        when jsonb_array_length(former) >= 8 then former - 0
+        else former
+      end
+      || jsonb_build_array(
+        case jsonb_typeof(last)
+          when 'object' then jsonb_strip_nulls(jsonb_build_object(
+            'name', left(last ->> 'name', 200),
+            'message', left(last ->> 'message', 1000),
+            'code', left(last ->> 'code', 100),
+            'stack', left(last ->> 'stack', 1000),
+            'failedBy', last -> 'failedBy',
+            'attempt', last -> 'attempt'
+          ))
+          else '{}'
+        end
+      )
+  end
 $$;
 
--- Keyed puts of single jobs, and of batches with the modes 'keep' and 'replace' (statements/put_keep.sql,
--- put_replace.sql, put_reject.sql): the only functions with their owner's rights (SECURITY DEFINER). As plain
--- statements they would ask for SELECT, and two of them for UPDATE, on columns of job, and a role that may only put
--- could read and change jobs that are not its own. Their text is fixed, so is their search_path, in which nobody but
--- the schema's owner may create anything; and they do no more than a put does.
--- jobs: as statements/put_options.sql has them, no key twice.
-
--- Such jobs as rows, and each one's place among them. As it has neither settings nor rights of its own and is called
--- STABLE, the planner puts its text into the statement that calls it, and a put costs no call more. So the clock is
--- read for each row, as it would be in that statement.
-create function :"schema".given_jobs(jobs json) returns table (
-  payload jsonb,
-  priority smallint,
-  kind text,
-  run_at timestamptz,
-  key text,
-  flags text[],
-  max_attempts int,
-  timeout_ms int,
-  place bigint
-)
-language sql
-stable
+-- Keyed puts (statements/put_keyed.sql): the only function with its owner's rights (SECURITY DEFINER). As plain
+-- statements they would ask for SELECT and UPDATE on columns of job, and a role that may only put could read and change
+-- jobs that are not its own. Its text is fixed, so is its search_path, in which nobody but the schema's owner may
+-- create anything; and it does no more than a put does.
+-- jobs: as statements/put_keyed.sql has them. mode: what to do about a key that another job has:
+--   'keep': that job stays as it is, and its id is the answer. If it waits, it is locked until the transaction's end:
+--     it does not run before what is written with the put is committed, so it sees that;
+--   'replace': a job that waits becomes what is put, under its id, and is locked likewise. To one that runs, or has run
+--     within its time (key_for_ms), this is a 'reject';
+--   'reject': nothing is put. strict: that is a unique violation of "job_key_taken", which is no index; otherwise the
+--     job is no row of the answer, and the transaction goes on.
+-- Any other conflict, of ids or of an index that the application has made, is an error. Why it is never two: the
+-- argument is in src/put/keys.ts.
+create function :"schema".put_keyed(queue text, jobs json, mode text, strict boolean)
+returns table (id bigint, key text)
+language plpgsql
+security definer
+set search_path = pg_catalog, :"schema", pg_temp
 as $$
-  select
-    -- A JSON null arrives as an SQL null.
-    coalesce(payload, 'null'),
-    coalesce(priority, smallint '0'),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms,
-    ordinality
-  from rows from (
-    json_to_recordset(given_jobs.jobs) as (
+#variable_conflict use_column
+declare
+  given record;
+  -- Of the job that was put, or of the one that has its key.
+  new_id bigint;
+  held_id bigint;
+  holder_waits boolean;
+begin
+  if mode is null or mode not in ('keep', 'replace', 'reject') then
+    raise invalid_parameter_value using message = format('key_mode must be keep, replace or reject; got %s', mode);
+  end if;
+  for given in
+    select *
+    from json_to_recordset(put_keyed.jobs) as jobs (
       payload jsonb,
       priority smallint,
       kind text,
       run_at float8,
       delay_ms float8,
       key text,
+      key_while text,
+      key_for_ms float8,
       flags text[],
       max_attempts int,
       timeout_ms int
     )
-  ) with ordinality
-$$;
+  loop
+    if given.key_while not in ('waiting', 'running') then
+      raise invalid_parameter_value using
+        message = format('key_while must be waiting or running; got %s', given.key_while);
+    end if;
+    loop
+      new_id := null;
+      held_id := null;
+      if given.key_for_ms is not null then
+        select taken.job_id
+        into held_id
+        from taken_key as taken
+        where taken.queue = put_keyed.queue
+          and taken.key = given.key
+          and taken.until > clock_timestamp();
+      end if;
 
--- A job whose key waits already is not inserted. The waiting job is locked until the transaction's end: it does not run
--- before what is written with it is committed, so it sees that. `do nothing` would neither lock it nor return its id.
-create function :"schema".put_keep(queue text, jobs json) returns table (id bigint, key text)
-language plpgsql
-security definer
-set search_path = pg_catalog, :"schema", pg_temp
-as $$
-#variable_conflict use_column
-begin
-  return query
-  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_keep.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_keep.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
-  set key = waiting.key
-  returning waiting.id, waiting.key::text;
+      if held_id is not null then
+        holder_waits := exists (
+          select
+          from job as holder
+          where holder.id = held_id
+            and holder.key = given.key
+            and holder.state in ('ready', 'scheduled')
+        );
+      else
+        insert into job as added (
+          queue, payload, priority, kind, run_at, key, key_while, flags, max_attempts, timeout_ms
+        )
+        values (
+          put_keyed.queue,
+          -- A JSON null arrives as an SQL null.
+          coalesce(given.payload, 'null'),
+          coalesce(given.priority, 0),
+          given.kind,
+          coalesce(to_timestamp(given.run_at / 1000), clock_timestamp() + given.delay_ms * interval '1 ms', now()),
+          given.key,
+          nullif(given.key_while, 'waiting'),
+          given.flags,
+          given.max_attempts,
+          given.timeout_ms
+        )
+        on conflict (queue, key) where key is not null and (state in ('ready', 'scheduled') or state = key_while)
+        do nothing
+        returning added.id into new_id;
+
+        if new_id is not null then
+          exit when given.key_for_ms is null;
+          insert into taken_key as taken (queue, key, job_id, until)
+          values (
+            put_keyed.queue,
+            given.key,
+            new_id,
+            clock_timestamp() + given.key_for_ms * interval '1 ms'
+          )
+          on conflict (queue, key) do update
+          set job_id = excluded.job_id,
+            until = excluded.until
+          where taken.until <= clock_timestamp();
+          exit when found;
+          -- Between the look and the insert another has put its job, which is over already.
+          delete from job where job.id = new_id;
+          continue;
+        end if;
+
+        select holder.id, holder.state <> 'running'
+        into held_id, holder_waits
+        from job as holder
+        where holder.queue = put_keyed.queue
+          and holder.key = given.key
+          and (holder.state in ('ready', 'scheduled') or holder.state = holder.key_while);
+        -- It has let go of the key meanwhile.
+        continue when held_id is null;
+      end if;
+
+      if mode = 'reject' or (mode = 'replace' and not holder_waits) then
+        if strict then
+          raise unique_violation using
+            message = format('job %s has the key already (job_key_taken)', held_id),
+            constraint = 'job_key_taken';
+        end if;
+        held_id := null;
+        exit;
+      end if;
+
+      exit when not holder_waits;
+      if mode = 'keep' then
+        perform
+        from job as holder
+        where holder.id = held_id
+          and holder.key = given.key
+          and holder.state in ('ready', 'scheduled')
+        for no key update;
+      else
+        update job
+        set payload = coalesce(given.payload, 'null'),
+          priority = coalesce(given.priority, 0),
+          kind = given.kind,
+          -- One that is due ahead becomes scheduled by its trigger.
+          state = 'ready',
+          run_at = coalesce(
+            to_timestamp(given.run_at / 1000),
+            clock_timestamp() + given.delay_ms * interval '1 ms',
+            now()
+          ),
+          key_while = nullif(given.key_while, 'waiting'),
+          flags = given.flags,
+          max_attempts = given.max_attempts,
+          timeout_ms = given.timeout_ms,
+          -- It is another job now, and has all its attempts.
+          attempt = 0,
+          claimed_at = null,
+          crashes = 0,
+          progress = null,
+          last_error = null,
+          former_errors = null
+        where job.id = held_id
+          and job.key = given.key
+          and job.state in ('ready', 'scheduled');
+      end if;
+      -- Otherwise it has begun meanwhile.
+      exit when found;
+    end loop;
+
+    if new_id is not null or held_id is not null then
+      id := coalesce(new_id, held_id);
+      key := given.key;
+      return next;
+    end if;
+  end loop;
 end
 $$;
 
--- A job whose key waits already takes the place of that job, under its id. The waiting job is locked until the
--- transaction's end.
-create function :"schema".put_replace(queue text, jobs json) returns table (id bigint, key text)
+-- select bugle.put('emails', '{"to": "a@example.org"}', key => 'a', delay_ms => 60000): from psql, a trigger, or any
+-- language, with all that put() takes. Its answer is the id of the job; where another has the key, that one's id, or a
+-- unique violation, as put_keyed says.
+create function :"schema".put(
+  queue text,
+  payload jsonb default 'null',
+  priority int default 0,
+  kind text default null,
+  run_at timestamptz default null,
+  delay_ms float8 default null,
+  key text default null,
+  key_mode text default 'keep',
+  key_while text default 'waiting',
+  key_for_ms float8 default null,
+  flags text[] default null,
+  max_attempts int default null,
+  timeout_ms int default null
+) returns bigint
 language plpgsql
-security definer
 set search_path = pg_catalog, :"schema", pg_temp
 as $$
-#variable_conflict use_column
+declare
+  put_id bigint;
 begin
-  return query
-  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_replace.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_replace.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
-  set payload = excluded.payload,
-    priority = excluded.priority,
-    kind = excluded.kind,
-    -- Ready or scheduled: what the insert's trigger has made of it.
-    state = excluded.state,
-    run_at = excluded.run_at,
-    flags = excluded.flags,
-    max_attempts = excluded.max_attempts,
-    timeout_ms = excluded.timeout_ms,
-    -- It is another job now, and has all its attempts.
-    attempt = 0,
-    claimed_at = null,
-    crashes = 0,
-    progress = null,
-    last_error = null
-  returning waiting.id, waiting.key::text;
-end
-$$;
-
--- A job whose key waits already is not inserted, and is no row of the answer; the transaction goes on. Any other
--- conflict, of ids or of an index that the application has made, is an error.
-create function :"schema".put_reject(queue text, jobs json) returns table (id bigint, key text)
-language plpgsql
-security definer
-set search_path = pg_catalog, :"schema", pg_temp
-as $$
-#variable_conflict use_column
-begin
-  return query
-  insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_reject.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_reject.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
-  returning added.id, added.key::text;
+  if put.run_at is not null and put.delay_ms is not null then
+    raise invalid_parameter_value using message = 'put takes run_at or delay_ms, not both';
+  end if;
+  if put.key is not null then
+    select keyed.id
+    into put_id
+    from put_keyed(
+      put.queue,
+      json_build_array(json_build_object(
+        'payload', put.payload,
+        'priority', put.priority,
+        'kind', put.kind,
+        'run_at', date_part('epoch', put.run_at) * 1000,
+        'delay_ms', put.delay_ms,
+        'key', put.key,
+        'key_while', put.key_while,
+        'key_for_ms', put.key_for_ms,
+        'flags', put.flags,
+        'max_attempts', put.max_attempts,
+        'timeout_ms', put.timeout_ms
+      )),
+      put.key_mode,
+      true
+    ) as keyed;
+    return put_id;
+  end if;
+  insert into job (queue, payload, priority, kind, run_at, flags, max_attempts, timeout_ms)
+  values (
+    put.queue,
+    coalesce(put.payload, 'null'),
+    put.priority,
+    put.kind,
+    coalesce(put.run_at, clock_timestamp() + put.delay_ms * interval '1 ms', now()),
+    put.flags,
+    put.max_attempts,
+    put.timeout_ms
+  )
+  returning job.id into put_id;
+  return put_id;
 end
 $$;
 
 -- PostgreSQL lets everybody call a new function. Who may call these: sql/grants.
 revoke all on function
-  :"schema".put(text, jsonb, int, text, timestamptz),
-  :"schema".given_jobs(json),
-  :"schema".put_keep(text, json),
-  :"schema".put_replace(text, json),
-  :"schema".put_reject(text, json)
+  :"schema".put(
+    text, jsonb, int, text, timestamptz, float8, text, text, text, float8, text[], int, int
+  ),
+  :"schema".put_keyed(text, json, text, boolean),
+  :"schema".remember_error(jsonb, jsonb)
 from public;

@@ -3,6 +3,7 @@
 -- As in 0001, function bodies find their tables by the search_path fixed on each function.
 
 -- select bugle.requeue_many('{17,18}'): failed and archived jobs become ready again, under their ids. Says how many.
+-- One whose key another has until that is over stays as it is.
 -- Several calls at once make one job of each: the second call waits for the row's lock, and finds the row ready, or
 -- gone. Not a second `requeue`: of two, PostgreSQL could not tell which one a parameter without a type is meant for.
 create function :"schema".requeue_many(ids bigint[]) returns bigint
@@ -21,6 +22,14 @@ begin
     where id = any (ids)
       -- Somebody has put the row back by hand: then that one is the job.
       and not exists (select from job where job.id = archive.id)
+      -- Another has the key that this one would have until it is over: trigger job_free_key would leave it failed.
+      and (key_while is distinct from 'running' or not exists (
+        select
+        from job
+        where job.queue = archive.queue
+          and job.key = archive.key
+          and (job.state in ('ready', 'scheduled') or job.state = job.key_while)
+      ))
     order by id
     for update
   ),
@@ -30,11 +39,13 @@ begin
     returning *
   )
   insert into job (
-    id, queue, kind, payload, state, priority, lease, created_at, key, flags, max_attempts, timeout_ms, progress
+    id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+    progress
   )
   overriding system value
   select
-    id, queue, kind, payload, 'failed', priority, lease, created_at, key, flags, max_attempts, timeout_ms, progress
+    id, queue, kind, payload, 'failed', priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+    progress
   from moved;
 
   for try in 1..10 loop
@@ -55,7 +66,8 @@ begin
         claimed_at = null,
         finished_at = null,
         cancel_requested_at = null,
-        last_error = null
+        last_error = null,
+        former_errors = null
       where id = any (array(select id from held));
       get diagnostics requeued = row_count;
       return requeued;
@@ -102,6 +114,7 @@ begin
       claimed_at = null,
       finished_at = clock_timestamp(),
       cancel_requested_at = clock_timestamp(),
+      former_errors = remember_error(former_errors, last_error),
       last_error = jsonb_build_object(
         'name', 'BugleError',
         'message', 'cancelled',
@@ -123,6 +136,97 @@ begin
 
   return 'not-found';
 end
+$$;
+
+-- select bugle.cancel_many('{17,18}'): says how many of them were cancelled, or are to end.
+create function :"schema".cancel_many(ids bigint[]) returns bigint
+language sql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+  -- In the order of ids, as requeue_many locks them.
+  select count(*)
+  from (select distinct unnest(ids) as id order by id) as given
+  where cancel(id) <> 'not-found'
+$$;
+
+-- select bugle.edit(17, run_at => now()): a job that waits gets another payload, priority or time; null: as it is. Says
+-- whether it waits. Against a claim in flight it is decided when that has ended.
+create function :"schema".edit(
+  id bigint,
+  payload jsonb default null,
+  priority int default null,
+  run_at timestamptz default null,
+  delay_ms float8 default null
+) returns boolean
+language plpgsql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+declare
+  moment timestamptz := coalesce(edit.run_at, clock_timestamp() + edit.delay_ms * interval '1 ms');
+begin
+  if moment is null then
+    update job
+    set payload = coalesce(edit.payload, job.payload),
+      priority = coalesce(edit.priority, job.priority)
+    where job.id = edit.id
+      and job.state in ('ready', 'scheduled');
+  else
+    update job
+    set payload = coalesce(edit.payload, job.payload),
+      priority = coalesce(edit.priority, job.priority),
+      -- One that is due ahead becomes scheduled by its trigger.
+      state = 'ready',
+      run_at = moment
+    where job.id = edit.id
+      and job.state in ('ready', 'scheduled');
+  end if;
+  return found;
+end
+$$;
+
+-- select bugle.discard_many('{17,18}'): deletes jobs that wait, have failed, or are in the archive. Says how many. One
+-- that runs stays: cancel it first.
+create function :"schema".discard_many(ids bigint[]) returns bigint
+language plpgsql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+declare
+  discarded bigint;
+  archived bigint;
+begin
+  -- Read again once locked: one that was claimed meanwhile is left.
+  with held as materialized (
+    select id
+    from job
+    where id = any (ids)
+      and state <> 'running'
+    order by id
+    for update
+  )
+  delete from job
+  where id = any (array(select id from held));
+  get diagnostics discarded = row_count;
+
+  with held as materialized (
+    select id
+    from archive
+    where id = any (ids)
+    order by id
+    for update
+  )
+  delete from archive
+  where id = any (array(select id from held));
+  get diagnostics archived = row_count;
+  return discarded + archived;
+end
+$$;
+
+-- select bugle.discard(17): whether that deleted it.
+create function :"schema".discard(id bigint) returns boolean
+language sql
+set search_path = pg_catalog, :"schema", pg_temp
+as $$
+  select discard_many(array[discard.id]) > 0
 $$;
 
 -- select bugle.pause('emails'): no claim of that queue begins after this has committed, in any process, until it is
@@ -162,6 +266,10 @@ revoke all on function
   :"schema".requeue_many(bigint[]),
   :"schema".requeue(bigint),
   :"schema".cancel(bigint),
+  :"schema".cancel_many(bigint[]),
+  :"schema".edit(bigint, jsonb, int, timestamptz, float8),
+  :"schema".discard_many(bigint[]),
+  :"schema".discard(bigint),
   :"schema".pause(text),
   :"schema".resume(text)
 from public;

@@ -6,7 +6,8 @@
 --   which what it ships (contents and last_error) comes to 16 MB.
 -- plan: for these very values, so that a filter that is null costs nothing. From job_pkey and archive_pkey backwards,
 --   side by side, until the page is full; or by the index of a state that few rows have.
--- The part between the two marks says which rows; job_find has parts/jobs_find.page.job_find.sql there.
+-- The part between the two marks says which rows; job_find has parts/jobs_find.page.job_find.sql there, and jobs_listed
+--   parts/jobs_find.page.jobs_listed.sql.
 select
   id::text as id,
   queue,
@@ -28,6 +29,7 @@ select
   worker_id::text as worker_id,
   (extract(epoch from cancel_requested_at) * 1000)::float8 as cancel_requested_at,
   last_error,
+  former_errors,
   case when $1::text::boolean then result end as result,
   is_followed
 from (
@@ -42,6 +44,7 @@ from (
         else 0
       end
       + coalesce(octet_length(last_error::text), 0)
+      + coalesce(octet_length(former_errors::text), 0)
     ) over (order by id desc rows between unbounded preceding and 1 preceding) as bytes_before
   from (
     -- By their size in the table, which is known without reading them; compressed values are larger.
@@ -53,6 +56,7 @@ from (
           else 0
         end
         + coalesce(pg_column_size(last_error), 0)
+        + coalesce(pg_column_size(former_errors), 0)
       ) over (order by id desc rows between unbounded preceding and 1 preceding) as stored_before,
       lead(id) over (order by id desc) is not null as is_followed
     from (
@@ -62,12 +66,12 @@ from (
         select
           id, queue, kind, state::text as state, payload, priority, attempt, max_attempts, timeout_ms, crashes, key,
           flags, progress, created_at, run_at, claimed_at, finished_at, worker_id, cancel_requested_at, last_error,
-          null::jsonb as result, false as is_archived
+          former_errors, null::jsonb as result, false as is_archived
         from :"schema".job
         union all
         select
           id, queue, kind, 'archived'::text, payload, priority, attempt, max_attempts, timeout_ms, crashes, key, flags,
-          progress, created_at, run_at, claimed_at, finished_at, worker_id, null, null, result,
+          progress, created_at, run_at, claimed_at, finished_at, worker_id, null, null, null, result,
           true
         from :"schema".archive
       ) as record

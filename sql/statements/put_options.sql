@@ -1,11 +1,9 @@
--- put_options: insert jobs of one queue with whatever options a put has
+-- put_options: insert jobs of one queue with whatever options a put has, but for keys
 -- $1 queue text, $2 jobs as JSON text: [{ "payload": ..., "priority": 0, "kind", "run_at" in ms since 1970 or
---   "delay_ms", "key", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
+--   "delay_ms", "flags", "max_attempts", "timeout_ms" }, ...]; everything but the payload may be missing
 -- rows: id, ascending, which is the order of the jobs given
 -- Nothing but the id is read, as in put.sql: a role that may only put is granted no more than that
---   (sql/grants/producer.sql).
--- A key that waits already is a unique violation: nothing is written. So it rejects a batch; for a single job, and for
---   the other modes, put_reject, put_replace and put_keep call functions.
+--   (sql/grants/producer.sql). For keys more is read: put_keyed calls a function.
 with given as (
   select *
   from rows from (
@@ -15,7 +13,6 @@ with given as (
       kind text,
       run_at float8,
       delay_ms float8,
-      key text,
       flags text[],
       max_attempts int,
       timeout_ms int
@@ -23,7 +20,7 @@ with given as (
   ) with ordinality
 ),
 inserted as (
-  insert into :"schema".job (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
+  insert into :"schema".job (queue, payload, priority, kind, run_at, flags, max_attempts, timeout_ms)
   select
     $1::text,
     -- A JSON null arrives as an SQL null.
@@ -31,7 +28,6 @@ inserted as (
     coalesce(priority, 0),
     kind,
     coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
     flags,
     max_attempts,
     timeout_ms

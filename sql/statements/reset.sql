@@ -1,4 +1,4 @@
--- reset: delete all jobs, archived ones, and what is kept of queues: for tests
+-- reset: delete all jobs, archived ones, and what is kept of queues and keys: for tests
 -- rows: none
 -- It deletes, and does not truncate: few rows are there, and a truncation makes new files for each table and index. The
 --   delete of a paused queue's row also wakes its consumers, which a truncation would leave waiting. Workers stay:
@@ -8,5 +8,8 @@ with jobs as (
 ),
 archived as (
   delete from :"schema".archive
+),
+keys as (
+  delete from :"schema".taken_key
 )
 delete from :"schema".queue

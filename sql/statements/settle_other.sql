@@ -1,7 +1,7 @@
 -- settle_other: write every outcome but a plain ack, each only while its lease is still ours
 -- $1 worker_id bigint
 -- $2 outcomes as JSON text: [{ "id": "1", "lease": "7", "end": ... }, ...], where end and what else is read is
---   "archived": result
+--   "archived": result, keep_ms (null: until it is collected by age). Those who wait for it are told
 --   "failed": error
 --   "waiting": delay_ms, kept_attempt (false: the attempt is given back), error (null: the former one stays), progress
 --     (with has_progress; otherwise the former one stays). Of a job whose cancel was requested it makes "failed", with
@@ -10,7 +10,7 @@
 --   and, with matched, those that wait: run_at in ms since 1970 (null: it was cancelled)
 -- plan: job_pkey, by arrays of keys (see claim); archive_pkey, for each record
 with given as materialized (
-  select id, lease, "end", delay_ms, kept_attempt, error, has_progress, progress, result
+  select id, lease, "end", delay_ms, kept_attempt, error, has_progress, progress, result, keep_ms
   from json_to_recordset($2::text::json) as given (
     id bigint,
     lease bigint,
@@ -20,8 +20,14 @@ with given as materialized (
     error jsonb,
     has_progress boolean,
     progress jsonb,
-    result jsonb
+    result jsonb,
+    keep_ms float8
   )
+),
+tables as materialized (
+  select
+    format('%I.job', :'schema')::regclass::oid as job,
+    format('%I.archive', :'schema')::regclass::oid::int as archive
 ),
 archived as (
   delete from :"schema".job
@@ -33,7 +39,7 @@ archived as (
 stored as (
   insert into :"schema".archive (
     id, queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at, finished_at,
-    key, flags, max_attempts, timeout_ms, progress, result
+    key, key_while, flags, max_attempts, timeout_ms, progress, result, expires_at
   )
   select
     -- Another job's record has this id: ids have begun anew, as after a restore without the sequence. Then this one
@@ -49,8 +55,9 @@ stored as (
       else id
     end,
     queue, kind, payload, priority, run_at, attempt, lease, crashes, worker_id, claimed_at, created_at,
-    clock_timestamp(), key, flags, max_attempts, timeout_ms, progress,
-    (select result from given where given.id = archived.id limit 1)
+    clock_timestamp(), key, key_while, flags, max_attempts, timeout_ms, progress,
+    (select result from given where given.id = archived.id limit 1),
+    clock_timestamp() + (select keep_ms from given where given.id = archived.id limit 1) * interval '1 ms'
   from archived
   -- Somebody has put the row of this very job back by hand: the later run counts.
   on conflict (id) do update
@@ -58,8 +65,21 @@ stored as (
     attempt = excluded.attempt,
     claimed_at = excluded.claimed_at,
     finished_at = excluded.finished_at,
-    result = excluded.result
-  returning id
+    result = excluded.result,
+    expires_at = excluded.expires_at
+  -- Does somebody wait for its result (result_locks.sql)? One expression, as in the trigger's function wake().
+  returning
+    id,
+    case
+      when
+        case
+          when pg_try_advisory_lock((select archive from tables), 1 + (id & 63)::int)
+            then not pg_advisory_unlock((select archive from tables), 1 + (id & 63)::int)
+          else true
+        end
+        and pg_notification_queue_usage() < 0.5
+        then pg_notify(concat('bugle_', (select job from tables), '_result'), id::text)::text
+    end as told
 ),
 changed as (
   update :"schema".job
@@ -72,6 +92,12 @@ changed as (
       else clock_timestamp() + given.delay_ms * interval '1 ms'
     end,
     finished_at = case when "end" = 'failed' or cancel_requested_at is not null then clock_timestamp() end,
+    former_errors = case
+      when last_error is not null
+        and (given.error is not null or ("end" <> 'failed' and cancel_requested_at is not null))
+        then :"schema".remember_error(former_errors, last_error)
+      else former_errors
+    end,
     last_error = case
       when "end" <> 'failed' and cancel_requested_at is not null then jsonb_build_object(
         'name', 'BugleError',

@@ -17,7 +17,7 @@ with ours as materialized (
   from pg_class
   join pg_namespace on pg_namespace.oid = relnamespace
   where nspname = :'schema'
-    and relname in ('archive', 'job', 'migration', 'queue', 'worker')
+    and relname in ('archive', 'job', 'migration', 'queue', 'taken_key', 'worker')
 ),
 marked as materialized (
   select

@@ -1,6 +1,5 @@
-import { functionOf } from '../checks.js'
+import { functionOf, signalOf } from '../checks.js'
 import { sqlState } from '../database/verdict.js'
-import { BugleError, describe } from '../errors.js'
 
 /** For calls that work in batches. */
 export interface BatchesOptions {
@@ -19,10 +18,8 @@ export interface Batches {
 }
 
 /** @throws BugleError `INVALID_OPTION` */
-export function resolveBatches({ signal, onProgress }: BatchesOptions): Batches {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new BugleError('INVALID_OPTION', `signal must be an AbortSignal; got ${describe(signal)}`)
-  }
+export function resolveBatches({ signal: given, onProgress }: BatchesOptions): Batches {
+  const signal = signalOf(given)
   const tell = onProgress === undefined ? () => {} : functionOf<(total: number) => void>('onProgress', onProgress)
   return {
     get isOver() {

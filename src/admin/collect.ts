@@ -23,7 +23,12 @@ export interface CollectReport {
   readonly archived: number
 }
 
-export type Collectable = keyof CollectReport
+export type Collectable =
+  | keyof CollectReport
+  /** Archived jobs that were kept for a time which is over. */
+  | 'expired'
+  /** Keys that were taken for a time which is over. */
+  | 'keys'
 
 /** Rows a statement at most: some tens of milliseconds. Each is a transaction of its own, so vacuum can follow. */
 export const collectBatchSize = 1_000
@@ -88,14 +93,13 @@ export function collectBatch(
   limit = collectBatchSize,
   effect: CallEffect = 'writes',
 ): Promise<CollectBatch> {
-  const statement = what === 'failed' ? 'collect_failed' : 'collect_archived'
-  return sendForOne<CollectBatch>(database, statement, [olderThanMs, limit], { name: 'collect', effect })
+  return sendForOne<CollectBatch>(database, `collect_${what}`, [olderThanMs, limit], { name: 'collect', effect })
 }
 
 function resolveCollectOptions(options: CollectOptions) {
   knownKeys('collect options', options, ['failedOlderThanMs', 'archivedOlderThanMs', 'limit', 'signal', 'onProgress'])
   const { failedOlderThanMs, archivedOlderThanMs, limit } = options
-  const ages: { what: Collectable; olderThanMs: number }[] = []
+  const ages: { what: keyof CollectReport; olderThanMs: number }[] = []
   if (failedOlderThanMs !== undefined) {
     ages.push({ what: 'failed', olderThanMs: delay('failedOlderThanMs', failedOlderThanMs) })
   }

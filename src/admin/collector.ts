@@ -23,6 +23,8 @@ export interface CollectorOptions {
   /** Ages in milliseconds; null: kept for ever. */
   readonly failedForMs: number | null
   readonly archivedForMs: number | null
+  /** What has a time of its own. @defaultValue [] */
+  readonly always?: readonly Collectable[]
   readonly random: () => number
   /** The first run comes within this, so that processes that start together do not collect together. */
   readonly firstWithinMs?: number
@@ -33,16 +35,22 @@ export interface CollectorOptions {
 }
 
 export const collectorDefaults = {
-  firstWithinMs: 60_000,
+  always: [],
+  firstWithinMs: 600_000,
   everyMs: 600_000,
   soonMs: 1_000,
 } as const satisfies Partial<CollectorOptions>
 
 export function createCollector(options: CollectorOptions): Collector {
-  const { collectBatch, failedForMs, archivedForMs, random, firstWithinMs, everyMs, soonMs } = {
+  const { collectBatch, failedForMs, archivedForMs, always, random, firstWithinMs, everyMs, soonMs } = {
     ...collectorDefaults,
     ...options,
   }
+  const kept: readonly (readonly [what: Collectable, forMs: number | null])[] = [
+    ['failed', failedForMs],
+    ['archived', archivedForMs],
+    ...always.map((what) => [what, 0] as const),
+  ]
   const batch = createBatchSize(collectBatchSize)
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
@@ -57,9 +65,9 @@ export function createCollector(options: CollectorOptions): Collector {
   }
 
   async function run(): Promise<void> {
-    const fullFailed = await isFull('failed', failedForMs)
-    const fullArchived = await isFull('archived', archivedForMs)
-    schedule((fullFailed || fullArchived ? soonMs : everyMs) * (0.8 + 0.4 * random()))
+    let isMore = false
+    for (const [what, forMs] of kept) isMore = (await isFull(what, forMs)) || isMore
+    schedule((isMore ? soonMs : everyMs) * (0.8 + 0.4 * random()))
   }
 
   /** One batch; whether there may be more of it. */
@@ -80,7 +88,7 @@ export function createCollector(options: CollectorOptions): Collector {
 
   return {
     start() {
-      if (failedForMs === null && archivedForMs === null) return
+      if (kept.every(([, forMs]) => forMs === null)) return
       stopped = false
       schedule(firstWithinMs * random())
     },

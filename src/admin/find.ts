@@ -1,7 +1,8 @@
-import { isJobId, jobId, knownKeys, label, moment, oneOf, queueName, wholeNumber } from '../checks.js'
+import { idArray, isJobId, jobId, knownKeys, label, moment, oneOf, queueName, wholeNumber } from '../checks.js'
 import { BugleError, describe } from '../errors.js'
+import { encodePayload } from '../payload.js'
 import { type JobRecord, type JobRow, type JobState, jobStates, toRecord } from './record.js'
-import { type AdminParts, send } from './send.js'
+import { type AdminParts, send, sendForOne } from './send.js'
 
 /** Which jobs `jobs` lists. What is left out is not asked. */
 export interface JobsFilter<Queue extends string = string, Contents extends boolean = boolean>
@@ -11,6 +12,11 @@ export interface JobsFilter<Queue extends string = string, Contents extends bool
   readonly kind?: string | undefined
   /** Created then or later. */
   readonly since?: Date | undefined
+  /**
+   * What the payload, as it is stored, contains: of an object these properties at least, of an array these elements
+   * (PostgreSQL's `@>`). No index helps: payloads are read, of 10,000 jobs and 64 MB a page at the most.
+   */
+  readonly containing?: unknown
   /** Jobs per page, 1 to 1000. @defaultValue 100 */
   readonly limit?: number | undefined
   /** Where the page before ended: its `cursor`. */
@@ -37,7 +43,15 @@ export interface JobsPage<Found = JobRecord> {
   readonly jobs: readonly Found[]
   /** For the next page; null: this was the last one. */
   readonly cursor: string | null
+  /**
+   * With `containing`: the look at payloads has ended at its bound before the page was full. There may be more such
+   * jobs: go on with the cursor.
+   */
+  readonly isCut: boolean
 }
+
+/** Payloads that a page reads to find those that contain something. */
+const mostRead = 10_000
 
 /**
  * One job, wherever it is.
@@ -67,14 +81,44 @@ export async function findJob(parts: AdminParts, id: string, options: ContentsOp
  */
 export async function findJobs(parts: AdminParts, filter: JobsFilter = {}): Promise<JobsPage> {
   const { database } = parts
-  const { contents, before, limit, queue, state, kind, sinceMs } = resolveJobsFilter(filter)
+  const resolved = resolveJobsFilter(filter)
+  if (resolved.containing !== null) return findContaining(parts, resolved)
+  const { contents, before, limit, queue, state, kind, sinceMs } = resolved
   // One more than asked for tells whether there is a next page.
   const parameters = [String(contents), before, limit + 1, queue, state, kind, sinceMs]
   const rows = await send<JobRow>(database, 'jobs_find', parameters, { name: 'jobs', effect: 'reads' })
   const jobs = rows.slice(0, limit).map((row) => toRecord(row, decodeOf(parts, contents)))
   const last = jobs.at(-1)
   const isFollowed = rows[jobs.length - 1]?.isFollowed === true
-  return { jobs, cursor: isFollowed && last !== undefined ? toCursor(last.id) : null }
+  return { jobs, cursor: isFollowed && last !== undefined ? toCursor(last.id) : null, isCut: false }
+}
+
+interface Contained {
+  readonly ids: readonly string[]
+  /** The lowest id that was looked at; null: none was there. */
+  readonly last: string | null
+  /** The look has ended at one of its bounds. */
+  readonly isCut: boolean
+}
+
+/**
+ * First the ids, then those jobs: what ends in between is left out.
+ *
+ * @see sql/statements/jobs_containing.sql, parts/jobs_find.page.jobs_listed.sql
+ */
+async function findContaining(parts: AdminParts, asked: ReturnType<typeof resolveJobsFilter>): Promise<JobsPage> {
+  const { contents, before, limit, containing, queue, state, kind, sinceMs } = asked
+  const call = { name: 'jobs', effect: 'reads' } as const
+  const rest = [queue, state, kind, sinceMs]
+  const looked = [containing, before, limit, mostRead, ...rest]
+  const { ids, last, isCut } = await sendForOne<Contained>(parts.database, 'jobs_containing', looked, call)
+  const listed = [String(contents), idArray(ids), limit, ...rest]
+  const rows = ids.length === 0 ? [] : await send<JobRow>(parts.database, 'jobs_listed', listed, call)
+  const jobs = rows.map((row) => toRecord(row, decodeOf(parts, contents)))
+  // Heavy jobs have ended the page sooner.
+  const heavy = rows.at(-1)?.isFollowed === true ? (rows.at(-1)?.id ?? null) : null
+  const end = heavy ?? (isCut ? last : null)
+  return { jobs, cursor: end === null ? null : toCursor(end), isCut: heavy === null && isCut && ids.length < limit }
 }
 
 /** Without contents there is nothing to decode. */
@@ -83,7 +127,7 @@ function decodeOf({ decode }: AdminParts, contents: boolean): (stored: unknown) 
 }
 
 function resolveJobsFilter(filter: JobsFilter) {
-  knownKeys('jobs filter', filter, ['queue', 'state', 'kind', 'since', 'limit', 'cursor', 'contents'])
+  knownKeys('jobs filter', filter, ['queue', 'state', 'kind', 'since', 'containing', 'limit', 'cursor', 'contents'])
   const { state, limit = jobsDefaults.limit, cursor } = filter
   return {
     ...resolveWhich(filter),
@@ -99,13 +143,22 @@ function withContents({ contents = jobsDefaults.contents }: ContentsOption): boo
 }
 
 /** What filters of jobs have in common; null: not asked. */
-export function resolveWhich({ queue, kind, since }: Pick<JobsFilter, 'queue' | 'kind' | 'since'>) {
+export function resolveWhich(filter: Pick<JobsFilter, 'queue' | 'kind' | 'since' | 'containing'>) {
+  const { queue, kind, since, containing } = filter
   return {
+    /** As JSON text. */
+    containing:
+      containing === undefined
+        ? null
+        : encodePayload(containing, { what: 'containing', maxBytes: mostContainingBytes }),
     queue: queue === undefined ? null : queueName(queue),
     kind: kind === undefined ? null : label('kind', kind, 128),
     sinceMs: since === undefined ? null : Math.max(earliestMs, moment('since', since).getTime()),
   }
 }
+
+/** Of a filter: more is a slip. */
+const mostContainingBytes = 1_048_576
 
 /** The year 1: a Date can be earlier than a timestamp. */
 const earliestMs = -62_135_596_800_000

@@ -55,6 +55,11 @@ export interface JobRecord<
   readonly cancelRequestedAt: Date | null
   /** Of the last failed run. */
   readonly error: JobError | null
+  /**
+   * Of the last failed runs, up to nine, the newest last: that is `error`. Those before it have no causes, and of their
+   * stacks the beginning.
+   */
+  readonly errors: readonly JobError[]
   /** What it was acked with, if it is archived. */
   readonly result: unknown
   /** How long its last run waited, from when it could run to its claim; null where it waits now, or never ran. */
@@ -87,7 +92,7 @@ export type JobError = Readonly<Partial<StoredError>> & {
 type Moment = 'createdAt' | 'runAt' | 'claimedAt' | 'finishedAt' | 'cancelRequestedAt'
 
 /** A row of the statements job_find and jobs_find: a record but for what JSON and our clock make of it. */
-export interface JobRow extends Omit<JobRecord, Moment | 'flags' | 'error' | 'waitMs' | 'runMs'> {
+export interface JobRow extends Omit<JobRecord, Moment | 'flags' | 'error' | 'errors' | 'waitMs' | 'runMs'> {
   /** As JSON text. */
   readonly flags: string | null
   /** Times in milliseconds since 1970. */
@@ -97,13 +102,15 @@ export interface JobRow extends Omit<JobRecord, Moment | 'flags' | 'error' | 'wa
   readonly finishedAt: number | null
   readonly cancelRequestedAt: number | null
   readonly lastError: JobError | null
+  /** Of a row that others wrote, anything. */
+  readonly formerErrors: unknown
   /** The page could go on behind it. */
   readonly isFollowed: boolean
 }
 
 /** @param decode - if it throws, what is stored is given: one row must not hide the others */
 export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): JobRecord {
-  const { flags, lastError, isFollowed: _, ...same } = row
+  const { flags, lastError, formerErrors, isFollowed: _, ...same } = row
   const decoded = (stored: unknown): unknown => {
     try {
       return decode(stored)
@@ -122,6 +129,10 @@ export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): Job
     finishedAt: toDate(row.finishedAt),
     cancelRequestedAt: toDate(row.cancelRequestedAt),
     error: lastError,
+    errors: Object.freeze([
+      ...(Array.isArray(formerErrors) ? formerErrors : []),
+      ...(lastError === null ? [] : [lastError]),
+    ]),
     result: row.result === null ? null : decoded(row.result),
     waitMs: waitMs(row),
     runMs: runMs(row),

@@ -1,3 +1,4 @@
+import { knownKeys, oneOf } from '../checks.js'
 import type { ConsumerStats } from '../consume/tally.js'
 import type { ServedQueue } from '../worker/heartbeat.js'
 import { type AdminParts, send } from './send.js'
@@ -79,6 +80,21 @@ export interface BugleStats {
   readonly workers: readonly WorkerStats[]
 }
 
+/** What `stats` takes beside the queue. */
+export interface StatsOptions {
+  /**
+   * Count every job, however many there are: `isExact` is true everywhere. It reads all jobs of the queue, or the whole
+   * table, some 0.1 s for a million, and is given a minute. @defaultValue false
+   */
+  readonly exact?: boolean
+}
+
+interface ExactRow {
+  readonly queue: string
+  readonly state: 'scheduled' | 'ready' | 'running' | 'failed'
+  readonly jobs: number
+}
+
 interface QueueRow {
   readonly name: string
   readonly isPaused: boolean
@@ -110,16 +126,21 @@ const mostInAll = 500_000
  *
  * @param queue - a checked name; null: all
  * @param here - the consumers of this process by queue
+ * @param options - `exact`: by a third statement, on an operator's connection
  * @throws BugleError `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`, `CLOSED`; PostgreSQL's error,
  *   above all 57014 when they last too long
  * @see sql/statements/stats_queues.sql
  * @see sql/statements/stats_workers.sql
+ * @see sql/statements/stats_exact.sql
  */
 export async function readStats(
   { database }: AdminParts,
   queue: string | null,
   here: ReadonlyMap<string, ConsumerStats>,
+  options: StatsOptions = {},
 ): Promise<BugleStats> {
+  knownKeys('stats options', options, ['exact'])
+  const isExact = oneOf('exact', options.exact ?? false, [true, false])
   const call = { name: 'stats', effect: 'reads' } as const
   const wanted = JSON.stringify(queue === null ? [...here.keys()] : [queue])
   const queueRows = await send<QueueRow>(
@@ -129,12 +150,13 @@ export async function readStats(
     call,
   )
   const workerRows = await send<WorkerRow>(database, 'stats_workers', [mostCounted], call)
+  const exact = isExact ? await send<ExactRow>(database, 'stats_exact', [queue], call) : null
   const workers = workerRows.map(toWorkerStats)
   const live = workers.filter(({ state }) => state === 'live')
   return {
     queues: inOrder(queueRows, ({ name }) => name)
       .slice(0, mostQueues)
-      .map((row) => toQueueStats(row, live, here)),
+      .map((row) => exactly(toQueueStats(row, live, here), exact)),
     areAllQueues: queueRows.length <= mostQueues,
     workers: inOrder(workers, ({ startedAt }) => startedAt.getTime()).filter(
       ({ consumers }) => queue === null || consumers.some((consumer) => consumer.queue === queue),
@@ -159,6 +181,22 @@ function toQueueStats(
     workers: consumers.length,
     slots: consumers.reduce((sum, { concurrency, isPaused }) => sum + (isPaused ? 0 : concurrency), 0),
     here: here.get(row.name) ?? null,
+  }
+}
+
+/** A queue that has nothing in a state has no row for it. */
+function exactly(stats: QueueStats, rows: readonly ExactRow[] | null): QueueStats {
+  if (rows === null) return stats
+  const count = (of: ExactRow['state']): BoundedCount => ({
+    count: rows.find(({ queue, state }) => queue === stats.queue && state === of)?.jobs ?? 0,
+    isExact: true,
+  })
+  return {
+    ...stats,
+    ready: count('ready'),
+    scheduled: count('scheduled'),
+    running: count('running'),
+    failed: count('failed'),
   }
 }
 

@@ -3,7 +3,7 @@ import { jobStates } from '../admin/record.js'
 import { UsageError } from '../terminal/ending.js'
 import { version } from '../version.js'
 import type { Cli, CliOptions, RunCommand } from './cli.js'
-import { choiceOption, durationOption, listOption, momentOption, numberOption } from './values.js'
+import { choiceOption, durationOption, jsonOption, listOption, momentOption, numberOption } from './values.js'
 
 /**
  * The commands' names, arguments and options. What a command does stands in its own module, which is loaded when it is
@@ -55,8 +55,10 @@ export async function parseCommand(
     .addOption(numberOption('--priority <n>', 'higher first (default: 0)', -32_768))
     .addOption(momentOption('--run-at <date>', 'not before then', 'date'))
     .addOption(durationOption('--delay <duration>', 'not before so long from now'))
-    .option('--key <key>', 'at most one waiting job has it')
-    .addOption(choiceOption('--key-mode <mode>', 'if a job with the key waits', ['replace', 'keep', 'reject']))
+    .option('--key <key>', 'at most one job has it')
+    .addOption(choiceOption('--key-while <state>', 'as long as it does so (default: waiting)', ['waiting', 'running']))
+    .addOption(durationOption('--key-for <duration>', 'and for so long from now, whatever becomes of it'))
+    .addOption(choiceOption('--key-mode <mode>', 'if a job has the key (default: keep)', ['keep', 'replace', 'reject']))
     .addOption(listOption('--flag <flag>', 'a flag'))
     .addOption(numberOption('--max-attempts <n>', 'no retry after so many runs'))
     .addOption(durationOption('--timeout <duration>', 'how long a run may take'))
@@ -80,6 +82,7 @@ export async function parseCommand(
     .command('stats')
     .description('what is in the queues, and how many workers serve them; counts go to 10,000')
     .argument('[queue]', 'that one alone')
+    .option('--exact', 'count every job, however many there are')
     .addOption(
       numberOption('--watch [seconds]', 'again and again, every 2 seconds or so many, until Ctrl-C').preset('2'),
     )
@@ -96,6 +99,7 @@ export async function parseCommand(
     .addOption(choiceOption('--state <state>', 'in this state', jobStates))
     .option('--kind <kind>', 'of this kind')
     .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(jsonOption('--containing <json>', 'whose payload contains this'))
     .addOption(numberOption('--limit <n>', 'so many at most, up to 1000 (default: 100)'))
     .option('--cursor <cursor>', 'the page after the one that showed it')
     .option('--payload', 'with payload, progress and result')
@@ -115,13 +119,46 @@ export async function parseCommand(
     .option('--kind <kind>', 'of this kind')
     .addOption(choiceOption('--state <state>', 'in this state (default: failed)', ['failed', 'archived']))
     .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(jsonOption('--containing <json>', 'whose payload contains this'))
     .addOption(numberOption('--limit <n>', 'so many at most, the oldest first; beside --all or one of those above'))
     .action(does(async () => (await import('./commands/requeue.js')).requeue))
   program
     .command('cancel')
-    .description('cancel jobs: one that waits never runs, one that runs has its signal aborted')
-    .argument('<id...>')
+    .description(
+      'cancel jobs with these ids, or those that the options name: one that waits never runs, one that runs has its ' +
+        'signal aborted',
+    )
+    .argument('[id...]')
+    .option('--all', 'jobs of every queue that wait or run')
+    .option('--queue <queue>', 'of this queue')
+    .option('--kind <kind>', 'of this kind')
+    .addOption(
+      choiceOption('--state <state>', 'in this state (default: any of them)', ['scheduled', 'ready', 'running']),
+    )
+    .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(jsonOption('--containing <json>', 'whose payload contains this'))
+    .addOption(numberOption('--limit <n>', 'so many at most, the oldest first; beside --all or one of those above'))
     .action(does(async () => (await import('./commands/cancel.js')).cancel))
+  program
+    .command('edit')
+    .description('change a job that waits')
+    .argument('<id>')
+    .addOption(momentOption('--run-at <date>', 'not before then', 'date'))
+    .addOption(durationOption('--delay <duration>', 'not before so long from now; 0: now'))
+    .addOption(numberOption('--priority <n>', 'higher first', -32_768))
+    .addOption(jsonOption('--payload <json>', 'another payload'))
+    .action(does(async () => (await import('./commands/edit.js')).edit))
+  program
+    .command('discard')
+    .description('delete jobs for good: those with these ids, or those that --state and other options name')
+    .argument('[id...]')
+    .addOption(choiceOption('--state <state>', 'in this state', ['scheduled', 'ready', 'failed', 'archived']))
+    .option('--queue <queue>', 'of this queue')
+    .option('--kind <kind>', 'of this kind')
+    .addOption(momentOption('--since <date|age>', 'created then or later'))
+    .addOption(jsonOption('--containing <json>', 'whose payload contains this'))
+    .addOption(numberOption('--limit <n>', 'so many at most, the oldest first'))
+    .action(does(async () => (await import('./commands/discard.js')).discard))
 
   program
     .command('pause')

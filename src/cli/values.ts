@@ -25,6 +25,9 @@ const examples = '90s, 15m, 2h or 7d'
 export const numberOption = (flags: string, description: string, min = 1): Option =>
   new Option(flags, description).argParser((text) => wholeNumber(text, min))
 
+/** A value, as JSON. */
+export const jsonOption = (flags: string, description: string): Option => new Option(flags, description).argParser(json)
+
 /** May be given several times: all that was given, in order. */
 export const listOption = (flags: string, description: string): Option =>
   new Option(flags, `${description}; may be given several times`).argParser((text, before: string[] = []) => [
@@ -77,6 +80,15 @@ function isDate(text: string): boolean {
 function isInCalendar(text: string): boolean {
   const day = new Date(`${text.slice(0, 10)}T00:00:00Z`)
   return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text.slice(0, 10))
+}
+
+/** @throws InvalidArgumentError */
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new InvalidArgumentError(`not JSON; quote it for the shell, as '{"to":"a@example.org"}'.`)
+  }
 }
 
 /** @throws InvalidArgumentError */

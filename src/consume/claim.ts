@@ -7,7 +7,7 @@ import { inTransaction } from '../transactions/transaction.js'
 import type { ClaimedJob } from './claimed-job.js'
 import type { ClaimAnswer } from './dispatcher.js'
 import type { ClaimOfDue } from './due.js'
-import { givenBack, type Settlement } from './ending.js'
+import { type Ending, givenBack, type Settlement } from './ending.js'
 import type { Answer, Answers } from './settler.js'
 
 interface ClaimRow {
@@ -339,7 +339,7 @@ export async function giveBack(
 /**
  * Ack one job inside the caller's transaction.
  *
- * @param result - JSON text for the archive; null: the job is deleted
+ * @param archived - null: the job is deleted
  * @throws BugleError `LEASE_LOST`, `INVALID_OPTION`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `DATABASE_DOWN`: nothing was
  *   written; `RESULT_UNKNOWN`; the driver's error
  */
@@ -347,16 +347,13 @@ export async function ackInTransaction(
   { statements }: Database,
   tx: unknown,
   { job: { id }, lease, workerId }: ClaimedJob,
-  result: string | null,
+  archived: (Ending & { readonly is: 'archived' }) | null,
 ): Promise<void> {
   const send = inTransaction(tx)
   const written =
-    result === null
+    archived === null
       ? send(statements.settle, [workerId, ...fencesOf([{ id, lease }])])
-      : send(statements.settle_other, [
-          workerId,
-          `[${outcomeText({ id, lease, workerId, ending: { is: 'archived', result } })}]`,
-        ])
+      : send(statements.settle_other, [workerId, `[${outcomeText({ id, lease, workerId, ending: archived })}]`])
   const missed = await written.catch((error) => {
     throw callError('ctx.ack', error, 'writes')
   })
@@ -369,7 +366,7 @@ function outcomeText({ id, lease, ending }: Written): string {
   const head = `"id":"${id}","lease":"${lease}","end":"${ending.is}"`
   switch (ending.is) {
     case 'archived':
-      return `{${head},"result":${ending.result}}`
+      return `{${head},"result":${ending.result}${keptText(ending)}}`
     case 'waiting': {
       const { delayMs, keptAttempt, error, progress } = ending
       const errorText = `"error":${JSON.stringify(error)}`
@@ -381,6 +378,10 @@ function outcomeText({ id, lease, ending }: Written): string {
     case 'acked':
       throw new Error('a plain ack has a statement of its own')
   }
+}
+
+function keptText({ keptForMs }: { readonly keptForMs?: number }): string {
+  return keptForMs === undefined ? '' : `,"keep_ms":${keptForMs}`
 }
 
 /** Ids and leases, as two arrays in the order of ids: the statements find a lease by halves. */

@@ -15,6 +15,7 @@ import { createRuns, type Run } from './active-runs.js'
 import { ackInTransaction, type Choice, writeNoOutcome, writeOutcomes } from './claim.js'
 import { createClaimSize, mostBytes } from './claim-size.js'
 import { createClaimer } from './claimer.js'
+import { keptFor } from './decision.js'
 import { type ClaimAnswer, createDispatcher } from './dispatcher.js'
 import { createDraining } from './draining.js'
 import { createDueTimer } from './due.js'
@@ -176,7 +177,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     handlerFor: handlers.of,
     payloads,
     settler,
-    ackInTransaction: (tx, claimed, result) => ackInTransaction(database, tx, claimed, result),
+    ackInTransaction: (tx, claimed, result) =>
+      ackInTransaction(
+        database,
+        tx,
+        claimed,
+        result === null ? null : { is: 'archived', result, ...keptFor(options.keep) },
+      ),
     onEnded: (claimed, runMs, endedAt) => {
       lookAhead.ended(runMs)
       tally.ran(claimed, runMs, endedAt)

@@ -1,6 +1,7 @@
 import { BugleError, textOf, toError } from '../errors.js'
 import type { FailureCause } from '../events.js'
 import type { Job } from '../job.js'
+import type { ResolvedKeep } from '../options.js'
 import type { Outcome } from '../outcome.js'
 import { describeError } from '../payload.js'
 import { nextRun, type RetryStrategy } from '../retry.js'
@@ -11,7 +12,7 @@ import type { RunScope } from './run-scope.js'
 /** What becomes of a job after a run: its outcome, once retry strategy and limits have had their say. */
 export type Decision =
   /** Gone, or with a result in the archive. */
-  | { readonly is: 'acked'; readonly keptResult: string | null }
+  | { readonly is: 'acked'; readonly keptResult: string | null; readonly keptForMs?: number }
   | { readonly is: 'failed'; readonly error: Error; readonly cause: FailureCause }
   | { readonly is: 'retrying'; readonly error: Error; readonly delayMs: number; readonly retriesLeft: number }
   | { readonly is: 'released'; readonly delayMs: number }
@@ -21,7 +22,7 @@ export type Decision =
 
 export interface DecisionParts {
   readonly retryStrategy: RetryStrategy
-  readonly keep: 'failed' | 'all'
+  readonly keep: ResolvedKeep
   /**
    * A result or progress as JSON text.
    *
@@ -62,7 +63,7 @@ export function decide(parts: DecisionParts, job: Job, outcome: Outcome, run: En
     case 'ack':
       // What is not kept need not be storable: a handler may return its library's whole answer.
       if (parts.keep === 'failed') return plainlyAcked
-      return stored(() => ({ is: 'acked', keptResult: encoded('result', outcome.result) }))
+      return stored(() => ({ is: 'acked', keptResult: encoded('result', outcome.result), ...keptFor(parts.keep) }))
     case 'partial': {
       const { progress, delayMs } = outcome
       return stored(() => ({ is: 'partial', progress: encoded('progress', progress), delayMs }))
@@ -148,7 +149,7 @@ function messageOf(reason: unknown): string {
 export function endingOf(decision: Decision, attempt: number): Ending {
   switch (decision.is) {
     case 'acked':
-      return decision.keptResult === null ? plainAck : { is: 'archived', result: decision.keptResult }
+      return decision.keptResult === null ? plainAck : archived(decision.keptResult, decision)
     case 'failed':
       return { is: 'failed', error: storedFailure(decision.error, decision.cause, attempt) }
     case 'retrying': {
@@ -162,6 +163,15 @@ export function endingOf(decision: Decision, attempt: number): Ending {
     case 'partial':
       return waiting(decision.delayMs, { progress: decision.progress })
   }
+}
+
+/** For how long what is acked stays in the archive, where that is its own. */
+export function keptFor(keep: ResolvedKeep): { readonly keptForMs?: number } {
+  return typeof keep === 'object' ? { keptForMs: keep.archivedForMs } : {}
+}
+
+function archived(result: string, { keptForMs }: { readonly keptForMs?: number }): Ending {
+  return { is: 'archived', result, ...(keptForMs !== undefined && { keptForMs }) }
 }
 
 function waiting(delayMs: number, rest: Partial<Ending & { is: 'waiting' }>): Ending {

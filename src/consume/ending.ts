@@ -6,7 +6,12 @@ export type Ending =
   /** Deleted. */
   | { readonly is: 'acked' }
   /** Moved to the archive, with the result as JSON text. */
-  | { readonly is: 'archived'; readonly result: string }
+  | {
+      readonly is: 'archived'
+      readonly result: string
+      /** For so many ms; undefined: until it is collected by age. */
+      readonly keptForMs?: number
+    }
   | { readonly is: 'failed'; readonly error: StoredFailure }
   /** Back to the queue. */
   | {
@@ -73,7 +78,7 @@ export function withoutData(ending: Ending, attempt: number): Ending | null {
     case 'acked':
       return null
     case 'archived':
-      return ending.result === 'null' ? null : { is: 'archived', result: 'null' }
+      return ending.result === 'null' ? null : { ...ending, result: 'null' }
     case 'failed':
       return { is: 'failed', error: { ...notStored, failedBy: 'invalid', attempt } }
     case 'waiting': {

@@ -70,7 +70,7 @@ export function createRunJobs(parts: RunParts): RunJobs {
     bugle: parts.bugle,
     context: options.context,
     ack: async (tx, claimed, result) => {
-      const text = keep === 'all' ? payloads.encode(result ?? null, 'result') : null
+      const text = keep === 'failed' ? null : payloads.encode(result ?? null, 'result')
       await parts.ackInTransaction(tx, claimed, text)
     },
   }
@@ -128,11 +128,12 @@ export function createRunJobs(parts: RunParts): RunJobs {
   async function giveBack(run: Run): Promise<void> {
     const settled = await settler.settle(settlementOf(run, givenBack))
     // A job that only goes back has no event. One that was cancelled has: somebody waits to hear of it.
-    if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, 0, run)
+    if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, null, run)
     parts.onSettled(run, endOfGivenBack(settled))
   }
 
-  async function tell(job: Job, decision: Decision, settled: Settled, runMs: number, run: Run): Promise<void> {
+  /** @param runMs - the handler's time; null: it never began */
+  async function tell(job: Job, decision: Decision, settled: Settled, runMs: number | null, run: Run): Promise<void> {
     const about = aboutJob(run.claimed)
     switch (settled.is) {
       case 'stale':
@@ -143,22 +144,23 @@ export function createRunJobs(parts: RunParts): RunJobs {
         log('%s: its outcome %s could not be written any more', about.id, decision.is)
         return
       case 'refused':
-        return tellFailed(run, job, settled.error, 'invalid')
+        return tellFailed(run, job, settled.error, 'invalid', runMs)
       case 'cancelled':
-        return tellFailed(run, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
+        return tellFailed(run, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled', runMs)
       case 'acked-before':
-        events.emit('job:acked', { ...about, runMs })
+        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
         return
     }
     switch (decision.is) {
       case 'acked':
-        events.emit('job:acked', { ...about, runMs })
+        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
         return
       case 'failed':
-        return tellFailed(run, job, decision.error, decision.cause)
+        return tellFailed(run, job, decision.error, decision.cause, runMs)
       case 'retrying': {
         const { error, retriesLeft } = decision
-        events.emit('job:retrying', { ...about, error, retryAt: waitsUntil(settled, decision), retriesLeft })
+        const retryAt = waitsUntil(settled, decision)
+        events.emit('job:retrying', { ...about, error, retryAt, retriesLeft, runMs: runMs ?? 0 })
         return
       }
       case 'partial':
@@ -173,8 +175,14 @@ export function createRunJobs(parts: RunParts): RunJobs {
     }
   }
 
-  async function tellFailed(run: Run, job: Job, error: Error, cause: FailureCause): Promise<void> {
-    events.emit('job:failed', { ...aboutJob(run.claimed), error, cause })
+  async function tellFailed(
+    run: Run,
+    job: Job,
+    error: Error,
+    cause: FailureCause,
+    runMs: number | null,
+  ): Promise<void> {
+    events.emit('job:failed', { ...aboutJob(run.claimed), error, cause, runMs })
     if (onFailed === undefined) return
     try {
       await run.scope.runInAsyncScope(onFailed, undefined, job, error)

@@ -49,25 +49,30 @@ interface Found {
 }
 
 const poolOf: { readonly [Name in StatementName]?: PoolName } = {
+  act_on_archived: 'admin',
+  act_on_jobs: 'admin',
   cancel: 'admin',
   collect_archived: 'admin',
+  collect_expired: 'admin',
   collect_failed: 'admin',
+  collect_keys: 'admin',
+  discard: 'admin',
+  edit: 'admin',
   job_find: 'admin',
+  jobs_containing: 'admin',
   jobs_find: 'admin',
+  jobs_listed: 'admin',
   make_due: 'admin',
   put: 'puts',
-  put_keep: 'puts',
+  put_keyed: 'puts',
   put_many: 'puts',
   put_options: 'puts',
-  put_reject: 'puts',
-  put_replace: 'puts',
   queue_pause: 'admin',
   queue_resume: 'admin',
   requeue: 'admin',
-  requeue_archived: 'admin',
-  requeue_failed: 'admin',
   reset: 'admin',
   schema_drop: 'admin',
+  stats_exact: 'admin',
   stats_queues: 'looks',
   stats_workers: 'looks',
 }
@@ -120,9 +125,9 @@ const freePlans = {
 } as const
 
 /**
- * The search path of the functions put_keep and put_replace (migrations/0001_jobs.sql). A trigger's function is planned
- * anew when it runs under another path than the last time. When plain and keyed puts took turns on a session, that cost
- * each a third of its time.
+ * The search path of the function put_keyed (migrations/0001_jobs.sql). A trigger's function is planned anew when it
+ * runs under another path than the last time. When plain and keyed puts took turns on a session, that cost each a
+ * third of its time.
  */
 function putPath(schema: string): Readonly<Record<string, string>> {
   return { search_path: `pg_catalog, ${quoteIdentifier(schema)}, pg_temp` }

@@ -99,6 +99,11 @@ export function isKeyConflict(error: unknown): boolean {
   return /^job_key(_cc(new|old)\d*)?$/.test(violatedIndex(error) ?? '')
 }
 
+/** Whether a put was refused as a job has its key: function put_keyed says so by a name that is no index's. */
+export function isKeyTaken(error: unknown): boolean {
+  return violatedIndex(error) === 'job_key_taken'
+}
+
 /** The index that a unique violation names, '' where it is not told; null: the error is none. */
 export function violatedIndex(error: unknown): string | null {
   if (sqlState(error) !== '23505') return null

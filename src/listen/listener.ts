@@ -80,10 +80,11 @@ export interface ListenWay {
   readonly left: () => void
 }
 
-/** A row of the statement `channel`. */
+/** As a row of the statement `channel` has them. */
 export interface Channels {
   readonly channel: string
-  readonly cancelChannel: string
+  /** null: cancels are not listened to. */
+  readonly cancelChannel: string | null
 }
 
 const answerMs = 5_000
@@ -158,7 +159,7 @@ export function createListener(options: ListenerOptions): Listener {
       channels = { channel, cancelChannel, pingChannel }
       const opened = await openSubscriber({
         config: found.config,
-        channels: [channel, cancelChannel, pingChannel],
+        channels: [channel, cancelChannel, pingChannel].filter((one) => one !== null),
         answerMs: link.connectMs(link.patienceMs(answerMs)),
         onNotification: (name, payload) => {
           if (name === channel) onNotification(payload)

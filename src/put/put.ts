@@ -3,7 +3,7 @@ import type { Database } from '../database/database.js'
 import { callError, despiteConflicts, despiteDeadlocks } from '../database/fault.js'
 import type { SqlValue } from '../database/pool.js'
 import type { StatementName } from '../database/statements.js'
-import { databaseFault, isKeyConflict, violatedIndex } from '../database/verdict.js'
+import { databaseFault, isKeyConflict, isKeyTaken, violatedIndex } from '../database/verdict.js'
 import { BugleError, describe, toError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
 import { inTransaction } from '../transactions/transaction.js'
@@ -24,7 +24,7 @@ interface IdRow {
  * Insert one job.
  *
  * @param queue - a checked name
- * @returns the new job's id; with a key that waits already, and the modes 'replace' and 'keep', that of the waiting job
+ * @returns the new job's id; with a key that another job has, and the modes 'keep' and 'replace', that job's
  * @throws BugleError `INVALID_PAYLOAD`, `PAYLOAD_TOO_LARGE`, `VALIDATION_FAILED`, `INVALID_OPTION`: nothing was sent;
  *   `KEY_TAKEN`, `ID_TAKEN`, `DATABASE_DOWN`, `NO_PRIVILEGE`, `NOT_MIGRATED`, `SCHEMA_TOO_NEW`: nothing was written;
  *   `RESULT_UNKNOWN`
@@ -41,9 +41,14 @@ export async function put(
   const text = await payloads.encodeJob(queue, kind, payload, 'payload')
   const [row] = isPlain(own)
     ? await write<IdRow>(database, tx, 'put', [queue, text, priority, kind])
-    : await write<IdRow>(database, tx, statementFor(own), [queue, `[${jobText(text, own)}]`])
+    : await write<IdRow>(
+        database,
+        tx,
+        ...statementFor(queue, `[${jobText(text, own)}]`, key === null ? null : keyMode, 'one'),
+      )
   if (row !== undefined) return idOf(row)
-  if (keyMode === 'reject') throw keyTaken(`a job with the key ${describe(key)} waits in the queue ${describe(queue)}`)
+  if (key !== null && keyMode !== 'keep')
+    throw keyTaken(keyMode, `a job of the queue ${describe(queue)} has the key ${describe(key)}`)
   throw withoutRows(1, 0)
 }
 
@@ -86,8 +91,10 @@ export async function putMany(
   if (first === undefined || jobs.length === 0) return []
 
   const { kept, idsFor } = resolveKeys(jobs)
-  const statement = allPlain ? 'put_many' : statementForMany(keyMode)
-  const rows = await write<IdRow>(database, first.tx, statement, [queue, joined(kept.map(({ text }) => text))])
+  const list = joined(kept.map(({ text }) => text))
+  const rows = allPlain
+    ? await write<IdRow>(database, first.tx, 'put_many', [queue, list])
+    : await write<IdRow>(database, first.tx, ...statementFor(queue, list, keyMode, 'all or none'))
   if (rows.length !== kept.length) throw withoutRows(kept.length, rows.length)
   for (const row of rows) idOf(row)
   return idsFor(rows)
@@ -107,11 +114,19 @@ function withoutRows(sent: number, answered: number): BugleError {
   )
 }
 
-const keyedStatements = { replace: 'put_replace', keep: 'put_keep', reject: 'put_reject' } as const
-
-/** A batch is rejected by the unique index: it refuses the whole statement. */
-function statementForMany(keyMode: KeyedJob['keyMode'] | null): StatementName {
-  return keyMode === null || keyMode === 'reject' ? 'put_options' : keyedStatements[keyMode]
+/**
+ * @param jobs - as JSON text
+ * @param keyMode - null: none has a key
+ * @param which - of one job a key that is taken leaves no row, and the caller's transaction goes on; a batch is refused
+ */
+function statementFor(
+  queue: string,
+  jobs: string,
+  keyMode: KeyedJob['keyMode'] | null,
+  which: 'one' | 'all or none',
+): [statement: StatementName, parameters: SqlValue[], keyMode?: KeyedJob['keyMode']] {
+  if (keyMode === null) return ['put_options', [queue, jobs]]
+  return ['put_keyed', [queue, jobs, keyMode, String(which === 'all or none')], keyMode]
 }
 
 /** @throws BugleError `INVALID_OPTION` that names the job; and what the caller's function throws */
@@ -139,18 +154,16 @@ function isPlain({ runAt, delayMs, key, flags, maxAttempts, timeoutMs }: Resolve
   return !isScheduled && key === null && flags.length === 0 && maxAttempts === null && timeoutMs === null
 }
 
-function statementFor({ key, keyMode }: ResolvedPutOptions): StatementName {
-  return key === null ? 'put_options' : keyedStatements[keyMode]
-}
-
 /** A job as JSON text, for the statements that insert from a list. Left out is what is null. */
 function jobText(payload: string, own: ResolvedPutOptions): string {
-  const { priority, kind, runAt, delayMs, key, flags, maxAttempts, timeoutMs } = own
+  const { priority, kind, runAt, delayMs, key, keyWhile, keyForMs, flags, maxAttempts, timeoutMs } = own
   let text = `{"payload":${payload},"priority":${priority}`
   if (kind !== null) text += `,"kind":${JSON.stringify(kind)}`
   if (runAt !== null) text += `,"run_at":${runAt}`
   if (delayMs !== null) text += `,"delay_ms":${delayMs}`
   if (key !== null) text += `,"key":${JSON.stringify(key)}`
+  if (keyWhile !== 'waiting') text += `,"key_while":"${keyWhile}"`
+  if (keyForMs !== null) text += `,"key_for_ms":${keyForMs}`
   if (flags.length > 0) text += `,"flags":${JSON.stringify(flags)}`
   if (maxAttempts !== null) text += `,"max_attempts":${maxAttempts}`
   if (timeoutMs !== null) text += `,"timeout_ms":${timeoutMs}`
@@ -173,33 +186,34 @@ async function write<Row>(
   tx: unknown,
   statement: StatementName,
   parameters: readonly SqlValue[],
+  keyMode?: KeyedJob['keyMode'],
 ): Promise<Row[]> {
   const send = tx === undefined ? undefined : inTransaction(tx)
   await database.ready()
-  const gives = givesWay.has(statement)
+  // While an index is made anew (REINDEX CONCURRENTLY) a put may meet a key in it that it has not seen. Sent again, it
+  // sees the key, and does what its mode says; to 'reject' it is no other news.
+  const givesWay = keyMode === 'keep' || keyMode === 'replace'
   try {
     // In the caller's transaction everything before a conflict is lost with it, so it is the caller's to begin again.
     if (send !== undefined) return await send<Row>(database.statements[statement], parameters)
-    return await (gives ? despiteConflicts : despiteDeadlocks)(() => database.query<Row>(statement, parameters))
+    return await (givesWay ? despiteConflicts : despiteDeadlocks)(() => database.query<Row>(statement, parameters))
   } catch (error) {
-    throw writeError(error, gives)
+    if (isKeyTaken(error) || (isKeyConflict(error) && !givesWay)) {
+      throw keyTaken(keyMode, `a job has one of the keys (${toError(error).message})`, error)
+    }
+    throw writeError(error)
   }
 }
 
-/**
- * To these a key that is taken is no refusal: they do otherwise then. While an index is made anew (REINDEX
- * CONCURRENTLY) they may meet it all the same, and do otherwise when they are sent again.
- */
-const givesWay: ReadonlySet<StatementName> = new Set(['put_keep', 'put_replace'])
-
-function keyTaken(what: string, cause?: unknown): BugleError {
-  return new BugleError('KEY_TAKEN', `put: ${what}, and nothing was written`, cause === undefined ? {} : { cause })
+function keyTaken(keyMode: KeyedJob['keyMode'] | undefined, what: string, cause?: unknown): BugleError {
+  const why = keyMode === 'replace' ? ', and does not wait, so it cannot be replaced' : ''
+  const message = `put: ${what}${why}; nothing was written`
+  return new BugleError('KEY_TAKEN', message, cause === undefined ? {} : { cause })
 }
 
 /** A failed write as its caller should see it. */
-function writeError(error: unknown, givesWay: boolean): Error {
+function writeError(error: unknown): Error {
   const { message } = toError(error)
-  if (isKeyConflict(error) && !givesWay) return keyTaken(`a job with one of the keys waits (${message})`, error)
   if (violatedIndex(error) === 'job_pkey') return idTaken(error)
   if (databaseFault(error) !== 'data') return callError('put', error, 'writes')
   return new BugleError('INVALID_PAYLOAD', `put: the database refused the data: ${message}`, { cause: error })

@@ -7,7 +7,7 @@
  */
 import { kindOf } from '../checks.js'
 import type { SqlValue } from '../database/pool.js'
-import { databaseFault, isKeyConflict } from '../database/verdict.js'
+import { databaseFault, isKeyConflict, isKeyTaken } from '../database/verdict.js'
 import { BugleError } from '../errors.js'
 import type { SendInTransaction } from './send.js'
 
@@ -208,7 +208,7 @@ function withQuestionMarks(text: string, values: readonly SqlValue[]): { sql: st
  */
 function telling(error: unknown, beneath: unknown): unknown {
   // A unique violation of a key: KEY_TAKEN, though to a statement of a consumer's it is one that passes.
-  if (isKeyConflict(beneath)) return beneath
+  if (isKeyConflict(beneath) || isKeyTaken(beneath)) return beneath
   const fault = databaseFault(beneath)
   return fault === 'other' || fault === 'passing' ? error : beneath
 }

@@ -221,7 +221,7 @@ export function createRescue(options: RescueOptions): Rescue {
     if (cause === null) return
     const text = message ?? cause
     const error = cause === 'cancelled' ? new BugleError('CANCELLED', text) : new Error(text)
-    events.emit('job:failed', { queue, id, kind, attempt, workerId: owner, error, cause })
+    events.emit('job:failed', { queue, id, kind, attempt, workerId: owner, error, cause, runMs: null })
   }
 
   return {

@@ -124,6 +124,65 @@ describe('bugle cancel', () => {
   })
 })
 
+describe('bugle edit', () => {
+  test('changes a job that waits; one that does not is trouble', async ({ db }) => {
+    const bugle = db.bugle()
+    const id = await bugle.put('q', 1, { delayMs: 3_600_000 })
+    expect(await runCli(db, ['edit', id, '--delay', '0', '--priority', '-3'])).toEqual({
+      code: 0,
+      stdout: `${id}: changed\n`,
+      stderr: '',
+    })
+    const { stdout } = await runCli(db, ['edit', id, '--payload', '{"a":1}', '--run-at', '2040-01-31', '--json'])
+    expect(jsonLines(stdout)).toEqual([{ id, edited: true }])
+    expect(await bugle.job(id)).toMatchObject({ payload: { a: 1 }, priority: -3, state: 'scheduled' })
+    expect(await runCli(db, ['edit', '999', '--delay', '0'])).toMatchObject({
+      code: 1,
+      stdout: '999: runs, is over, or never was\n',
+    })
+    expect(await runCli(db, ['edit', id])).toMatchObject({ code: 2 })
+    expect(await runCli(db, ['edit', id, '--payload', '{'])).toMatchObject({ code: 2 })
+  })
+})
+
+describe('bugle discard', () => {
+  test('by ids, and by a filter with --state', async ({ db }) => {
+    const [first = '', second = ''] = await failedJobs(db, 3)
+    const bugle = db.bugle()
+    const waiting = await bugle.put('q', { n: 1 })
+    expect(await runCli(db, ['discard', first, first])).toEqual({ code: 0, stdout: '1 job discarded\n', stderr: '' })
+    const again = await runCli(db, ['discard', first, second, '--json'])
+    expect(again.code).toBe(1)
+    expect(jsonLines(again.stdout)).toEqual([{ discarded: 1, isComplete: false }])
+    for (const args of [['--queue', 'q'], ['--limit', '1'], [], [second, '--state', 'failed']]) {
+      expect(await runCli(db, ['discard', ...args]), args.join(' ')).toMatchObject({ code: 2, stdout: '' })
+    }
+    const none = await runCli(db, ['discard', '--state', 'failed', '--containing', '{"n":4}', '--json'])
+    expect(jsonLines(none.stdout)).toEqual([{ discarded: 0, isComplete: true }])
+    const filtered = await runCli(db, ['discard', '--state', 'failed', '--containing', '{"n":3}'])
+    expect(filtered.stdout).toBe('1 job discarded\n')
+    expect((await db.jobs()).map(({ id }) => id)).toEqual([waiting])
+  })
+})
+
+describe('by payload', () => {
+  test('jobs, cancel and requeue take --containing', async ({ db }) => {
+    const [id = '', other = ''] = await db.bugle().putMany('q', [{ to: 'ada', n: 1 }, { to: 'bob' }])
+    const which = ['--containing', '{"to":"ada"}']
+    const { stdout } = await runCli(db, ['jobs', ...which, '--json'])
+    expect(jsonLines(stdout)).toMatchObject([{ id }, { cursor: null, isCut: false }])
+    const cancelled = await runCli(db, ['cancel', ...which, '--json'])
+    expect(jsonLines(cancelled.stdout)).toEqual([{ cancelled: 1, isComplete: true }])
+    expect((await runCli(db, ['cancel', '--all'])).stdout).toBe('1 job cancelled, or to end\n')
+    expect(await runCli(db, ['cancel'])).toMatchObject({ code: 2 })
+    expect((await runCli(db, ['requeue', ...which])).stdout).toBe('1 job requeued\n')
+    expect((await db.jobs()).map((job) => [job.id, job.state])).toEqual([
+      [id, 'ready'],
+      [other, 'failed'],
+    ])
+  })
+})
+
 describe('bugle requeue', () => {
   test('by ids: those that were not failed are trouble', async ({ db }) => {
     const [first = '', second = ''] = await failedJobs(db, 2)

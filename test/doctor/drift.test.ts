@@ -84,6 +84,7 @@ test('every index, trigger and function of ours but those of keys can be made ag
     'job_pkey',
     'migration_pkey',
     'queue_pkey',
+    'taken_key_pkey',
     'worker_pkey',
   ])
 })

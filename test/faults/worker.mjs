@@ -155,7 +155,7 @@ try {
     const consumer = await bugle.consume(queue, handler, {
       concurrency: index === 0 ? 10 : 4,
       keep: 'all',
-      retryStrategy: { retries: 10_000, delaysMs: [50, 100, 300] },
+      retryStrategy: { maxAttempts: 10_001, delaysMs: [50, 100, 300] },
     })
     consumers.push(consumer)
   }

@@ -106,6 +106,10 @@ describe('deploying', () => {
 describe('tables', () => {
   const shown = (value: unknown): string => {
     if (Array.isArray(value)) return JSON.stringify(value)
+    if (typeof value === 'object' && value !== null) {
+      const fields = Object.entries(value).map(([name, each]) => `${name}: ${shown(each)}`)
+      return `{ ${fields.join(', ')} }`
+    }
     return typeof value === 'string' ? `'${value}'` : String(value)
   }
   const cases = [
@@ -131,7 +135,7 @@ describe('tables', () => {
     {
       heading: '## put and putMany',
       defaults: putDefaults,
-      others: ['kind', 'runAt', 'delayMs', 'key', 'maxAttempts', 'timeoutMs', 'tx'],
+      others: ['kind', 'runAt', 'delayMs', 'key', 'unique', 'maxAttempts', 'timeoutMs', 'tx'],
     },
   ]
   for (const { heading, defaults, others } of cases) {

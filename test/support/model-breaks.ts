@@ -46,12 +46,12 @@ export const breaks: readonly Break[] = [
   },
   { title: 'two jobs go back under one key', trigger: 'job_free_key' },
   { title: 'a job that is due ahead is ready', trigger: 'job_schedule' },
-  { title: 'a replaced job keeps its attempts', in: { function: 'put_replace' }, find: 'attempt = 0,', put: '' },
+  { title: 'a replaced job keeps its attempts', in: { function: 'put_keyed' }, find: 'attempt = 0,', put: '' },
   {
     title: 'a kept job changes',
-    in: { function: 'put_keep' },
-    find: 'set key = waiting.key',
-    put: 'set payload = excluded.payload',
+    in: { function: 'put_keyed' },
+    find: "if mode = 'keep' then",
+    put: 'if false then',
   },
   { title: 'priorities are not heeded', in: { statement: 'claim' }, find: 'priority desc, id', put: 'id' },
   {

@@ -48,7 +48,7 @@ async function carryOut(system: System, model: Model, command: Command, step: nu
       const { queue, job, keyMode } = command
       const payload = step * 100
       const answer = await unlessTaken(bugle.put(queue, payload, optionsOf(job, keyMode)).then((id) => [id]))
-      return () => applyPut(model, { queue, jobs: [{ ...job, payload }], keyMode: keyMode ?? 'replace' }, answer)
+      return () => applyPut(model, { queue, jobs: [{ ...job, payload }], keyMode: keyMode ?? 'keep' }, answer)
     }
     case 'putMany': {
       const { queue, keyMode } = command
@@ -56,7 +56,7 @@ async function carryOut(system: System, model: Model, command: Command, step: nu
       const options = (_: unknown, index: number): PutOptions => optionsOf(command.jobs[index] ?? {}, keyMode)
       const payloads = jobs.map(({ payload }) => payload)
       const answer = await unlessTaken(bugle.putMany(queue, payloads, options))
-      return () => applyPut(model, { queue, jobs, keyMode: keyMode ?? 'replace' }, answer)
+      return () => applyPut(model, { queue, jobs, keyMode: keyMode ?? 'keep' }, answer)
     }
     case 'claim': {
       const workerId = system.workerIds[command.by]

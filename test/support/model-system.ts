@@ -58,7 +58,7 @@ export async function createSystem(db: TestDatabase): Promise<System> {
   const scope = new AsyncResource('ModelRun')
   const payloads = createPayloads(options)
   const decisionParts: DecisionParts = {
-    retryStrategy: ({ attempt }) => ({ retries: mostRuns - 1, delaysMs: attempt * hourMs }),
+    retryStrategy: ({ attempt }) => ({ maxAttempts: mostRuns, delaysMs: attempt * hourMs }),
     keep: 'failed',
     encode: (what, value) => payloads.encode(value, what),
     onBrokenStrategy: (error) => {

@@ -80,7 +80,7 @@ export const test = base.extend<{ roles: Roles }>({
       },
       async snapshot() {
         const found: Record<string, unknown> = {}
-        for (const table of ['job', 'archive', 'queue', 'worker', 'migration']) {
+        for (const table of ['job', 'archive', 'queue', 'taken_key', 'worker', 'migration']) {
           found[table] = [...(await db.sql.unsafe(`select * from ${s}.${table} as t order by t::text`))]
         }
         const [schemaRow] = await db.sql`

@@ -18,10 +18,12 @@ export interface FullRow {
   created_at: Date
   finished_at: Date | null
   key: string | null
+  key_while: string | null
   flags: string[] | null
   max_attempts: number | null
   progress: unknown
   last_error: StoredRow | null
+  former_errors: StoredRow[] | null
 }
 
 /** What a job's `last_error` holds, as far as tests look at it. */
@@ -36,8 +38,9 @@ export interface StoredRow {
   attempt: number
 }
 
-export interface ArchivedRow extends Omit<FullRow, 'state' | 'last_error'> {
+export interface ArchivedRow extends Omit<FullRow, 'state' | 'last_error' | 'former_errors'> {
   result: unknown
+  expires_at: Date | null
 }
 
 /** The jobs that are there, by id. */

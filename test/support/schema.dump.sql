@@ -17,6 +17,7 @@ table archive
 table job with (autovacuum_analyze_scale_factor=0.1, autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_insert_scale_factor=0.1, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=2000, toast.autovacuum_vacuum_cost_delay=0, toast.autovacuum_vacuum_scale_factor=0.01, toast.autovacuum_vacuum_threshold=2000, toast.vacuum_truncate=off, vacuum_truncate=off)
 table migration
 table queue
+table taken_key
 table worker
 
 -- columns
@@ -34,11 +35,13 @@ archive.claimed_at timestamp with time zone
 archive.created_at bugle.job_moment not null
 archive.finished_at timestamp with time zone not null default now()
 archive.key bugle.job_key
+archive.key_while text collate "C"
 archive.flags text[]
 archive.max_attempts bugle.job_limit
 archive.timeout_ms bugle.job_limit
 archive.progress jsonb
 archive.result jsonb
+archive.expires_at timestamp with time zone
 job.id bigint not null generated always as identity
 job.queue bugle.queue_name not null
 job.kind bugle.job_kind
@@ -54,17 +57,23 @@ job.claimed_at timestamp with time zone
 job.created_at bugle.job_moment not null default now()
 job.finished_at timestamp with time zone
 job.key bugle.job_key
+job.key_while text collate "C"
 job.flags text[]
 job.max_attempts bugle.job_limit
 job.timeout_ms bugle.job_limit
 job.cancel_requested_at timestamp with time zone
 job.progress jsonb
 job.last_error jsonb
+job.former_errors jsonb
 migration.number integer not null
 migration.name text not null
 migration.applied_at timestamp with time zone not null default now()
 queue.name bugle.queue_name not null
 queue.paused_at timestamp with time zone
+taken_key.queue bugle.queue_name not null
+taken_key.key bugle.job_key not null
+taken_key.job_id bigint not null
+taken_key.until timestamp with time zone not null
 worker.id bigint not null
 worker.name text not null
 worker.host text not null
@@ -83,6 +92,7 @@ bugle.job job_owner: CHECK ((((state)::text = 'running'::text) = (worker_id IS N
 bugle.job job_pkey: PRIMARY KEY (id)
 bugle.migration migration_pkey: PRIMARY KEY (number)
 bugle.queue queue_pkey: PRIMARY KEY (name)
+bugle.taken_key taken_key_pkey: PRIMARY KEY (queue, key)
 bugle.worker worker_pkey: PRIMARY KEY (id)
 - job_attempt_check: CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
 - job_crashes_check: CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
@@ -95,17 +105,20 @@ bugle.worker worker_pkey: PRIMARY KEY (id)
 - queue_name_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 
 -- indexes
+CREATE INDEX archive_expires ON bugle.archive USING btree (expires_at) WHERE (expires_at IS NOT NULL)
 CREATE INDEX archive_finished ON bugle.archive USING btree (finished_at, id)
 CREATE UNIQUE INDEX archive_pkey ON bugle.archive USING btree (id)
 CREATE INDEX job_due ON bugle.job USING btree (queue, run_at) WHERE ((state)::text = 'scheduled'::text)
 CREATE INDEX job_failed ON bugle.job USING btree (finished_at, id) WHERE ((state)::text = 'failed'::text)
-CREATE UNIQUE INDEX job_key ON bugle.job USING btree (queue, key) WHERE ((key IS NOT NULL) AND ((state)::text = ANY (ARRAY['ready'::text, 'scheduled'::text])))
+CREATE UNIQUE INDEX job_key ON bugle.job USING btree (queue, key) WHERE ((key IS NOT NULL) AND (((state)::text = ANY (ARRAY['ready'::text, 'scheduled'::text])) OR ((state)::text = key_while)))
 CREATE INDEX job_kind ON bugle.job USING btree (queue, kind, priority DESC, id) WHERE (((state)::text = 'ready'::text) AND (kind IS NOT NULL))
 CREATE UNIQUE INDEX job_pkey ON bugle.job USING btree (id)
 CREATE INDEX job_ready ON bugle.job USING btree (queue, priority DESC, id) WHERE ((state)::text = 'ready'::text)
 CREATE INDEX job_running ON bugle.job USING btree (worker_id) WHERE ((state)::text = 'running'::text)
 CREATE UNIQUE INDEX migration_pkey ON bugle.migration USING btree (number)
 CREATE UNIQUE INDEX queue_pkey ON bugle.queue USING btree (name)
+CREATE UNIQUE INDEX taken_key_pkey ON bugle.taken_key USING btree (queue, key)
+CREATE INDEX taken_key_until ON bugle.taken_key USING btree (until)
 CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 
 -- triggers
@@ -135,6 +148,7 @@ begin
       claimed_at = null,
       finished_at = clock_timestamp(),
       cancel_requested_at = clock_timestamp(),
+      former_errors = remember_error(former_errors, last_error),
       last_error = jsonb_build_object(
         'name', 'BugleError',
         'message', 'cancelled',
@@ -156,6 +170,66 @@ begin
 
   return 'not-found';
 end
+function cancel_many(ids bigint[]) returns bigint
+language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+  select count(*)
+  from (select distinct unnest(ids) as id order by id) as given
+  where cancel(id) <> 'not-found'
+function discard(id bigint) returns boolean
+language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+  select discard_many(array[discard.id]) > 0
+function discard_many(ids bigint[]) returns bigint
+language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+declare
+  discarded bigint;
+  archived bigint;
+begin
+  with held as materialized (
+    select id
+    from job
+    where id = any (ids)
+      and state <> 'running'
+    order by id
+    for update
+  )
+  delete from job
+  where id = any (array(select id from held));
+  get diagnostics discarded = row_count;
+
+  with held as materialized (
+    select id
+    from archive
+    where id = any (ids)
+    order by id
+    for update
+  )
+  delete from archive
+  where id = any (array(select id from held));
+  get diagnostics archived = row_count;
+  return discarded + archived;
+end
+function edit(id bigint, payload jsonb DEFAULT NULL::jsonb, priority integer DEFAULT NULL::integer, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, delay_ms double precision DEFAULT NULL::double precision) returns boolean
+language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+declare
+  moment timestamptz := coalesce(edit.run_at, clock_timestamp() + edit.delay_ms * interval '1 ms');
+begin
+  if moment is null then
+    update job
+    set payload = coalesce(edit.payload, job.payload),
+      priority = coalesce(edit.priority, job.priority)
+    where job.id = edit.id
+      and job.state in ('ready', 'scheduled');
+  else
+    update job
+    set payload = coalesce(edit.payload, job.payload),
+      priority = coalesce(edit.priority, job.priority),
+      state = 'ready',
+      run_at = moment
+    where job.id = edit.id
+      and job.state in ('ready', 'scheduled');
+  end if;
+  return found;
+end
 function free_key() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 begin
@@ -164,37 +238,16 @@ begin
     from job
     where queue = new.queue
       and key = new.key
-      and state in ('ready', 'scheduled')
+      and (state in ('ready', 'scheduled') or state = key_while)
+      and id <> new.id
   ) then
+    if new.key_while = 'running' then
+      return null;
+    end if;
     new.key := null;
   end if;
   return new;
 end
-function given_jobs(jobs json) returns TABLE(payload jsonb, priority smallint, kind text, run_at timestamp with time zone, key text, flags text[], max_attempts integer, timeout_ms integer, place bigint)
-language sql stable parallel u
-  select
-    coalesce(payload, 'null'),
-    coalesce(priority, smallint '0'),
-    kind,
-    coalesce(to_timestamp(run_at / 1000), clock_timestamp() + delay_ms * interval '1 ms', now()),
-    key,
-    flags,
-    max_attempts,
-    timeout_ms,
-    ordinality
-  from rows from (
-    json_to_recordset(given_jobs.jobs) as (
-      payload jsonb,
-      priority smallint,
-      kind text,
-      run_at float8,
-      delay_ms float8,
-      key text,
-      flags text[],
-      max_attempts int,
-      timeout_ms int
-    )
-  ) with ordinality
 function pause(queue text) returns boolean
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   with paused as (
@@ -206,61 +259,227 @@ language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
     returning name
   )
   select exists (select from paused)
-function put(queue text, payload jsonb DEFAULT 'null'::jsonb, priority integer DEFAULT 0, kind text DEFAULT NULL::text, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns bigint
-language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
-  insert into job (queue, payload, priority, kind, run_at)
-  values (put.queue, coalesce(put.payload, 'null'), put.priority, put.kind, coalesce(put.run_at, now()))
-  returning id
-function put_keep(queue text, jobs json) returns TABLE(id bigint, key text)
+function put(queue text, payload jsonb DEFAULT 'null'::jsonb, priority integer DEFAULT 0, kind text DEFAULT NULL::text, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, delay_ms double precision DEFAULT NULL::double precision, key text DEFAULT NULL::text, key_mode text DEFAULT 'keep'::text, key_while text DEFAULT 'waiting'::text, key_for_ms double precision DEFAULT NULL::double precision, flags text[] DEFAULT NULL::text[], max_attempts integer DEFAULT NULL::integer, timeout_ms integer DEFAULT NULL::integer) returns bigint
+language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+declare
+  put_id bigint;
+begin
+  if put.run_at is not null and put.delay_ms is not null then
+    raise invalid_parameter_value using message = 'put takes run_at or delay_ms, not both';
+  end if;
+  if put.key is not null then
+    select keyed.id
+    into put_id
+    from put_keyed(
+      put.queue,
+      json_build_array(json_build_object(
+        'payload', put.payload,
+        'priority', put.priority,
+        'kind', put.kind,
+        'run_at', date_part('epoch', put.run_at) * 1000,
+        'delay_ms', put.delay_ms,
+        'key', put.key,
+        'key_while', put.key_while,
+        'key_for_ms', put.key_for_ms,
+        'flags', put.flags,
+        'max_attempts', put.max_attempts,
+        'timeout_ms', put.timeout_ms
+      )),
+      put.key_mode,
+      true
+    ) as keyed;
+    return put_id;
+  end if;
+  insert into job (queue, payload, priority, kind, run_at, flags, max_attempts, timeout_ms)
+  values (
+    put.queue,
+    coalesce(put.payload, 'null'),
+    put.priority,
+    put.kind,
+    coalesce(put.run_at, clock_timestamp() + put.delay_ms * interval '1 ms', now()),
+    put.flags,
+    put.max_attempts,
+    put.timeout_ms
+  )
+  returning job.id into put_id;
+  return put_id;
+end
+function put_keyed(queue text, jobs json, mode text, strict boolean) returns TABLE(id bigint, key text)
 language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
 #variable_conflict use_column
+declare
+  given record;
+  new_id bigint;
+  held_id bigint;
+  holder_waits boolean;
 begin
-  return query
-  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_keep.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_keep.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
-  set key = waiting.key
-  returning waiting.id, waiting.key::text;
+  if mode is null or mode not in ('keep', 'replace', 'reject') then
+    raise invalid_parameter_value using message = format('key_mode must be keep, replace or reject; got %s', mode);
+  end if;
+  for given in
+    select *
+    from json_to_recordset(put_keyed.jobs) as jobs (
+      payload jsonb,
+      priority smallint,
+      kind text,
+      run_at float8,
+      delay_ms float8,
+      key text,
+      key_while text,
+      key_for_ms float8,
+      flags text[],
+      max_attempts int,
+      timeout_ms int
+    )
+  loop
+    if given.key_while not in ('waiting', 'running') then
+      raise invalid_parameter_value using
+        message = format('key_while must be waiting or running; got %s', given.key_while);
+    end if;
+    loop
+      new_id := null;
+      held_id := null;
+      if given.key_for_ms is not null then
+        select taken.job_id
+        into held_id
+        from taken_key as taken
+        where taken.queue = put_keyed.queue
+          and taken.key = given.key
+          and taken.until > clock_timestamp();
+      end if;
+
+      if held_id is not null then
+        holder_waits := exists (
+          select
+          from job as holder
+          where holder.id = held_id
+            and holder.key = given.key
+            and holder.state in ('ready', 'scheduled')
+        );
+      else
+        insert into job as added (
+          queue, payload, priority, kind, run_at, key, key_while, flags, max_attempts, timeout_ms
+        )
+        values (
+          put_keyed.queue,
+          coalesce(given.payload, 'null'),
+          coalesce(given.priority, 0),
+          given.kind,
+          coalesce(to_timestamp(given.run_at / 1000), clock_timestamp() + given.delay_ms * interval '1 ms', now()),
+          given.key,
+          nullif(given.key_while, 'waiting'),
+          given.flags,
+          given.max_attempts,
+          given.timeout_ms
+        )
+        on conflict (queue, key) where key is not null and (state in ('ready', 'scheduled') or state = key_while)
+        do nothing
+        returning added.id into new_id;
+
+        if new_id is not null then
+          exit when given.key_for_ms is null;
+          insert into taken_key as taken (queue, key, job_id, until)
+          values (
+            put_keyed.queue,
+            given.key,
+            new_id,
+            clock_timestamp() + given.key_for_ms * interval '1 ms'
+          )
+          on conflict (queue, key) do update
+          set job_id = excluded.job_id,
+            until = excluded.until
+          where taken.until <= clock_timestamp();
+          exit when found;
+          delete from job where job.id = new_id;
+          continue;
+        end if;
+
+        select holder.id, holder.state <> 'running'
+        into held_id, holder_waits
+        from job as holder
+        where holder.queue = put_keyed.queue
+          and holder.key = given.key
+          and (holder.state in ('ready', 'scheduled') or holder.state = holder.key_while);
+        continue when held_id is null;
+      end if;
+
+      if mode = 'reject' or (mode = 'replace' and not holder_waits) then
+        if strict then
+          raise unique_violation using
+            message = format('job %s has the key already (job_key_taken)', held_id),
+            constraint = 'job_key_taken';
+        end if;
+        held_id := null;
+        exit;
+      end if;
+
+      exit when not holder_waits;
+      if mode = 'keep' then
+        perform
+        from job as holder
+        where holder.id = held_id
+          and holder.key = given.key
+          and holder.state in ('ready', 'scheduled')
+        for no key update;
+      else
+        update job
+        set payload = coalesce(given.payload, 'null'),
+          priority = coalesce(given.priority, 0),
+          kind = given.kind,
+          state = 'ready',
+          run_at = coalesce(
+            to_timestamp(given.run_at / 1000),
+            clock_timestamp() + given.delay_ms * interval '1 ms',
+            now()
+          ),
+          key_while = nullif(given.key_while, 'waiting'),
+          flags = given.flags,
+          max_attempts = given.max_attempts,
+          timeout_ms = given.timeout_ms,
+          attempt = 0,
+          claimed_at = null,
+          crashes = 0,
+          progress = null,
+          last_error = null,
+          former_errors = null
+        where job.id = held_id
+          and job.key = given.key
+          and job.state in ('ready', 'scheduled');
+      end if;
+      exit when found;
+    end loop;
+
+    if new_id is not null or held_id is not null then
+      id := coalesce(new_id, held_id);
+      key := given.key;
+      return next;
+    end if;
+  end loop;
 end
-function put_reject(queue text, jobs json) returns TABLE(id bigint, key text)
-language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
-#variable_conflict use_column
-begin
-  return query
-  insert into job as added (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_reject.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_reject.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do nothing
-  returning added.id, added.key::text;
-end
-function put_replace(queue text, jobs json) returns TABLE(id bigint, key text)
-language plpgsql volatile parallel u security definer set search_path=pg_catalog, bugle, pg_temp
-#variable_conflict use_column
-begin
-  return query
-  insert into job as waiting (queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms)
-  select put_replace.queue, payload, priority, kind, run_at, key, flags, max_attempts, timeout_ms
-  from given_jobs(put_replace.jobs)
-  order by place
-  on conflict (queue, key) where key is not null and state in ('ready', 'scheduled') do update
-  set payload = excluded.payload,
-    priority = excluded.priority,
-    kind = excluded.kind,
-    state = excluded.state,
-    run_at = excluded.run_at,
-    flags = excluded.flags,
-    max_attempts = excluded.max_attempts,
-    timeout_ms = excluded.timeout_ms,
-    attempt = 0,
-    claimed_at = null,
-    crashes = 0,
-    progress = null,
-    last_error = null
-  returning waiting.id, waiting.key::text;
-end
+function remember_error(former jsonb, last jsonb) returns jsonb
+language sql immutable parallel u set search_path=pg_catalog, pg_temp
+  select case
+    when last is null then former
+    else
+      case
+        when jsonb_typeof(former) is distinct from 'array' then '[]'
+        when jsonb_array_length(former) >= 8 then former - 0
+        else former
+      end
+      || jsonb_build_array(
+        case jsonb_typeof(last)
+          when 'object' then jsonb_strip_nulls(jsonb_build_object(
+            'name', left(last ->> 'name', 200),
+            'message', left(last ->> 'message', 1000),
+            'code', left(last ->> 'code', 100),
+            'stack', left(last ->> 'stack', 1000),
+            'failedBy', last -> 'failedBy',
+            'attempt', last -> 'attempt'
+          ))
+          else '{}'
+        end
+      )
+  end
 function requeue(id bigint) returns boolean
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   select requeue_many(array[requeue.id]) > 0
@@ -274,6 +493,13 @@ begin
     from archive
     where id = any (ids)
       and not exists (select from job where job.id = archive.id)
+      and (key_while is distinct from 'running' or not exists (
+        select
+        from job
+        where job.queue = archive.queue
+          and job.key = archive.key
+          and (job.state in ('ready', 'scheduled') or job.state = job.key_while)
+      ))
     order by id
     for update
   ),
@@ -283,11 +509,13 @@ begin
     returning *
   )
   insert into job (
-    id, queue, kind, payload, state, priority, lease, created_at, key, flags, max_attempts, timeout_ms, progress
+    id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+    progress
   )
   overriding system value
   select
-    id, queue, kind, payload, 'failed', priority, lease, created_at, key, flags, max_attempts, timeout_ms, progress
+    id, queue, kind, payload, 'failed', priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+    progress
   from moved;
 
   for try in 1..10 loop
@@ -308,7 +536,8 @@ begin
         claimed_at = null,
         finished_at = null,
         cancel_requested_at = null,
-        last_error = null
+        last_error = null,
+        former_errors = null
       where id = any (array(select id from held));
       get diagnostics requeued = row_count;
       return requeued;
@@ -370,7 +599,23 @@ begin
 end
 function wake_again() returns trigger
 language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+declare
+  archive int;
 begin
+  if new.state = 'failed' then
+    if old.state <> 'failed' then
+      archive := format('%I.archive', tg_table_schema)::regclass::oid::int;
+      if (case
+        when pg_try_advisory_lock(archive, 1 + (new.id & 63)::int)
+          then not pg_advisory_unlock(archive, 1 + (new.id & 63)::int)
+        else true
+      end) then
+        perform pg_notify(concat('bugle_', tg_relid, '_result'), new.id::text)
+        where pg_notification_queue_usage() < 0.5;
+      end if;
+    end if;
+    return null;
+  end if;
   if (case
     when new.state <> 'ready'
       and (new.state <> 'scheduled' or new.run_at > clock_timestamp() + interval '1 min') then false
@@ -400,12 +645,14 @@ end
 
 -- privileges
 cancel(): {owner=X/owner}
-given_jobs(): {owner=X/owner}
+cancel_many(): {owner=X/owner}
+discard(): {owner=X/owner}
+discard_many(): {owner=X/owner}
+edit(): {owner=X/owner}
 pause(): {owner=X/owner}
 put(): {owner=X/owner}
-put_keep(): {owner=X/owner}
-put_reject(): {owner=X/owner}
-put_replace(): {owner=X/owner}
+put_keyed(): {owner=X/owner}
+remember_error(): {owner=X/owner}
 requeue(): {owner=X/owner}
 requeue_many(): {owner=X/owner}
 resume(): {owner=X/owner}

@@ -95,7 +95,7 @@ async function isForgotten(sql: postgres.Sql, schema: string): Promise<boolean> 
 async function empty(sql: postgres.Sql, schema: string): Promise<boolean> {
   // Always the jobs: with them the ids begin at 1 again. Most tests leave the other tables untouched, and each costs a
   // file per index.
-  const others = ['archive', 'queue', 'worker'].map((table) => `"${schema}".${table}`)
+  const others = ['archive', 'queue', 'taken_key', 'worker'].map((table) => `"${schema}".${table}`)
   const used = await sql.unsafe<{ name: string }[]>(
     'select name from unnest($1::text[]) as tables (name) where pg_relation_size(name::regclass) > 0',
     [others],

@@ -33,7 +33,7 @@ export const wrong = defineWorker<Queues>({
 export const untyped = defineWorker({ queues: { a: (job) => job.payload, b: { k() {} } } })
 
 export async function durations(bugle: Bugle<Queues>): Promise<void> {
-  createBugle({ sweepMs: '1m', rescueAfterMs: 5_000, failedForMs: '30d', archivedForMs: null })
+  createBugle({ sweepMs: '1m', rescueAfterMs: 5_000, keep: { failedForMs: '30d', archivedForMs: null } })
   await bugle.put('emails', { to: 'a' }, { delayMs: '1.5h', timeoutMs: 250 })
   await bugle.consume('emails', () => {}, {
     timeoutMs: '90s',

@@ -113,7 +113,7 @@ export async function withCodec(): Promise<void> {
   // @ts-expect-error beside queues that are written out nothing is inferred
   createBugle<Queues>({ codec })
   const written = createBugle<WithCodec<Queues>, unknown, Codec>({ codec })
-  is<Equal<Parameters<Parameters<typeof written.on<'job:acked'>>[1]>[0]['queue'], keyof Queues>>()
+  written.on('job:acked', ({ queue }) => is<Equal<typeof queue, keyof Queues>>())
   const untyped = createBugle({ codec })
   await untyped.consume('anything', ({ payload }) => is<Equal<typeof payload, unknown>>())
 }

@@ -108,7 +108,7 @@ export async function hooks(bugle: Bugle<Queues>): Promise<void> {
     retryStrategy: (job, error) => {
       is<Equal<typeof job, Job<{ to: string }>>>()
       is<Equal<typeof error, Error>>()
-      return job.payload.to === '' ? false : { retries: 2, delaysMs: [1_000, 2_000] }
+      return job.payload.to === '' ? false : { maxAttempts: 3, delaysMs: [1_000, 2_000] }
     },
     onFailed: (job, error) => console.log(job.payload.to, error.message),
     withoutFlags: ['slow'],
@@ -117,7 +117,7 @@ export async function hooks(bugle: Bugle<Queues>): Promise<void> {
   })
   await bugle.consume('media', () => {}, { retryStrategy: exponential({ maxAttempts: 3, unless: [TypeError] }) })
   await bugle.consume('emails', () => retry({ delayMs: 5, reason: 'busy' }), { retryStrategy: false })
-  await bugle.consume('emails', () => release(), { retryStrategy: { retries: 1 } })
+  await bugle.consume('emails', () => release(), { retryStrategy: { maxAttempts: 2 } })
   await bugle.consume('emails', () => partial({ page: 2 }, { delayMs: 0 }))
   // @ts-expect-error a constant delay alone would retry for ever
   await bugle.consume('emails', () => {}, { retryStrategy: { delayMs: 5 } })

@@ -42,8 +42,7 @@ test('every option that is a time takes one, and keeps plain numbers as millisec
       hungAfterMs: '1h',
       graceMs: '2m',
       abortMs: 500,
-      failedForMs: '30d',
-      archivedForMs: '1w',
+      keep: { failedForMs: '30d', archivedForMs: '1w' },
     },
     {},
   )
@@ -53,8 +52,7 @@ test('every option that is a time takes one, and keeps plain numbers as millisec
     hungAfterMs: 3_600_000,
     graceMs: 120_000,
     abortMs: 500,
-    failedForMs: 2_592_000_000,
-    archivedForMs: 604_800_000,
+    keep: { failedForMs: 2_592_000_000, archivedForMs: 604_800_000 },
   })
   expect(resolveConsumerOptions({ timeoutMs: '5m', graceMs: '1s' })).toMatchObject({
     timeoutMs: 300_000,

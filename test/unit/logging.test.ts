@@ -5,6 +5,7 @@ import { logEvents } from '../../src/logging.js'
 import { resolveBugleOptions } from '../../src/options.js'
 
 const job = { queue: 'q', id: '7', kind: null, attempt: 1, workerId: '9' }
+const ended = { ...job, runMs: 1 }
 
 /** Each event that is logged, with what no line may show: line ends, and payloads there are none. */
 function tellAll(events: ReturnType<typeof createEvents>): void {
@@ -23,11 +24,11 @@ function tellAll(events: ReturnType<typeof createEvents>): void {
   events.emit('worker:lag', { queue: null, ms: 2_000 })
   events.emit('job:stuck', { ...job, reason: 'TIMEOUT', ageMs: 12_000 })
   events.emit('callback:error', { queue: null, where: 'listener', error })
-  events.emit('job:failed', { ...job, error, cause: 'exhausted' })
+  events.emit('job:failed', { ...ended, error, cause: 'exhausted' })
   const refusal = new BugleError('REJECTED', 'no such user')
-  events.emit('job:failed', { ...job, kind: 'k', error: refusal, cause: 'rejected' })
-  events.emit('job:failed', { ...job, error: refusal, cause: 'cancelled' })
-  const retry = { ...job, error, retryAt: new Date('2030-01-01'), retriesLeft: 3 }
+  events.emit('job:failed', { ...ended, kind: 'k', error: refusal, cause: 'rejected' })
+  events.emit('job:failed', { ...ended, error: refusal, cause: 'cancelled' })
+  const retry = { ...ended, error, retryAt: new Date('2030-01-01'), retriesLeft: 3 }
   events.emit('job:retrying', retry)
   // And what is everyday's.
   events.emit('job:retrying', retry)
@@ -122,7 +123,7 @@ test('standard error hears that notifications arrive again, and no control chara
   logEvents(events, 'standard error')
   events.emit('listener:health', { queue: null, from: 'live', to: 'polling' })
   events.emit('listener:health', { queue: null, from: 'polling', to: 'live' })
-  events.emit('job:failed', { ...job, error: new BugleError('REJECTED', 'bad\u001b[2J'), cause: 'rejected' })
+  events.emit('job:failed', { ...ended, error: new BugleError('REJECTED', 'bad\u001b[2J'), cause: 'rejected' })
   expect(lines.slice(1)).toEqual([
     'bugle: notifications arrive',
     'bugle: job 7 of "q" failed for good at attempt 1 (rejected): BugleError: bad\\x1b[2J',
@@ -145,9 +146,9 @@ test('of a thousand failures at once five are told, and the rest with the last o
   const events = createEvents()
   const { end } = logEvents(events, 'standard error')
   for (let id = 1; id <= 1_000; id += 1) {
-    events.emit('job:failed', { ...job, id: `${id}`, error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
+    events.emit('job:failed', { ...ended, id: `${id}`, error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
   }
-  events.emit('job:failed', { ...job, queue: 'other', error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
+  events.emit('job:failed', { ...ended, queue: 'other', error: new BugleError('REJECTED', 'no'), cause: 'rejected' })
   expect(lines).toHaveLength(6)
   end()
   expect(lines.slice(5)).toEqual([

@@ -107,8 +107,7 @@ test('the defaults are those that are documented', () => {
     abortMs: 5_000,
     handleSignals: false,
     maxPayloadBytes: 1_048_576,
-    failedForMs: null,
-    archivedForMs: null,
+    keep: { failedForMs: 2_592_000_000, archivedForMs: null },
     middleware: [],
   })
   expect(consumerDefaults).toEqual({
@@ -120,7 +119,7 @@ test('the defaults are those that are documented', () => {
     keep: 'failed',
     middleware: [],
   })
-  expect(putDefaults).toEqual({ priority: 0, keyMode: 'replace', flags: [] })
+  expect(putDefaults).toEqual({ priority: 0, keyMode: 'keep', flags: [] })
   expect(resolveBugleOptions({ connectionString }, {})).toMatchObject(bugleDefaults)
   expect(resolveConsumerOptions()).toEqual({
     ...consumerDefaults,
@@ -139,6 +138,8 @@ test('the defaults are those that are documented', () => {
     runAt: null,
     delayMs: null,
     key: null,
+    keyWhile: 'waiting',
+    keyForMs: null,
     maxAttempts: null,
     timeoutMs: null,
     tx: undefined,
@@ -167,8 +168,7 @@ test('an option that is undefined is as good as left out, but for tx', () => {
     abortMs: undefined,
     handleSignals: undefined,
     maxPayloadBytes: undefined,
-    failedForMs: undefined,
-    archivedForMs: undefined,
+    keep: undefined,
     queues: undefined,
     schemas: undefined,
     codec: undefined,
@@ -202,12 +202,15 @@ test('an option that is undefined is as good as left out, but for tx', () => {
     runAt: undefined,
     delayMs: undefined,
     key: undefined,
+    unique: undefined,
     keyMode: undefined,
     flags: undefined,
     maxAttempts: undefined,
     timeoutMs: undefined,
   }
   expect(resolvePutOptions(ofPut)).toStrictEqual(resolvePutOptions({}))
+  const unset = { while: undefined, forMs: undefined }
+  expect(resolvePutOptions({ unique: { key: 'k', ...unset } })).toStrictEqual(resolvePutOptions({ key: 'k' }))
   expect(() => resolvePutOptions({ tx: undefined } as never)).toThrow(/tx is undefined/)
   const times = { graceMs: 1, abortMs: 2 }
   expect(resolveStopTimes({ graceMs: undefined, abortMs: undefined }, times)).toEqual(times)
@@ -268,10 +271,19 @@ test('times of death and of a stop: what is refused', () => {
     [{ graceMs: -1 }, /^graceMs must be/],
     [{ abortMs: Number.NaN }, /^abortMs must be/],
     [{ handleSignals: 'yes' }, /^handleSignals must be/],
+    [{ keep: { failedForMs: -1 } }, /^keep.failedForMs must be/],
+    [{ keep: { failed: 1 } }, /did you mean failedForMs/],
+    [{ keep: 'all' }, /^keep must be an object/],
   ]
   for (const [options, message] of refused) {
     expect(() => resolveBugleOptions({ connectionString, ...options } as never, {})).toThrow(message)
   }
+  expect(resolveBugleOptions({ connectionString, keep: { failedForMs: null } }, {}).keep).toEqual({
+    failedForMs: null,
+    archivedForMs: null,
+  })
+  expect(() => resolveConsumerOptions({ keep: 'none' } as never)).toThrow(/^keep must be "failed" or "all"/)
+  expect(() => resolveConsumerOptions({ keep: {} } as never)).toThrow(/^keep.archivedForMs must be/)
   expect(() => resolveConsumerOptions({ timeoutMs: 0 })).toThrow(/^timeoutMs must be/)
   expect(() => resolveConsumerOptions({ timeoutMs: 2_147_483_648 })).toThrow(/^timeoutMs must be/)
   expect(() => resolvePutOptions({ timeoutMs: 1.5 })).toThrow(/^timeoutMs must be/)

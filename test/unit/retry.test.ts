@@ -77,15 +77,15 @@ function refused(act: () => unknown): string {
 }
 
 const hostile: [string, () => unknown][] = [
-  ['a getter that throws', () => Object.defineProperty({}, 'retries', { enumerable: true, get: fail })],
-  ['a proxy that throws at every read', () => new Proxy({ retries: 1 }, { get: fail })],
+  ['a getter that throws', () => Object.defineProperty({}, 'maxAttempts', { enumerable: true, get: fail })],
+  ['a proxy that throws at every read', () => new Proxy({ maxAttempts: 2 }, { get: fail })],
   ['a proxy that throws at every question', () => new Proxy({}, allTraps)],
   ['a revoked proxy', revoked],
-  ['a delay whose getter throws', () => ({ retries: 1, delaysMs: Object.defineProperty([1], '0', { get: fail }) })],
-  ['delays in a revoked proxy', () => ({ retries: 1, delaysMs: revoked() })],
-  ['delays without end', () => ({ retries: 1, delaysMs: new Proxy([], { get: () => Number.MAX_SAFE_INTEGER }) })],
-  ['more delays than can be walked', () => ({ retries: 1, delaysMs: new Array(2 ** 32 - 1) })],
-  ['delays of no countable number', () => ({ retries: 1, delaysMs: new Proxy([], { get: () => Number.NaN }) })],
+  ['a delay whose getter throws', () => ({ maxAttempts: 2, delaysMs: Object.defineProperty([1], '0', { get: fail }) })],
+  ['delays in a revoked proxy', () => ({ maxAttempts: 2, delaysMs: revoked() })],
+  ['delays without end', () => ({ maxAttempts: 2, delaysMs: new Proxy([], { get: () => Number.MAX_SAFE_INTEGER }) })],
+  ['more delays than can be walked', () => ({ maxAttempts: 2, delaysMs: new Array(2 ** 32 - 1) })],
+  ['delays of no countable number', () => ({ maxAttempts: 2, delaysMs: new Proxy([], { get: () => Number.NaN }) })],
 ]
 
 function fail(): never {
@@ -106,8 +106,8 @@ function revoked(): unknown {
   return proxy
 }
 
-describe('{ retries, delaysMs }', () => {
-  test.each<[number, readonly number[] | undefined, number[]]>([
+describe('{ maxAttempts, delaysMs }', () => {
+  test.each<[retries: number, readonly number[] | undefined, number[]]>([
     [0, undefined, []],
     [0, [0], []],
     [0, [1000], []],
@@ -125,28 +125,29 @@ describe('{ retries, delaysMs }', () => {
     [5, [1000], [1000, 1000, 1000, 1000, 1000]],
     [5, [1000, 2000], [1000, 2000, 2000, 2000, 2000]],
   ])('%j retries with delays %j wait %j', async (retries, delaysMs, waits) => {
-    expect(await delaysOf(() => ({ retries, delaysMs }))).toEqual(waits)
-    expect(await delaysOf(async () => ({ retries, delaysMs }))).toEqual(waits)
-    expect(await delaysOf(retryStrategyOption({ retries, delaysMs }))).toEqual(waits)
+    const maxAttempts = retries + 1
+    expect(await delaysOf(() => ({ maxAttempts, delaysMs }))).toEqual(waits)
+    expect(await delaysOf(async () => ({ maxAttempts, delaysMs }))).toEqual(waits)
+    expect(await delaysOf(retryStrategyOption({ maxAttempts, delaysMs }))).toEqual(waits)
   })
 
   test('no delays are 0, and one number is every delay', async () => {
-    expect(await delaysOf(() => ({ retries: 2, delaysMs: [] }))).toEqual([0, 0])
-    expect(await delaysOf(() => ({ retries: 2, delaysMs: 7 }))).toEqual([7, 7])
+    expect(await delaysOf(() => ({ maxAttempts: 3, delaysMs: [] }))).toEqual([0, 0])
+    expect(await delaysOf(() => ({ maxAttempts: 3, delaysMs: 7 }))).toEqual([7, 7])
   })
 
   test('retriesLeft is what may follow the next run', async () => {
     const left = []
     for (const attempt of [1, 2, 3]) {
-      const verdict = await nextRun(() => ({ retries: 3 }), job({ attempt }), new Error('no'))
+      const verdict = await nextRun(() => ({ maxAttempts: 4 }), job({ attempt }), new Error('no'))
       left.push(verdict.is === 'retry' && verdict.retriesLeft)
     }
     expect(left).toEqual([2, 1, 0])
-    expect(await nextRun(() => ({ retries: 3 }), job({ attempt: 4 }), new Error('no'))).toEqual({ is: 'exhausted' })
+    expect(await nextRun(() => ({ maxAttempts: 4 }), job({ attempt: 4 }), new Error('no'))).toEqual({ is: 'exhausted' })
   })
 
   test('a fraction of a millisecond is rounded up', async () => {
-    expect(await delaysOf(() => ({ retries: 2, delaysMs: [0.2, 99.01] }))).toEqual([1, 100])
+    expect(await delaysOf(() => ({ maxAttempts: 3, delaysMs: [0.2, 99.01] }))).toEqual([1, 100])
   })
 })
 
@@ -170,7 +171,7 @@ describe('{ delayMs }', () => {
 
 describe("a job's maxAttempts", () => {
   test.each<[string, RetryStrategy]>([
-    ['a decision', () => ({ retries: 2, delaysMs: [10] })],
+    ['a decision', () => ({ maxAttempts: 3, delaysMs: [10] })],
     ['a built-in strategy', fixed({ delayMs: 10, maxAttempts: 3 })],
   ])('overrides the limit of %s, up and down', async (_, strategy) => {
     expect(await delaysOf(strategy)).toEqual([10, 10])
@@ -185,7 +186,7 @@ describe("a job's maxAttempts", () => {
   })
 
   test('counts in retriesLeft', async () => {
-    expect(await nextRun(() => ({ retries: 1 }), job({ attempt: 2, maxAttempts: 9 }), new Error('no'))).toEqual({
+    expect(await nextRun(() => ({ maxAttempts: 2 }), job({ attempt: 2, maxAttempts: 9 }), new Error('no'))).toEqual({
       is: 'retry',
       delayMs: 0,
       retriesLeft: 6,
@@ -201,7 +202,7 @@ describe("a job's maxAttempts", () => {
 describe('retryAfterMs of an error', () => {
   test('wins over delaysMs and over the built-in delays, without jitter and rounded up', async () => {
     for (const strategy of [
-      retryStrategyOption({ retries: 2, delaysMs: [1000] }),
+      retryStrategyOption({ maxAttempts: 3, delaysMs: [1000] }),
       fixed({ maxAttempts: 3 }),
       linear({ maxAttempts: 3 }),
       exponential({ maxAttempts: 3 }),
@@ -221,7 +222,7 @@ describe('retryAfterMs of an error', () => {
   })
 
   test('grants no further run', async () => {
-    expect(await delaysOf(() => ({ retries: 0 }), { error: asking(5) })).toEqual([])
+    expect(await delaysOf(() => ({ maxAttempts: 1 }), { error: asking(5) })).toEqual([])
     expect(await delaysOf(() => false, { error: asking(5) })).toEqual([])
     expect(await delaysOf(fixed(), { maxAttempts: 1, error: asking(5) })).toEqual([])
   })
@@ -243,7 +244,7 @@ describe('retryAfterMs of an error', () => {
 })
 
 describe('the delay that the handler asked for', () => {
-  test.each<RetryDecision>([{ retries: 1, delaysMs: 10 }, { delayMs: 10 }])('wins over %j', async (decision) => {
+  test.each<RetryDecision>([{ maxAttempts: 2, delaysMs: 10 }, { delayMs: 10 }])('wins over %j', async (decision) => {
     const verdict = await nextRun(() => decision, job(), asking(900), { delayMs: 33.3 })
     expect(verdict).toMatchObject({ is: 'retry', delayMs: 34 })
   })
@@ -304,7 +305,7 @@ describe('a strategy that fails', () => {
 })
 
 describe('an answer that is no decision', () => {
-  const form = 'must be false, { retries, delaysMs } or { delayMs }'
+  const form = 'must be false, { maxAttempts, delaysMs } or { delayMs }'
   test.each<[unknown, string]>([
     [undefined, `retryStrategy() ${form}; got undefined`],
     [null, `retryStrategy() ${form}; got null`],
@@ -313,18 +314,24 @@ describe('an answer that is no decision', () => {
     ['never', `retryStrategy() ${form}; got "never"`],
     [[1000], `retryStrategy() ${form}; got array`],
     [new Date(0), `retryStrategy() ${form}; got object`],
-    [{}, 'retryStrategy().retries must be a whole number from 0 up; got undefined'],
-    [{ retries: -1 }, 'retryStrategy().retries must be a whole number from 0 up; got -1'],
-    [{ retries: 1.5 }, 'retryStrategy().retries must be a whole number from 0 up; got 1.5'],
-    [{ retries: Number.NaN }, 'retryStrategy().retries must be a whole number from 0 up; got NaN'],
-    [{ retries: '3' }, 'retryStrategy().retries must be a whole number from 0 up; got "3"'],
-    [{ delaysMs: [1] }, 'retryStrategy().retries must be a whole number from 0 up; got undefined'],
-    [{ retries: 1, delaysMs: null }, 'retryStrategy().delaysMs must be milliseconds from 0 up; got null'],
-    [{ retries: 1, delaysMs: -5 }, 'retryStrategy().delaysMs must be milliseconds from 0 up; got -5'],
-    [{ retries: 1, delaysMs: [1, Number.NaN] }, 'retryStrategy().delaysMs[1] must be milliseconds from 0 up; got NaN'],
-    [{ retries: 1, delaysMs: Array(2) }, 'retryStrategy().delaysMs[0] must be milliseconds from 0 up; got undefined'],
+    [{}, 'retryStrategy().maxAttempts must be a whole number from 1 up; got undefined'],
+    [{ maxAttempts: -1 }, 'retryStrategy().maxAttempts must be a whole number from 1 up; got -1'],
+    [{ maxAttempts: 1.5 }, 'retryStrategy().maxAttempts must be a whole number from 1 up; got 1.5'],
+    [{ maxAttempts: Number.NaN }, 'retryStrategy().maxAttempts must be a whole number from 1 up; got NaN'],
+    [{ maxAttempts: '3' }, 'retryStrategy().maxAttempts must be a whole number from 1 up; got "3"'],
+    [{ delaysMs: [1] }, 'retryStrategy().maxAttempts must be a whole number from 1 up; got undefined'],
+    [{ maxAttempts: 2, delaysMs: null }, 'retryStrategy().delaysMs must be milliseconds from 0 up; got null'],
+    [{ maxAttempts: 2, delaysMs: -5 }, 'retryStrategy().delaysMs must be milliseconds from 0 up; got -5'],
     [
-      { retries: 1, delaysMs: Array(1001).fill(1) },
+      { maxAttempts: 2, delaysMs: [1, Number.NaN] },
+      'retryStrategy().delaysMs[1] must be milliseconds from 0 up; got NaN',
+    ],
+    [
+      { maxAttempts: 2, delaysMs: Array(2) },
+      'retryStrategy().delaysMs[0] must be milliseconds from 0 up; got undefined',
+    ],
+    [
+      { maxAttempts: 2, delaysMs: Array(1001).fill(1) },
       'retryStrategy().delaysMs.length must be a whole number from 0 to 1000; got 1001',
     ],
     [{ delayMs: -1 }, 'retryStrategy().delayMs must be milliseconds from 0 up; got -1'],
@@ -335,7 +342,7 @@ describe('an answer that is no decision', () => {
     ],
     [{ delay: 5 }, 'retryStrategy(): there is no option "delay"; did you mean delayMs?'],
     [{ delayMS: 5 }, 'retryStrategy(): there is no option "delayMS"; did you mean delayMs?'],
-    [{ retries: 2, delayMs: 5 }, `retryStrategy() ${form}; got delayMs beside others`],
+    [{ maxAttempts: 3, delayMs: 5 }, `retryStrategy() ${form}; got delayMs beside others`],
   ])('%j is told by rule and value', async (answer, message) => {
     const verdict = await nextRun(() => answer as RetryDecision, job(), new Error('no'))
     expect(verdict).toEqual({ is: 'broken', error: expect.any(BugleError) })
@@ -351,7 +358,7 @@ describe('an answer that is no decision', () => {
 
   test('100 years are a delay, and a plain object of another realm is a decision', async () => {
     expect(await first(() => ({ delayMs: hundredYearsMs }))).toMatchObject({ delayMs: hundredYearsMs })
-    expect(await first(() => runInNewContext('({ retries: 1, delaysMs: [5] })'))).toMatchObject({ delayMs: 5 })
+    expect(await first(() => runInNewContext('({ maxAttempts: 2, delaysMs: [5] })'))).toMatchObject({ delayMs: 5 })
   })
 })
 
@@ -367,22 +374,30 @@ describe('retryStrategyOption', () => {
   })
 
   test('keeps a copy of a constant', async () => {
-    const decision = { retries: 1, delaysMs: [10] }
+    const decision = { maxAttempts: 2, delaysMs: [10] }
     const strategy = retryStrategyOption(decision)
-    decision.retries = 9
+    decision.maxAttempts = 9
     decision.delaysMs[0] = -1
     expect(await delaysOf(strategy)).toEqual([10])
   })
 
   test.each<[unknown, string]>([
-    [undefined, 'retryStrategy must be a function, false or { retries, delaysMs }; got undefined'],
-    [true, 'retryStrategy must be a function, false or { retries, delaysMs }; got true'],
-    [3, 'retryStrategy must be a function, false or { retries, delaysMs }; got 3'],
-    [[1000], 'retryStrategy must be a function, false or { retries, delaysMs }; got array'],
-    [{}, 'retryStrategy.retries must be a whole number from 0 up; got undefined'],
-    [{ retries: -1 }, 'retryStrategy.retries must be a whole number from 0 up; got -1'],
-    [{ retries: 1, delaysMs: [0, -2] }, 'retryStrategy.delaysMs[1] must be milliseconds from 0 up; got -2'],
-    [{ retires: 1 }, 'retryStrategy: there is no option "retires"; did you mean retries?'],
+    [undefined, 'retryStrategy must be a function, false or { maxAttempts, delaysMs }; got undefined'],
+    [true, 'retryStrategy must be a function, false or { maxAttempts, delaysMs }; got true'],
+    [3, 'retryStrategy must be a function, false or { maxAttempts, delaysMs }; got 3'],
+    [[1000], 'retryStrategy must be a function, false or { maxAttempts, delaysMs }; got array'],
+    [{}, 'retryStrategy.maxAttempts must be a whole number from 1 up; got undefined'],
+    [{ maxAttempts: -1 }, 'retryStrategy.maxAttempts must be a whole number from 1 up; got -1'],
+    [{ maxAttempts: 2, delaysMs: [0, -2] }, 'retryStrategy.delaysMs[1] must be milliseconds from 0 up; got -2'],
+    [{ maxAttemts: 1 }, 'retryStrategy: there is no option "maxAttemts"; did you mean maxAttempts?'],
+    [
+      { retries: 5 },
+      'retryStrategy: there is no option "retries"; give maxAttempts: 6, which counts the first run too',
+    ],
+    [
+      { retries: 'many' },
+      'retryStrategy: there is no option "retries"; give maxAttempts, which counts the first run too',
+    ],
     // It would be a retry for ever.
     [{ delayMs: 5 }, 'retryStrategy: there is no option "delayMs"; did you mean delaysMs?'],
     [exponential, 'retryStrategy must be what exponential() returns; got exponential'],
@@ -590,7 +605,10 @@ describe('whatever a strategy answers and an error holds', () => {
   const answers: fc.Arbitrary<() => unknown> = fc.oneof(
     fc.constant(() => false),
     fc
-      .record({ retries: fc.nat(8), delaysMs: fc.oneof(delays, fc.array(delays)) }, { requiredKeys: ['retries'] })
+      .record(
+        { maxAttempts: fc.nat(9), delaysMs: fc.oneof(delays, fc.array(delays)) },
+        { requiredKeys: ['maxAttempts'] },
+      )
       .map((decision) => () => decision),
     fc.record({ delayMs: delays }).map((decision) => () => decision),
     fc.anything({ withBigInt: true, withNullPrototype: true, withSparseArray: true }).map((value) => () => value),

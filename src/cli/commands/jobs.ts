@@ -11,16 +11,19 @@ interface JobsCommandOptions extends JobsFilter {
 
 /**
  * `bugle jobs`. JSON: a JobRecord a line, without payload, progress and result unless `--payload`; then a last line
- * `{ "cursor" }`, for `--cursor`, null where there is no further page.
+ * `{ "cursor" }`, for `--cursor`, null where there is no further page; with `--containing` also `isCut`: whether the
+ * look has ended at its bound.
  */
 export async function jobs({ out, bugle: open }: Cli, options: JobsCommandOptions): Promise<number> {
   const { payload: withPayload = false, ...filter } = options
   const page = await open().jobs({ ...filter, contents: withPayload })
   for (const job of page.jobs) out.json(toJson(job, withPayload))
-  out.json({ cursor: page.cursor })
+  out.json({ cursor: page.cursor, ...('containing' in filter && { isCut: page.isCut }) })
   if (page.jobs.length === 0) out.note('no such jobs')
   else out.say(tableOf(out, page.jobs, withPayload))
-  if (page.cursor !== null) out.note(`there are more: --cursor ${page.cursor}`)
+  if (page.isCut)
+    out.note(`no more payloads were read; there may be such jobs among the older ones: --cursor ${page.cursor}`)
+  else if (page.cursor !== null) out.note(`there are more: --cursor ${page.cursor}`)
   return exitCodes.ok
 }
 

@@ -8,7 +8,9 @@ interface PutCommandOptions {
   readonly runAt?: Date
   readonly delay?: number
   readonly key?: string
-  readonly keyMode?: 'replace' | 'keep' | 'reject'
+  readonly keyMode?: 'keep' | 'replace' | 'reject'
+  readonly keyWhile?: 'waiting' | 'running'
+  readonly keyFor?: number
   readonly flag?: readonly string[]
   readonly maxAttempts?: number
   readonly timeout?: number
@@ -39,9 +41,20 @@ export async function put(
   return exitCodes.ok
 }
 
-function toPutOptions({ delay, flag, timeout, ...same }: Omit<PutCommandOptions, 'fromLine'>): PutOptions {
+function toPutOptions(options: Omit<PutCommandOptions, 'fromLine'>): PutOptions {
+  const { delay, flag, timeout, key, keyWhile, keyFor, ...same } = options
+  if (key === undefined && (keyWhile !== undefined || keyFor !== undefined)) {
+    throw new UsageError('--key-while and --key-for say for how long a job has its key; give --key as well')
+  }
   return {
     ...same,
+    ...(key !== undefined && {
+      unique: {
+        key,
+        ...(keyWhile !== undefined && { while: keyWhile }),
+        ...(keyFor !== undefined && { forMs: keyFor }),
+      },
+    }),
     ...(delay !== undefined && { delayMs: delay }),
     ...(flag !== undefined && { flags: flag }),
     ...(timeout !== undefined && { timeoutMs: timeout }),

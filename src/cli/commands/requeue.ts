@@ -1,7 +1,8 @@
 import type { RequeueFilter } from '../../admin/requeue.js'
 import { plural } from '../../terminal/text.js'
 import { batchWork } from '../batches.js'
-import { type Cli, exitCodes, UsageError } from '../cli.js'
+import { type Cli, exitCodes } from '../cli.js'
+import { whichJobs } from '../matching.js'
 
 interface RequeueCommandOptions extends RequeueFilter {
   readonly all?: boolean
@@ -11,23 +12,12 @@ interface RequeueCommandOptions extends RequeueFilter {
  * `bugle requeue ID…`, by a filter, or `--all`; `--limit` beside either of the last two. JSON: `{ "requeued",
  * "isComplete" }`.
  *
- * Not complete, and exit code 1: some of the ids are no failed or archived jobs. Not complete, and 130: it was
- * interrupted between two batches.
+ * Not complete, and exit code 1: some of the ids are no failed or archived jobs, or another job has their key. Not
+ * complete, and 130: it was interrupted between two batches.
  */
-export async function requeue(
-  cli: Cli,
-  ids: readonly string[],
-  { all = false, ...filter }: RequeueCommandOptions,
-): Promise<number> {
-  const { limit, ...which } = filter
-  const isFiltered = Object.keys(which).length > 0
-  if ([ids.length > 0, isFiltered, all].filter(Boolean).length !== 1) {
-    throw new UsageError(
-      'requeue needs ids, or options that say which jobs (such as --queue; not --limit alone), or --all',
-    )
-  }
-  if (ids.length > 0 && limit !== undefined) throw new UsageError('--limit is not for ids: give as many as you mean')
-  return ids.length > 0 ? requeueIds(cli, [...new Set(ids)]) : requeueMatching(cli, filter)
+export async function requeue(cli: Cli, ids: readonly string[], options: RequeueCommandOptions): Promise<number> {
+  const which = whichJobs('requeue', ids, options)
+  return 'ids' in which ? requeueIds(cli, which.ids) : requeueMatching(cli, which.filter)
 }
 
 async function requeueIds({ out, bugle: open }: Cli, ids: readonly string[]): Promise<number> {

@@ -2,7 +2,7 @@ import type { JobError, JobRecord } from '../../admin/record.js'
 import { shown } from '../../terminal/text.js'
 import { type Cli, exitCodes, Refusal } from '../cli.js'
 import type { Output } from '../output.js'
-import { attemptText, stateText, toJson, valueText } from '../records.js'
+import { attemptText, firstLine, stateText, toJson, valueText } from '../records.js'
 
 /**
  * `bugle show ID`: exit code 1 where there is no such job. JSON: a JobRecord, without payload, progress and result
@@ -44,6 +44,7 @@ function fieldsOf(out: Output, job: JobRecord): Field[] {
     ['worker', job.workerId],
     ['cancel requested', job.cancelRequestedAt && momentText(job.cancelRequestedAt)],
     ['error', job.error && errorText(job.error)],
+    ['errors before', job.errors.length > 1 ? job.errors.slice(0, -1).map(shortError).join('\n') : null],
   ]
   return fields.filter((field): field is Field => field[1] !== null)
 }
@@ -59,6 +60,12 @@ function contentsOf({ payload, progress, result }: JobRecord): Field[] {
     ...(progress === null ? [] : [['progress', valueText(progress)] as const]),
     ...(result === null ? [] : [['result', valueText(result)] as const]),
   ]
+}
+
+/** In a line each, below the field's name. */
+function shortError({ name = 'Error', message = '', attempt }: JobError, index: number): string {
+  const line = `${attempt === undefined ? '' : `attempt ${attempt}: `}${firstLine(`${name}: ${message}`, 200)}`
+  return index === 0 ? line : `  ${line}`
 }
 
 /** Why it failed, and the stack below it, if there is one. */

@@ -9,10 +9,12 @@ import { type Cli, exitCodes } from '../cli.js'
 interface StatsOptions {
   /** Seconds between two looks. */
   readonly watch?: number
+  /** Count every job. */
+  readonly exact?: boolean
 }
 
 /**
- * `bugle stats [QUEUE] [--watch [SECONDS]]`.
+ * `bugle stats [QUEUE] [--exact] [--watch [SECONDS]]`.
  *
  * JSON: one line, that of `bugle.stats()` without `here`: `{ "at", "queues": [{ "queue", "isPaused", "ready",
  * "scheduled", "running", "failed", "oldestReadyMs", "workers", "slots" }], "areAllQueues", "workers": [as in
@@ -22,10 +24,15 @@ interface StatsOptions {
  * line of JSON each time anywhere else. A look that fails, after a first one that did not, is reported as `{ "at",
  * "error": { "code", "message" } }`, and the next one made all the same.
  */
-export async function stats(cli: Cli, queue: string | undefined, { watch }: StatsOptions): Promise<number> {
+export async function stats(
+  cli: Cli,
+  queue: string | undefined,
+  { watch, exact = false }: StatsOptions,
+): Promise<number> {
   const bugle = cli.bugle()
-  if (watch !== undefined) return watchStats(cli, () => bugle.stats(queue), watch * 1_000)
-  const found = await bugle.stats(queue)
+  const look = (): Promise<BugleStats> => bugle.stats(queue, { exact })
+  if (watch !== undefined) return watchStats(cli, look, watch * 1_000)
+  const found = await look()
   cli.out.json(statsJson(found))
   cli.out.say(statsText(cli, found))
   return exitCodes.ok

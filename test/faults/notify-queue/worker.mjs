@@ -89,7 +89,7 @@ try {
   await bugle.consume(queue, handler, {
     concurrency: 5,
     keep: 'all',
-    retryStrategy: { retries: 10_000, delaysMs: [50, 100, 300] },
+    retryStrategy: { maxAttempts: 10_001, delaysMs: [50, 100, 300] },
   })
   tell({ did: 'consumes' })
 } catch (error) {

@@ -74,6 +74,6 @@ process.on('disconnect', () => process.exit(1))
 await bugle.consume(queue, handler, {
   concurrency: 5,
   keep: 'all',
-  retryStrategy: { retries: 100, delaysMs: 20 },
+  retryStrategy: { maxAttempts: 101, delaysMs: 20 },
 })
 tell({ did: 'consumes' })

@@ -43,6 +43,7 @@ test('A2 a rejected job stays failed with its reason and attempt 1, and does not
     attempt: 1,
     workerId: bugle.workerId,
     cause: 'rejected',
+    runMs: expect.any(Number),
   })
   expect(error).toMatchObject({ name: 'BugleError', code: 'REJECTED', message: 'no such address' })
   const marker = await bugle.put('emails', 'good')

@@ -6,7 +6,7 @@ import { test } from '../../support/gates.js'
 import { aborted, fence } from '../../support/stopping.js'
 
 /** No retry within the test. */
-const later = { retries: 3, delaysMs: 3_600_000 } as const
+const later = { maxAttempts: 4, delaysMs: 3_600_000 } as const
 
 test(
   'G4 a run that is longer than the consumer’s timeoutMs: its signal says TIMEOUT, and it is retried as the ' +

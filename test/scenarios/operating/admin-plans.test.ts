@@ -34,6 +34,10 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
       from generate_series(1, 200000) as n`)
   })
   await fill(db, 'archived', 100_000, '1 hour')
+  await db.sql.unsafe(`
+    update ${db.s}.archive set expires_at = now() + (id % 1000) * interval '1 min' where id % 2 = 0;
+    insert into ${db.s}.taken_key (queue, key, job_id, until)
+    select 'emails', n::text, n, now() + (n % 1000) * interval '1 min' from generate_series(1, 100000) as n`)
   const session = db.connect()
   await session`set plan_cache_mode = force_custom_plan`
   const statements = loadStatements(db.schema)
@@ -41,8 +45,38 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     'a collect of failed jobs': ['collect_failed', '100000000, 1000', ['job_failed', 'job_pkey']],
     'a collect of all failed jobs': ['collect_failed', '0, 1000', ['job_failed', 'job_pkey']],
     'a collect of archived jobs': ['collect_archived', '0, 1000', ['archive_finished', 'archive_pkey']],
-    'a requeue of failed jobs': ['requeue_failed', `50000, 1000, null, null, null`, ['job_pkey']],
-    'a requeue of archived jobs': ['requeue_archived', `50000, 1000, null, null, null`, ['archive_pkey']],
+    'a requeue of failed jobs': [
+      'act_on_jobs',
+      `50000, 1000, null, null, null, null, '{failed}', 'requeue'`,
+      ['job_pkey'],
+    ],
+    'a discard by payload': [
+      'act_on_jobs',
+      `50000, 1000, 'emails', null, null, '{"a":1}', '{failed}', 'discard'`,
+      ['job_pkey'],
+    ],
+    'a cancel of all that is not over': [
+      'act_on_jobs',
+      `50000, 1000, null, null, null, null, '{scheduled,ready,running}', 'cancel'`,
+      ['job_pkey'],
+    ],
+    'a requeue of archived jobs': [
+      'act_on_archived',
+      `50000, 1000, null, null, null, null, '{archived}', 'requeue'`,
+      ['archive_pkey'],
+    ],
+    'a look for payloads': [
+      'jobs_containing',
+      `'{"a":1}', null, 100, 10000, 'emails', null, null, null`,
+      ['archive_pkey', 'job_pkey'],
+    ],
+    'the jobs that it has found': [
+      'jobs_listed',
+      `'true', '{5,7}', 100, null, null, null, null`,
+      ['archive_pkey', 'job_pkey'],
+    ],
+    'a collect of jobs whose time is over': ['collect_expired', '0, 1000', ['archive_expires', 'archive_pkey']],
+    'a collect of keys whose time is over': ['collect_keys', '0, 1000', ['taken_key_until']],
     'a look at one job': ['job_find', "'true', 5", ['archive_pkey', 'job_pkey']],
     'a page of all jobs': ['jobs_find', "'true', null, 101, null, null, null, null", ['archive_pkey', 'job_pkey']],
     'a page far back': ['jobs_find', `'true', 9000, 101, 'emails', null, null, null`, ['archive_pkey', 'job_pkey']],
@@ -56,7 +90,7 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     'a page of archived jobs': ['jobs_find', `'true', null, 101, null, 'archived', null, null`, ['archive_pkey']],
   }
   for (const [what, [name, values, indexes]] of Object.entries(all)) {
-    await db.sql.unsafe(`analyze ${db.s}.job, ${db.s}.archive`)
+    await db.sql.unsafe(`analyze ${db.s}.job, ${db.s}.archive, ${db.s}.taken_key`)
     const nodes = await explain(session, statements[name], values)
     const plan = `${what}: ${nodes.map((node) => [node['Node Type'], node['Index Name']].join(' ')).join(' | ')}`
     expect.soft(nodes.map((node) => node['Node Type']).join(), plan).not.toMatch(/Seq Scan/)

@@ -55,7 +55,8 @@ const isRight: Readonly<Record<string, (value: unknown) => boolean>> = {
   attempt: isNumber,
   workerId: isDecimal,
   waitMs: isNumber,
-  runMs: isNumber,
+  // null of a job whose process died under it.
+  runMs: orNull(isNumber),
   error: (value) => value instanceof Error,
   retryAt: isDate,
   retriesLeft: isNumber,

@@ -46,6 +46,7 @@ test('job: a failed job with all that is stored of it', async ({ db }) => {
     workerId: null,
     cancelRequestedAt: new Date('2024-01-01T00:00:06Z'),
     error: { message: 'broken', failedBy: 'exhausted' },
+    errors: [{ message: 'broken', failedBy: 'exhausted' }],
     result: null,
     waitMs: 3_000,
     runMs: 1_500,

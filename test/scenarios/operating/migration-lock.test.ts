@@ -57,7 +57,10 @@ behindPooler(
       // By another way: it would wait for what was left there.
       await db.sql.unsafe(`delete from ${quoteIdentifier(fresh)}.migration where number = 2`)
       await db.sql.unsafe(`drop function ${quoteIdentifier(fresh)}.requeue_many, ${quoteIdentifier(fresh)}.requeue,
-      ${quoteIdentifier(fresh)}.cancel, ${quoteIdentifier(fresh)}.pause, ${quoteIdentifier(fresh)}.resume`)
+      ${quoteIdentifier(fresh)}.cancel, ${quoteIdentifier(fresh)}.cancel_many,
+      ${quoteIdentifier(fresh)}.edit,
+      ${quoteIdentifier(fresh)}.discard_many, ${quoteIdentifier(fresh)}.discard, ${quoteIdentifier(fresh)}.pause,
+      ${quoteIdentifier(fresh)}.resume`)
       expect(await db.bugle({ schema: fresh }).migrate()).toMatchObject({ from: 1, applied: [all.applied[1]] })
       await expectCheckedInSchema(db, fresh)
     } finally {

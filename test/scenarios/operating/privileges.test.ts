@@ -18,15 +18,15 @@ test('K grants: a privilege that is missing is NO_PRIVILEGE, which names what on
   const role = `"${roles.names.producer.replaceAll('"', '""')}"`
   await db.sql.unsafe(`
     revoke insert on ${roles.s}.job from ${role};
-    revoke insert (queue, kind, payload, priority, run_at, key, flags, max_attempts, timeout_ms)
+    revoke insert (queue, kind, payload, priority, run_at, key, key_while, flags, max_attempts, timeout_ms)
       on ${roles.s}.job from ${role};
-    revoke execute on function ${roles.s}.put_keep(text, json) from ${role}`)
+    revoke execute on function ${roles.s}.put_keyed(text, json, text, boolean) from ${role}`)
   const table = noPrivilege(/put.*permission denied for table job/)
   expect(await refusal(() => producer.put('q', 1))).toMatchObject(table)
   expect(await refusal(() => producer.putMany('q', [1]))).toMatchObject(table)
   const keep = { key: 'k', keyMode: 'keep' } as const
   expect(await refusal(() => producer.put('q', 1, keep))).toMatchObject(
-    noPrivilege(/put.*permission denied for function put_keep/),
+    noPrivilege(/put.*permission denied for function put_keyed/),
   )
   const sql = roles.connect('producer')
   const inTransaction = sql.begin((tx) => producer.put('q', 1, { tx }))

@@ -75,6 +75,7 @@ for (const kind of kinds) {
       workerId: null,
       cancelRequestedAt: null,
       error: null,
+      errors: [],
       result: null,
       waitMs: null,
       runMs: null,

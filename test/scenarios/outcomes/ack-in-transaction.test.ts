@@ -44,7 +44,7 @@ for (const library of libraries) {
           await ctx.ack(tx)
           if (job.attempt === 1) throw new Error('after the ack')
         }),
-      { retryStrategy: { retries: 1 } },
+      { retryStrategy: { maxAttempts: 2 } },
     )
     await bugle.put('accounts', 'Ada')
     expect((await retrying.next()).error.message).toContain('after the ack')

@@ -21,15 +21,25 @@ const nonsense: Record<string, { decide: () => unknown; says: RegExp }> = {
   'answers nothing': { decide: () => undefined, says: /must be false.*; got undefined/ },
   'answers true': { decide: () => true, says: /got true/ },
   'answers a text': { decide: async () => 'later', says: /got "later"/ },
-  'answers nothing in an object': { decide: () => ({}), says: /retries must be a whole number/ },
-  'answers fewer retries than none': { decide: () => ({ retries: -1 }), says: /retries must be .*got -1/ },
-  'answers retries without an end': { decide: () => ({ retries: Number.POSITIVE_INFINITY }), says: /got Infinity/ },
+  'answers nothing in an object': { decide: () => ({}), says: /maxAttempts must be a whole number/ },
+  'answers no run at all': { decide: () => ({ maxAttempts: 0 }), says: /maxAttempts must be .*got 0/ },
+  'answers runs without an end': { decide: () => ({ maxAttempts: Number.POSITIVE_INFINITY }), says: /got Infinity/ },
   'answers a delay of NaN': { decide: () => ({ delayMs: Number.NaN }), says: /delayMs must be .*got NaN/ },
-  'answers delays before now': { decide: () => ({ retries: 3, delaysMs: [0, -5] }), says: /delaysMs\[1\] .*got -5/ },
-  'answers both ways': { decide: () => ({ retries: 3, delayMs: 5 }), says: /delayMs beside/ },
-  'answers with a slip': { decide: () => ({ retrys: 3 }), says: /did you mean retries/ },
-  'answers what cannot be read': { decide: () => Object.defineProperty({}, 'retries', { get: refusing }), says: /./ },
-  'answers a proxy that refuses': { decide: () => new Proxy({ retries: 3 }, { ownKeys: refusing }), says: /a trap/ },
+  'answers delays before now': {
+    decide: () => ({ maxAttempts: 4, delaysMs: [0, -5] }),
+    says: /delaysMs\[1\] .*got -5/,
+  },
+  'answers both ways': { decide: () => ({ maxAttempts: 4, delayMs: 5 }), says: /delayMs beside/ },
+  'answers with a slip': { decide: () => ({ maxAttemps: 3 }), says: /did you mean maxAttempts/ },
+  'answers in retries': { decide: () => ({ retries: 3 }) as never, says: /give maxAttempts: 4/ },
+  'answers what cannot be read': {
+    decide: () => Object.defineProperty({}, 'maxAttempts', { get: refusing }),
+    says: /./,
+  },
+  'answers a proxy that refuses': {
+    decide: () => new Proxy({ maxAttempts: 4 }, { ownKeys: refusing }),
+    says: /a trap/,
+  },
 }
 
 test('D3 a strategy that throws or answers nonsense: the job fails with both errors told, and no loop', async ({
@@ -56,11 +66,12 @@ test('D3 a strategy that throws or answers nonsense: the job fails with both err
   const payloads = names.flatMap((name) => [name, 'good'])
   await bugle.putMany('emails', payloads, { maxAttempts: 5 })
   await consumer.idle()
-  expect(runs).toEqual(payloads)
+  // Each once. On a busy machine a job that was fetched ahead and goes back may be overtaken.
+  expect(runs.toSorted()).toEqual(payloads.toSorted())
   expect(acked.all).toHaveLength(names.length)
   const rows = await fullRows(db)
   expect(rows.map(({ payload }) => payload)).toEqual(names)
-  for (const [index, { id, payload, last_error, ...row }] of rows.entries()) {
+  for (const { id, payload, last_error, ...row } of rows) {
     const name = payload as string
     const says = expect.stringMatching(nonsense[name]?.says ?? /never/)
     expect(row, name).toMatchObject({ state: 'failed', attempt: 1, worker_id: null })
@@ -70,11 +81,12 @@ test('D3 a strategy that throws or answers nonsense: the job fails with both err
       attempt: 1,
       errors: [{ message: 'broken' }, { message: says }],
     })
-    const event = failed.all[index]
+    const event = failed.all.find((one) => one.id === id)
     const errors = [{ message: 'broken' }, { message: says }]
     expect(event, name).toMatchObject({ id, cause: 'exhausted', attempt: 1, error: { errors } })
-    expect(told.all[index], name).toEqual({ queue: 'emails', where: 'retryStrategy', error: expect.any(Error) })
-    expect(told.all[index]?.error.message, name).toEqual(says)
+    const report = told.all[runs.filter((run) => run !== 'good').indexOf(name)]
+    expect(report, name).toEqual({ queue: 'emails', where: 'retryStrategy', error: expect.any(Error) })
+    expect(report?.error.message, name).toEqual(says)
   }
   expect(told.all).toHaveLength(names.length)
 })

@@ -164,6 +164,7 @@ test('D6 message, stack, code, cause and attempt of the error are stored and tol
     workerId: bugle.workerId,
     cause: 'exhausted',
     error,
+    runMs: expect.any(Number),
   })
   await consumer.idle()
   const [row] = await db.jobs()

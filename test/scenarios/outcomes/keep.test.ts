@@ -1,7 +1,9 @@
 import { expect } from 'vitest'
+import { collectBatch } from '../../../src/admin/collect.js'
 import { ack, type BugleError, type Job, partial, reject, release, retry } from '../../../src/index.js'
 import { broken } from '../../support/broken.js'
 import { test } from '../../support/database.js'
+import { operator } from '../../support/operator.js'
 import { archivedRows, fullRows, hasten } from '../../support/rows.js'
 
 test("keep: with 'all' acked jobs move to the archive, with result, attempt, and the times of queue and run", async ({
@@ -96,7 +98,7 @@ test(
     circle.self = circle
     const results: unknown[] = [1n, () => {}, Symbol('s'), circle, 'x'.repeat(100), 'a\0b', ack({ n: Number.NaN })]
     const handler = ({ payload }: Job): unknown => results[payload as number]
-    const options = { retryStrategy: { retries: 5 } } as const
+    const options = { retryStrategy: { maxAttempts: 6 } } as const
     const kept = await bugle.consume('kept', handler, { ...options, concurrency: 1, keep: 'all' })
     const dropped = await bugle.consume('dropped', handler, options)
     await bugle.putMany('kept', [...results.keys()], { maxAttempts: 9 })
@@ -120,3 +122,36 @@ test(
     }
   },
 )
+
+test('keep: for a time, acked jobs move to the archive and go when it is over; a later requeue is as ever', async ({
+  db,
+}) => {
+  const bugle = db.bugle()
+  const unique = { key: 'k', while: 'running' } as const
+  const [id] = await bugle.putMany('q', ['plain', 'in a transaction'], (payload) =>
+    payload === 'plain' ? { unique } : {},
+  )
+  const { completed } = await bugle.drain(
+    'q',
+    async ({ payload }, ctx) => {
+      if (payload === 'in a transaction') await db.sql.begin(async (tx) => ctx.ack(tx, 'two'))
+      return 'one'
+    },
+    { keep: { archivedForMs: 60_000 } },
+  )
+  expect(completed).toBe(2)
+  const rows = await archivedRows(db)
+  expect(rows.map(({ result }) => result)).toEqual(['one', 'two'])
+  for (const { expires_at, finished_at } of rows) {
+    const ms = (expires_at?.getTime() ?? 0) - (finished_at?.getTime() ?? 0)
+    expect(ms).toBeGreaterThanOrEqual(59_990)
+    expect(ms).toBeLessThan(60_100)
+  }
+  expect(await bugle.requeue(id ?? '')).toBe(1)
+  expect(await fullRows(db)).toMatchObject([{ id, key: 'k', key_while: 'running' }])
+  const { database } = operator(db)
+  expect(await collectBatch(database, 'expired', 0)).toEqual({ locked: true, deleted: 0 })
+  await db.sql.unsafe(`update ${db.s}.archive set expires_at = now() - interval '1 ms'`)
+  expect(await collectBatch(database, 'expired', 0)).toEqual({ locked: true, deleted: 1 })
+  expect(await archivedRows(db)).toEqual([])
+})

@@ -124,7 +124,7 @@ test('middleware: what it throws is retried like a handler’s error', async ({ 
   const bugle = db.bugle()
   const attempts: number[] = []
   const consumer = await bugle.consume('q', () => {}, {
-    retryStrategy: { retries: 2 },
+    retryStrategy: { maxAttempts: 3 },
     middleware: [
       async (job, _, next) => {
         attempts.push(job.attempt)

@@ -167,7 +167,7 @@ test('middleware: the three examples, a log, a timer and a report of errors', as
       if (payload === 'flaky' && attempt === 1) throw error
       return payload === 'bad' ? reject('no such address') : undefined
     },
-    { concurrency: 1, prefetch: 0, retryStrategy: { retries: 1 } },
+    { concurrency: 1, prefetch: 0, retryStrategy: { maxAttempts: 2 } },
   )
   const [, flaky] = await bugle.putMany('emails', ['good', 'flaky', 'bad'])
   await consumer.idle()

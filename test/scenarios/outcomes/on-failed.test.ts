@@ -31,7 +31,7 @@ for (const [what, end] of Object.entries(hookEnds)) {
       },
       {
         concurrency: 1,
-        retryStrategy: { retries: 1 },
+        retryStrategy: { maxAttempts: 2 },
         onFailed: (job, error) => {
           calls.push([job.id, job.attempt, error.message])
           return end()

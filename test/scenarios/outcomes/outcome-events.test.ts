@@ -37,7 +37,7 @@ test('H4 job:retrying, job:partial, job:released, job:failed and callback:error 
     {
       unknownKinds: 'fail',
       retryStrategy: ({ payload }) =>
-        payload === 'no strategy' ? broken() : { retries: payload === 'retrying' ? 3 : 0, delaysMs: 5_000 },
+        payload === 'no strategy' ? broken() : { maxAttempts: payload === 'retrying' ? 4 : 1, delaysMs: 5_000 },
       onFailed: ({ payload }) => {
         if (payload === 'exhausted') broken()
       },
@@ -70,6 +70,7 @@ test('H4 job:retrying, job:partial, job:released, job:failed and callback:error 
     error,
     retryAt: runAt.get(ids.get('retrying') ?? ''),
     retriesLeft: 2,
+    runMs: expect.any(Number),
   })
   expect(event('job:partial', 'partial')).toStrictEqual({
     ...about('partial'),
@@ -81,7 +82,7 @@ test('H4 job:retrying, job:partial, job:released, job:failed and callback:error 
   const codes = ['REJECTED', undefined, undefined, 'CANCELLED', 'VALIDATION_FAILED', 'NO_HANDLER']
   for (const [index, payload] of failing.entries()) {
     const data = event('job:failed', payload)
-    expect(data, payload).toStrictEqual({ ...about(payload), error, cause: causes[index] })
+    expect(data, payload).toStrictEqual({ ...about(payload), error, cause: causes[index], runMs: expect.any(Number) })
     expect((data as { error: BugleError }).error.code, payload).toBe(codes[index])
   }
   // One event for each end, and nothing else.

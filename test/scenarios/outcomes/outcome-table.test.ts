@@ -25,8 +25,8 @@ interface Ending {
 
 const delayMs = 3_600_000
 const strategyMs = 7_200_000
-const retries = { retryStrategy: { retries: 1, delaysMs: strategyMs } } as const
-const last = { retryStrategy: { retries: 0 } } as const
+const retries = { retryStrategy: { maxAttempts: 2, delaysMs: strategyMs } } as const
+const last = { retryStrategy: { maxAttempts: 1 } } as const
 const fail = (): never => {
   throw new Error('broken')
 }
@@ -138,8 +138,8 @@ async function runOnce(db: TestDatabase, { handler, options = {}, bugle: own = {
 }
 
 /** The row has had a run before. */
-function oneMore(strategy: { readonly retries: number }): { readonly retries: number } {
-  return { ...strategy, retries: strategy.retries + 1 }
+function oneMore(strategy: { readonly maxAttempts: number }): { readonly maxAttempts: number } {
+  return { ...strategy, maxAttempts: strategy.maxAttempts + 1 }
 }
 
 function shown(name: BugleEventName, data: BugleEvents[BugleEventName]): string {

@@ -88,7 +88,7 @@ test('D6 message, stack and attempt of the last failed run are stored, also whil
     db.collect(bugle, 'job:acked'),
   ]
   const consumer = await bugle.consume('emails', () => ends[runs++]?.(), {
-    retryStrategy: { retries: 9, delaysMs: 60_000 },
+    retryStrategy: { maxAttempts: 10, delaysMs: 60_000 },
   })
   const id = await bugle.put('emails', null)
   expect(await retrying.next()).toMatchObject({ id, attempt: 1 })
@@ -130,7 +130,7 @@ test('release: the attempt is given back, however often; without a delay it is 1
       if (attempts.length > 5) broken()
       return attempts.length === 1 ? release() : release({ delayMs: attempts.length === 2 ? 0 : 300 })
     },
-    { retryStrategy: { retries: 0 } },
+    { retryStrategy: { maxAttempts: 1 } },
   )
   const id = await bugle.put('emails', null, { maxAttempts: 1 })
   expect(await failed.next()).toMatchObject({ id, attempt: 1, cause: 'exhausted' })
@@ -166,7 +166,7 @@ test('retry(): counts like a failed run: its reason is stored, and the last one 
   const failed = db.collect(bugle, 'job:failed')
   hasten(db, bugle)
   await bugle.consume('emails', ({ payload }) => retry({ reason: retryReasons[payload as number]?.[0] }), {
-    retryStrategy: { retries: 1, delaysMs: [60_000] },
+    retryStrategy: { maxAttempts: 2, delaysMs: [60_000] },
   })
   const ids = await bugle.putMany('emails', [...retryReasons.keys()])
   for (const _ of ids) expect(await failed.next()).toMatchObject({ attempt: 2, cause: 'exhausted' })

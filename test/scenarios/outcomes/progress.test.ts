@@ -46,7 +46,7 @@ test('D8 progress outlives failed and released runs; steps that are done count w
       seen.push([attempt, progress])
       return ends[seen.length - 1]?.()
     },
-    { retryStrategy: { retries: 4 } },
+    { retryStrategy: { maxAttempts: 5 } },
   )
   await bugle.put('emails', null)
   // Five runs that count, and the strategy allows no more than five.

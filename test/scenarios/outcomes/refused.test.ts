@@ -55,7 +55,7 @@ for (const code of ['P0001', '54000']) {
           await all()
           return payload === 3 ? end() : undefined
         },
-        { concurrency: 5, retryStrategy: what === 'a retry' && { retries: 3 }, keep },
+        { concurrency: 5, retryStrategy: what === 'a retry' && { maxAttempts: 4 }, keep },
       )
       const ids = await bugle.putMany('q', [1, 2, 3, 4, 5])
       const { error } = await errors.next()

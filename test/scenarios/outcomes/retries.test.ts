@@ -16,7 +16,7 @@ const delayTable: Record<string, { delaysMs: number | number[] | undefined; come
 }
 
 for (const retries of [0, 1, 2, 5]) {
-  test(`D2 retries ${retries}: runs ${retries + 1}, and the last delay repeats`, async ({ db }) => {
+  test(`D2 maxAttempts ${retries + 1}: so many runs, and the last delay repeats`, async ({ db }) => {
     const bugle = db.bugle()
     const settlings = await recordSettlings(db)
     const retrying = db.collect(bugle, 'job:retrying')
@@ -29,7 +29,9 @@ for (const retries of [0, 1, 2, 5]) {
         runs.push(job.id)
         throw new Error(`run ${job.attempt}`)
       }
-      await bugle.consume(name, handler, { retryStrategy: { retries, delaysMs: delayTable[name]?.delaysMs } })
+      await bugle.consume(name, handler, {
+        retryStrategy: { maxAttempts: retries + 1, delaysMs: delayTable[name]?.delaysMs },
+      })
       await bugle.put(name, null)
     }
     for (const _ of names) expect(await failed.next()).toMatchObject({ attempt: retries + 1, cause: 'exhausted' })
@@ -66,7 +68,7 @@ test('D2 a job that is retried runs at its time by itself, with its attempts cou
       expect(runAt).toEqual(new Date(row?.at ?? 0))
       if (attempt < 3) broken()
     },
-    { retryStrategy: { retries: 2, delaysMs: [0, 50] } },
+    { retryStrategy: { maxAttempts: 3, delaysMs: [0, 50] } },
   )
   await bugle.put('emails', null)
   expect(await acked.next()).toMatchObject({ attempt: 3 })
@@ -145,7 +147,7 @@ test('D2 the delay is that of retry(), else the one that the error asks for, els
   const failed = db.collect(bugle, 'job:failed')
   hasten(db, bugle)
   await bugle.consume('emails', ({ payload }) => askedDelays[payload as string]?.[0](), {
-    retryStrategy: { retries: 1, delaysMs: [1000] },
+    retryStrategy: { maxAttempts: 2, delaysMs: [1000] },
   })
   const names = Object.keys(askedDelays)
   const ids = await bugle.putMany('emails', names)
@@ -163,7 +165,7 @@ test('D2 a strategy’s one delay goes before the error’s, and an error asks f
   const once = await bugle.consume('once', handler, {
     retryStrategy: ({ attempt }) => attempt === 1 && { delayMs: 400 },
   })
-  const never = await bugle.consume('never', handler, { retryStrategy: { retries: 0 } })
+  const never = await bugle.consume('never', handler, { retryStrategy: { maxAttempts: 1 } })
   const id = await bugle.put('once', null)
   await bugle.put('never', null)
   await Promise.all([once.idle(), never.idle()])
@@ -231,10 +233,10 @@ test('D2 unless: an error of such a class is not tried again', async ({ db }) =>
 
 /** The strategy, a job's own limit, and the runs that it gets. */
 const limits: [RetryDecision | 'default', maxAttempts: number, runs: number][] = [
-  [{ retries: 5 }, 2, 2],
-  [{ retries: 5 }, 1, 1],
-  [{ retries: 1 }, 4, 4],
-  [{ retries: 0 }, 3, 3],
+  [{ maxAttempts: 6 }, 2, 2],
+  [{ maxAttempts: 6 }, 1, 1],
+  [{ maxAttempts: 2 }, 4, 4],
+  [{ maxAttempts: 1 }, 3, 3],
   [{ delayMs: 0 }, 3, 3],
   [false, 3, 1],
   ['default', 2, 2],
@@ -257,7 +259,7 @@ test('D2 a job’s own maxAttempts is its limit, fewer or more than the strategy
     await bugle.put(`queue ${index}`, null, { maxAttempts })
   }
   // The limit is the row's, whoever wrote it.
-  await bugle.consume('by SQL', broken, { retryStrategy: { retries: 5 } })
+  await bugle.consume('by SQL', broken, { retryStrategy: { maxAttempts: 6 } })
   await db.sql.unsafe(`insert into ${db.s}.job (queue, max_attempts) values ('by SQL', 2)`)
   for (let left = limits.length + 1; left > 0; left -= 1) expect((await failed.next()).cause).toBe('exhausted')
   const rows = await fullRows(db)
@@ -299,7 +301,7 @@ test('the retry example: ten jobs that fail half the time, two retries; acked an
       if (fails(n, attempt)) throw Object.assign(new Error(`no luck with ${n}`), { retryAfterMs: 20 })
     },
     {
-      retryStrategy: { retries: 2, delaysMs: [60_000] },
+      retryStrategy: { maxAttempts: 3, delaysMs: [60_000] },
       onFailed: (job, error) => void hook.push(`${job.payload}: ${error.message} after ${job.attempt}`),
     },
   )

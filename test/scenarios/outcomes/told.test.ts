@@ -34,7 +34,7 @@ test('the first retry of a queue is a line, and no further one', async ({ db }) 
   const fail = (): never => {
     throw new Error('boom')
   }
-  await bugle.drain('q', fail, { retryStrategy: { retries: 1 }, until: 'scheduled' })
+  await bugle.drain('q', fail, { retryStrategy: { maxAttempts: 2 }, until: 'scheduled' })
   expect(lines.filter((line) => /runs again at/.test(line))).toHaveLength(1)
   expect(lines.filter((line) => /failed for good at attempt 2/.test(line))).toHaveLength(3)
 })

@@ -63,7 +63,7 @@ test("D5 with unknownKinds: 'fail' a job without a handler fails at once, whatev
       concurrency: 1,
       retryStrategy: (job) => {
         asked.push(job.id)
-        return { retries: 5 }
+        return { maxAttempts: 6 }
       },
     },
   )

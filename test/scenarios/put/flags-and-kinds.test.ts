@@ -49,18 +49,21 @@ test('flags: a consumer leaves jobs that have one of its withoutFlags to a consu
 
 /** Changes of a waiting job by which a consumer that sleeps may have it. */
 const changes: Record<string, (db: TestDatabase, bugle: Bugle) => Promise<unknown>> = {
-  'a replace that takes the flag away': (_, bugle) => bugle.put('q', 'mine', { key: 'ada', kind: 'own' }),
-  'a replace with another flag': (_, bugle) => bugle.put('q', 'mine', { key: 'ada', kind: 'own', flags: ['eu'] }),
+  'a replace that takes the flag away': (_, bugle) =>
+    bugle.put('q', 'mine', { keyMode: 'replace', key: 'ada', kind: 'own' }),
+  'a replace with another flag': (_, bugle) =>
+    bugle.put('q', 'mine', { keyMode: 'replace', key: 'ada', kind: 'own', flags: ['eu'] }),
   'an UPDATE of its flags': (db) =>
     db.sql.unsafe(`update ${db.s}.job set flags = '{eu}', payload = '"mine"' where key = 'ada'`),
   'an UPDATE that leaves it without flags': (db) =>
     db.sql.unsafe(`update ${db.s}.job set flags = null, payload = '"mine"' where key = 'ada'`),
-  'a replace with another kind': (_, bugle) => bugle.put('q', 'mine', { key: 'kind', kind: 'own' }),
+  'a replace with another kind': (_, bugle) => bugle.put('q', 'mine', { keyMode: 'replace', key: 'kind', kind: 'own' }),
   'an UPDATE of its kind': (db) =>
     db.sql.unsafe(`update ${db.s}.job set kind = 'own', payload = '"mine"' where key = 'kind'`),
   'an UPDATE of its queue': (db) =>
     db.sql.unsafe(`update ${db.s}.job set queue = 'q', payload = '"mine"' where key = 'queue'`),
-  'a replace that makes it ready': (_, bugle) => bugle.put('q', 'mine', { key: 'far', kind: 'own' }),
+  'a replace that makes it ready': (_, bugle) =>
+    bugle.put('q', 'mine', { keyMode: 'replace', key: 'far', kind: 'own' }),
 }
 
 for (const [what, change] of Object.entries(changes)) {
@@ -95,7 +98,7 @@ test('flags: changes that make no waiting job anybody’s own notify nobody', as
   await consumer.idle()
   await untilAsleep(db, 'q')
   const notified = await watchNotifications(db)
-  await bugle.put('q', 'flagged again', { key: 'ada', flags: ['gpu'], priority: 5 })
+  await bugle.put('q', 'flagged again', { keyMode: 'replace', key: 'ada', flags: ['gpu'], priority: 5 })
   await bugle.put('q', 'kept', { key: 'ada', keyMode: 'keep' })
   await refusal(() => bugle.put('q', 'rejected', { key: 'ada', keyMode: 'reject' }))
   await db.sql.unsafe(`update ${db.s}.job set priority = 1, payload = '"by SQL"'`)

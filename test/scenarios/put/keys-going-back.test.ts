@@ -34,7 +34,7 @@ for (const [by, end] of Object.entries(backToQueue)) {
         await blocked.promise
         return payload === 'rejects' ? undefined : end()
       },
-      { concurrency: 4, retryStrategy: { retries: 3, delaysMs: 60_000 }, keep: 'all' },
+      { concurrency: 4, retryStrategy: { maxAttempts: 4, delaysMs: 60_000 }, keep: 'all' },
     )
     const [first, ...others] = await bugle.putMany('q', ['first', 'alone', 'no key', 'rejects'], (payload) =>
       payload === 'no key' ? {} : { key: payload as string },
@@ -132,5 +132,19 @@ for (const end of ['commit', 'rollback'] as const) {
         : [[true, 'scheduled', 'ada']],
     )
     expect(errors.all).toEqual([])
+  })
+}
+
+for (const { name, unique } of [
+  { name: 'while it waits', unique: { key: 'ada' } },
+  { name: 'while it runs too', unique: { key: 'ada', while: 'running' } },
+] as const) {
+  test(`H5 a failed job that an UPDATE makes ready has its key again, ${name}`, async ({ db }) => {
+    const bugle = db.bugle()
+    const id = await bugle.put('q', 'first', { unique })
+    await bugle.drain('q', broken, { retryStrategy: false })
+    await db.sql.unsafe(`update ${db.s}.job set state = 'ready', run_at = now()`)
+    expect(await bugle.put('q', 'second', { unique })).toBe(id)
+    expect(await fullRows(db)).toMatchObject([{ id, payload: 'first', key: 'ada', state: 'ready' }])
   })
 }

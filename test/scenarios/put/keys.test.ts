@@ -21,7 +21,16 @@ test('H5 replace: the waiting job becomes what was put, under its id, and with a
   expect(before).toMatchObject({ state: 'scheduled', attempt: 2, progress: 'half', last_error: {} })
 
   const runAt = new Date(Date.now() + 3_600_000)
-  expect(await bugle.put('q', 'second', { key: 'ada', kind: 'new', priority: -3, runAt, maxAttempts: 2 })).toBe(id)
+  expect(
+    await bugle.put('q', 'second', {
+      key: 'ada',
+      keyMode: 'replace',
+      kind: 'new',
+      priority: -3,
+      runAt,
+      maxAttempts: 2,
+    }),
+  ).toBe(id)
   const fresh = { id, attempt: 0, crashes: 0, progress: null, last_error: null, timeout_ms: null, worker_id: null }
   expect(await fullRows(db)).toMatchObject([
     {

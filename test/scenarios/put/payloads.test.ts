@@ -55,7 +55,7 @@ test('D7 a row put by SQL that its schema refuses fails without retries, and its
     concurrency: 1,
     retryStrategy: (job) => {
       asked.push(job.id)
-      return { retries: 5 }
+      return { maxAttempts: 6 }
     },
   })
   await consumer.idle()

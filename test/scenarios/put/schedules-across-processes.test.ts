@@ -153,7 +153,7 @@ for (const [what, end] of Object.entries(backToQueue)) {
             await blocked.promise
             return end(delayMs)
           },
-          { concurrency: 1, retryStrategy: { retries: 1, delaysMs: delayMs } },
+          { concurrency: 1, retryStrategy: { maxAttempts: 2, delaysMs: delayMs } },
         )
         const id = await first.put('q', null)
         await begun.promise

@@ -105,7 +105,7 @@ test('B8 retried, released and continued jobs run at their time and not before',
       again.add(job.payload)
       return ends[job.payload as string]?.()
     },
-    { retryStrategy: { retries: 1, delaysMs: 100 } },
+    { retryStrategy: { maxAttempts: 2, delaysMs: 100 } },
   )
   await bugle.putMany('q', names)
   for (const _ of names) await acked.next()

@@ -14,7 +14,7 @@ test("E11 until: 'ready' leaves scheduled jobs, and what is to be retried later"
     (job) => {
       if (job.payload === 'fails') throw new Error('later')
     },
-    { until: 'ready', retryStrategy: { retries: 3, delaysMs: 3_600_000 } },
+    { until: 'ready', retryStrategy: { maxAttempts: 4, delaysMs: 3_600_000 } },
   )
   expect(report).toEqual({ ...nothing, completed: 1 })
   expect(await db.jobs()).toMatchObject([
@@ -33,7 +33,7 @@ test("E11 until: 'ready' runs what is retried at once, until it has failed", asy
       runs += 1
       throw new Error('again')
     },
-    { retryStrategy: { retries: 2 } },
+    { retryStrategy: { maxAttempts: 3 } },
   )
   expect(runs).toBe(3)
   expect(report).toEqual({ ...nothing, failed: 1 })
@@ -52,7 +52,7 @@ test("E11 until: 'scheduled' waits for scheduled and retried jobs as well", asyn
       if (job.payload === 'retried' && job.attempt === 1) return retry({ delayMs: 700 })
       if (job.payload === 'fails') throw new Error('each time')
     },
-    { until: 'scheduled', retryStrategy: { retries: 1, delaysMs: 100 } },
+    { until: 'scheduled', retryStrategy: { maxAttempts: 2, delaysMs: 100 } },
   )
   expect(seen.sort()).toEqual(['fails 1', 'fails 2', 'retried 1', 'retried 2', 'scheduled 1'])
   expect(report).toEqual({ ...nothing, completed: 2, failed: 1 })

@@ -203,7 +203,7 @@ test('the report counts every kind over the whole life of the consumer', async (
       const reason = await aborted(ctx)
       if (what === 'throws') throw reason
     },
-    { concurrency: 8, retryStrategy: { retries: 1, delaysMs: 3_600_000 } },
+    { concurrency: 8, retryStrategy: { maxAttempts: 2, delaysMs: 3_600_000 } },
   )
   await bugle.putMany('q', ['ack', 'ack', 'reject', 'throw', 'throws', 'never', 'returns'])
   await Promise.all([...begun.values()].map(({ promise }) => promise))

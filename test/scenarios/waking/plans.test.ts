@@ -66,8 +66,13 @@ const calls = {
   put: { statement: 'put', values: `'emails', '{"n": 1}', 0, null`, indexes: [] },
   putMany: { statement: 'put_many', values: `'emails', '[{"payload": 1, "priority": 0}]'`, indexes: [] },
   putOptions: { statement: 'put_options', values: `'emails', '[{"payload": 1, "delay_ms": 5}]'`, indexes: [] },
-  putReplace: { statement: 'put_replace', values: `'emails', '[{"payload": 1, "key": "a"}]'`, indexes: [] },
-  putKeep: { statement: 'put_keep', values: `'emails', '[{"payload": 1, "key": "b"}]'`, indexes: [] },
+  putKeyed: {
+    statement: 'put_keyed',
+    values: `'emails', '[{"payload": 1, "key": "a"}]', 'replace', 'true'`,
+    indexes: [],
+  },
+  // By arrays of keys, in either table.
+  resultLook: { statement: 'result_look', values: `'{1,2}'`, indexes: ['archive_pkey', 'job_pkey'] },
 } as const satisfies Record<string, { statement: StatementName; values: string; indexes: readonly string[] }>
 
 test('plans: with 100,000 ready, scheduled and failed rows beside each other', async ({ db }) => {

@@ -200,3 +200,14 @@ test('a batch that was too much for its time is repeated soon for half as many r
   expect(limits).toEqual([1_000, 500, 250, 500, 250])
   await collector.stop()
 })
+
+test('what has a time of its own is collected also where all else is kept for ever', async () => {
+  const { collector, batches } = collecting({ failedForMs: null, archivedForMs: null, always: ['expired', 'keys'] })
+  collector.start()
+  await vi.advanceTimersByTimeAsync(firstWithinMs)
+  expect(batches).toEqual([
+    ['expired', 0],
+    ['keys', 0],
+  ])
+  await collector.stop()
+})

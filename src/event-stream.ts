@@ -1,5 +1,6 @@
 /** What `on(name, { signal })` returns: the events from that call on, for one `for await`. */
 export interface EventStream<Data> extends AsyncIterableIterator<Data, undefined, undefined>, AsyncDisposable {
+  /** Ends it: a loop that is left calls this. */
   return(): Promise<IteratorResult<Data, undefined>>
 }
 

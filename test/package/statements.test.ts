@@ -93,9 +93,9 @@ test("the SQL guide's statements put what they say", async () => {
   expect(jobs).toEqual([
     email('a@example.org'),
     email('a@example.org', { kind: 'welcome', priority: 10, state: 'scheduled' }),
+    { ...plain, queue: 'sync', payload: { user: 17 }, key: 'user-17', flags: ['heavy'], max_attempts: 3 },
     email('ada@example.org'),
     email('grace@example.org'),
-    { ...plain, queue: 'sync', payload: { user: 17 }, key: 'user-17', flags: ['heavy'], max_attempts: 3 },
     email('ada@example.org'),
   ])
   const columns = await sql`

@@ -26,7 +26,7 @@ export async function postgres(
   { data, port }: PostgresCommandOptions,
 ): Promise<number> {
   const signal = interruptible()
-  stopWithParent(env)
+  stopWithParent({ env, parent: process.ppid, onGone: (text) => out.note(text) })
   await using server = await start(data, port)
   // By a Ctrl-C during the start: a URL of a server that is about to go would mislead.
   if (signal.aborted) return exitCodes.ok

@@ -74,10 +74,13 @@ const putOptionNames = [
   'tx',
 ]
 
+/** What other libraries take at the put, and Bugle at the consumer. */
+const namesOfConsume = ['concurrency', 'retryStrategy', 'keep', 'onFailed']
+
 /** @throws BugleError `INVALID_OPTION` */
 export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutOptions {
   if (options === undefined) return plainPut
-  knownKeys('put options', options, putOptionNames)
+  knownKeys('put options', options, putOptionNames, { consume: namesOfConsume })
   const {
     priority = putDefaults.priority,
     kind,

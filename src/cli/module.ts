@@ -79,7 +79,7 @@ function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   for (const [name, own] of Object.entries(handlers)) {
     queues.set(queueName(name), {
       handlers: handlersOf(name, own),
-      options: optionsOf(name, Object.hasOwn(options, name) ? options[name] : {}),
+      options: optionsOf(name, (Object.hasOwn(options, name) ? options[name] : undefined) ?? {}),
     })
   }
   if (queues.size === 0) throw new Error(`queues is empty; ${howTo}`)

@@ -63,6 +63,9 @@ const modules: readonly (readonly [text: string, answer: RegExp | readonly unkno
     'export const queues = { a() {} }; export const options = { concurrency: 5 }',
     /: options are by queue, as { "a": { concurrency: … } }; got "concurrency"$/,
   ],
+  // What may have been left out is as if it were not there; a handler may not.
+  ['export default { queues: { a() {} }, options: { a: undefined }, bugle: undefined }', [['a', {}]]],
+  ['export const queues = { a: undefined }', /queues: "a": handler must be a function/],
   // What every object has is nobody's options.
   ['export const queues = { toString() {} }; export const options = {}', [['toString', {}]]],
 ]

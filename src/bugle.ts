@@ -291,7 +291,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const resolved = resolveBugleOptions(options as BugleOptions, env)
   const { schema, name } = resolved
   const events = createEvents()
-  const { warn, end: endLog } = logEvents(events, resolved.logger)
+  const { warn, say, end: endLog } = logEvents(events, resolved.logger)
   for (const connection of new Set([resolved.connection, resolved.listenConnection])) {
     for (const warning of warningsAbout(connection)) warn('BUGLE_CONNECTION', warning)
   }
@@ -343,7 +343,7 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     database,
     worker,
     events,
-    onLongRun: (message) => warn('BUGLE_LONG_RUN', message),
+    onLongRun: say,
     settle,
     random: Math.random,
   })

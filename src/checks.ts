@@ -3,9 +3,9 @@
  * message names the thing, the rule and the value: `concurrency must be a whole number from 1 up; got 0`.
  */
 import { types } from 'node:util'
-import { durationExamples, inMilliseconds } from './duration.js'
+import { durationExamples, durationText, inMilliseconds, parseDuration } from './duration.js'
 import { BugleError, describe } from './errors.js'
-import { suggestion } from './suggest.js'
+import { suggestion, wordFor } from './suggest.js'
 
 /** Node fires a timer of more than 2^31 - 1 ms at once. */
 export const longestTimerMs = 2_147_483_647
@@ -41,6 +41,7 @@ export function milliseconds(name: string, value: unknown, rules: { allowInfinit
     if (ms <= Number.MAX_SAFE_INTEGER) return Math.ceil(ms)
     if (ms === Number.POSITIVE_INFINITY && allowInfinity) return ms
   }
+  if (isDuration(value)) throw invalidOption(name, `must be at most ${durationText(Number.MAX_SAFE_INTEGER)}`, value)
   const rule = `must be milliseconds from 0 up${allowInfinity ? ', or Infinity' : ''}`
   throw invalidOption(name, rule + orText(value), value)
 }
@@ -55,7 +56,12 @@ export function durationWithin(name: string, value: unknown, bounds: { min: numb
   const ms = inMilliseconds(value)
   const { min, max } = bounds
   if (typeof ms === 'number' && Number.isSafeInteger(ms) && ms >= min && ms <= max) return ms
+  if (isDuration(value)) throw invalidOption(name, `must be from ${durationText(min)} to ${durationText(max)}`, value)
   throw invalidOption(name, `must be a whole number from ${min} to ${max}, in milliseconds${orText(value)}`, value)
+}
+
+function isDuration(value: unknown): boolean {
+  return typeof value === 'string' && parseDuration(value) !== undefined
 }
 
 /** For whoever has given a text: which ones there are. */
@@ -97,7 +103,7 @@ const longestDelayMs = 3_155_760_000_000
 export function delay(name: string, value: unknown): number {
   const ms = milliseconds(name, value)
   if (ms <= longestDelayMs) return ms
-  throw invalidOption(name, 'must be at most a hundred years in milliseconds', value)
+  throw invalidOption(name, 'must be at most a hundred years', value)
 }
 
 /**
@@ -218,10 +224,16 @@ export function hintFor(
   keys: readonly string[],
   elsewhere: Readonly<Record<string, readonly string[]>> = {},
 ): string {
-  const [call] = Object.entries(elsewhere).find(([, names]) => names.includes(key)) ?? []
-  if (call !== undefined) return `it is one of ${call}`
-  const near = suggestion(key, keys)
-  return near === undefined ? `known are ${keys.join(', ')}` : `did you mean ${near}?`
+  const others = Object.entries(elsewhere)
+  const [call] = others.find(([, names]) => names.includes(key)) ?? []
+  if (call !== undefined) return `it is an option of ${call}`
+  const own = suggestion(key, keys)
+  if (own !== undefined) return `did you mean ${own}?`
+  for (const [other, names] of others) {
+    const meant = wordFor(key, names)
+    if (meant !== undefined) return `did you mean ${meant}, an option of ${other}?`
+  }
+  return `known are ${keys.join(', ')}`
 }
 
 /** Whether this is an object literal (or one without a prototype), of whichever realm. */

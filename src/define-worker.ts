@@ -1,20 +1,28 @@
 import type { Bugle } from './bugle.js'
 import { knownKeys } from './checks.js'
+import type { Codec } from './codec.js'
 import type { BugleOptions, ConsumeOptions } from './options.js'
-import type { HandlersOf, JobOf, QueueMap, QueueName } from './queues.js'
+import type { HandlersOf, JobOf, QueueMap } from './queues.js'
 
 /** What a module tells `bugle work`: as its default export, or each of these as an export of its own. */
 export interface WorkerDefinition<Queues extends object = QueueMap, Context = unknown> {
   /** By queue: a function for every job, or an object with one for each kind. */
   readonly queues: {
-    readonly [Queue in QueueName<Queues>]?: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>
+    readonly [Queue in keyof Queues & string]?: HandlersOf<Queues[Queue], Bugle<Queues, Context>, Context>
   }
   /** Options of `consume`, by queue. */
-  readonly options?: {
-    readonly [Queue in QueueName<Queues>]?: ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>
-  }
-  /** Options of `createBugle`: schemas, codec, middleware, context, times. */
-  readonly bugle?: BugleOptions<Bugle<Queues, Context>, Context>
+  readonly options?:
+    | {
+        readonly [Queue in keyof Queues & string]?:
+          | ConsumeOptions<JobOf<Queues[Queue]>, Bugle<Queues, Context>, Context>
+          | undefined
+      }
+    | undefined
+  /**
+   * Options of `createBugle`: schemas, codec, middleware, context, times. With a codec write
+   * `defineWorker<WithCodec<Queues>>`: handlers are given what was put.
+   */
+  readonly bugle?: BugleOptions<Bugle<Queues, Context>, Context, Codec> | undefined
 }
 
 export const definitionNames = ['queues', 'options', 'bugle'] as const

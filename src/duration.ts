@@ -27,13 +27,24 @@ export const durationExamples = "'90s', '15m', '2h' or '7d'"
  */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
-  const [, number, unit] = /^(\d{1,15}(?:\.\d{1,15})?) ?(ms|[smhdwy])$/.exec(text) ?? []
+  const [, number, unit] = /^(\d{1,15}(?:\.\d{1,15})?)(ms|[smhdwy])$/.exec(text) ?? []
   if (number === undefined) return undefined
   // Floating point would make 3960000.0000000005 of '1.1h'.
   return Math.round(Number(number) * units[unit as keyof typeof units] * 1_000) / 1_000
 }
 
-/** The milliseconds of a duration; what is none stays as it is, for the caller to refuse. */
+/**
+ * The milliseconds of a duration; those of a text are whole, rounded up. What is no duration stays as it is, for the
+ * caller to refuse.
+ */
 export function inMilliseconds(value: unknown): unknown {
-  return typeof value === 'string' ? (parseDuration(value) ?? value) : value
+  if (typeof value !== 'string') return value
+  const ms = parseDuration(value)
+  return ms === undefined ? value : Math.ceil(ms)
+}
+
+/** The text of a bound, for messages: in the largest unit that fits (weeks aside), cut after one digit: `'24.8d'`. */
+export function durationText(ms: number): string {
+  const [unit, size] = Object.entries(units).findLast(([name, one]) => name !== 'w' && ms >= one) ?? ['ms', 1]
+  return `'${Math.floor((ms / size) * 10) / 10}${unit}'`
 }

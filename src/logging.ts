@@ -7,6 +7,9 @@ import { createThinning } from './thinning.js'
 
 const log = createDebug('bugle:logging')
 
+/** Between two lines about retries of one queue. */
+const betweenRetriesMs = 3_600_000
+
 /**
  * Where an operator reads. Each function is given one line of text, as a method of this object; what it returns is
  * ignored.
@@ -51,11 +54,11 @@ interface Log {
    * @param code - stays what it is
    */
   readonly warn: (code: string, message: string) => void
+  /** A line that is no event, about something that goes on by itself. */
+  readonly say: (message: string) => void
   /** Say what was counted and not said yet. */
   end(): void
 }
-
-const retryAgainMs = 3_600_000
 
 /**
  * One line for each event that an operator should know of: jobs that failed for good, what is wrong with the database,
@@ -66,16 +69,16 @@ const retryAgainMs = 3_600_000
  * `console.error`, not by `process.emitWarning`: a failed job is no mistake of the program's set-up, so it must not
  * vanish with `--no-warnings`, nor with a `process.exit` in the same turn, nor bring a stack of ours with it.
  */
-export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): Log {
-  if (target === 'nowhere') return { warn() {}, end() {} }
+export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget, now = () => performance.now()): Log {
+  if (target === 'nowhere') return { warn() {}, say() {}, end() {} }
   const isOurs = target === 'standard error'
   const to = safely(isOurs ? standardError : target)
   const thinning = createThinning()
   /** The level of a line that takes a warning back. */
   const relief = isOurs ? 'warn' : 'info'
   let isDeafTold = false
-  /** When, by queue. */
-  const retriesToldAt = new Map<string, number>()
+  /** By queue: when the last line about its retries was said, and how many there were since. */
+  const retries = new Map<string, { saidAt: number; untold: number }>()
 
   function tell(kind: string, level: keyof Logger, line: () => string): void {
     thinning.tell(`${kind} ${level}`, to[level], line)
@@ -137,13 +140,21 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): L
     )
   })
   events.on('job:retrying', (job) => {
-    // One per hour: while somebody writes a handler, a silence until the last retry would be long. There may be none.
-    const toldAt = retriesToldAt.get(job.queue) ?? Number.NEGATIVE_INFINITY
-    if (performance.now() - toldAt < retryAgainMs) return
-    retriesToldAt.set(job.queue, performance.now())
+    // The first: while somebody writes a handler, a silence until the last retry would be long. Then one per hour: with
+    // a strategy that never gives up nothing else would be said.
+    const said = retries.get(job.queue)
+    if (said !== undefined && now() - said.saidAt < betweenRetriesMs) {
+      said.untold += 1
+      return
+    }
+    retries.set(job.queue, { saidAt: now(), untold: 0 })
+    const others =
+      said === undefined
+        ? 'further retries of this queue are one line per hour'
+        : `${said.untold} more of this queue since the last such line`
     to.warn(
       `${about(job)} failed at attempt ${job.attempt}, and runs again at ${job.retryAt.toISOString()}: ` +
-        `${withPlace(job.error)} (further retries of this queue within an hour are events, and no lines)`,
+        `${withPlace(job.error)} (${others})`,
     )
   })
   events.on('job:stuck', (job) =>
@@ -159,7 +170,7 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget): L
       where === 'handler' ? inOneLine(error) : `a callback threw (${where}): ${inOneLine(error)}`,
     ),
   )
-  return { warn: isOurs ? emitWarning : (_code, message) => to.warn(message), end: thinning.end }
+  return { warn: isOurs ? emitWarning : (_code, message) => to.warn(message), say: to.warn, end: thinning.end }
 }
 
 /** By weight; all others are errors. */
@@ -226,14 +237,23 @@ function placeOf(error: Error): string | undefined {
   }
 }
 
-/** With its cause, or what it is made of, where that says more: `fetch failed`, a `localhost` that refuses twice. */
 function inOneLine(error: Error): string {
-  const { name, message, cause } = error
-  const parts = error instanceof AggregateError ? error.errors : cause instanceof Error ? [cause] : []
-  const more = parts.map((part) => toError(part).message).filter((each) => !message.includes(each))
-  const told = [message, ...new Set(more)].filter((each) => each !== '').join(': ')
-  const text = `${name}: ${told}`.replaceAll(/\s+/g, ' ')
+  const told = [error.message, beneath(error)].filter((each) => each !== '').join(': ')
+  const text = `${error.name}: ${told}`.replaceAll(/\s+/g, ' ')
   return text.length > 300 ? `${text.slice(0, 300)}…` : text
+}
+
+/** What it is made of, or its cause, where that says more: a `localhost` that refuses twice, `fetch failed`. */
+function beneath(error: Error): string {
+  try {
+    const { message, cause } = error
+    const parts = error instanceof AggregateError ? error.errors : cause instanceof Error ? [cause] : []
+    const more = parts.map((part) => toError(part).message).filter((each) => each !== '' && !message.includes(each))
+    return [...new Set(more)].join('; ')
+  } catch {
+    // A cause may be a getter that throws, too.
+    return ''
+  }
 }
 
 function seconds(ms: number): string {

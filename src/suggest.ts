@@ -10,10 +10,10 @@
 const foreignWords: readonly (readonly [ours: string, words: string])[] = [
   ['poolSize', 'max maxPoolSize connectionLimit pool connections'],
   ['concurrency', 'max teamSize teamConcurrency localConcurrency maxConcurrency concurrentJobs numWorkers workers'],
-  ['concurrency', 'parallelism parallel threads slots limit'],
-  ['prefetch', 'batchSize fetchSize lookAhead'],
-  ['maxAttempts', 'attempts retries retryLimit retry retryCount tries maxRetries maxTries limit'],
-  ['retryStrategy', 'attempts retries retryLimit retry retryCount tries maxRetries maxTries'],
+  ['concurrency', 'parallelism parallel concurrent threads slots'],
+  ['prefetch', 'fetchSize lookAhead'],
+  ['maxAttempts', 'attempts retries retryLimit retry retryCount tries maxRetries maxTries'],
+  ['retryStrategy', 'attempts retries retryLimit retry retryCount tries maxRetries maxTries maxAttempts'],
   ['retryStrategy', 'backoff backoffStrategy retryDelay retryBackoff'],
   ['delayMs', 'delay wait startAfter'],
   ['baseMs', 'delay delayMs minDelay backoff retryDelay'],
@@ -59,17 +59,20 @@ const foreignWords: readonly (readonly [ours: string, words: string])[] = [
  */
 export function suggestion(asked: string, known: readonly string[]): string | undefined {
   const lower = asked.toLowerCase()
-  return known.find((name) => name.toLowerCase() === lower) ?? translated(lower, known) ?? nearest(lower, known)
+  return known.find((name) => name.toLowerCase() === lower) ?? wordFor(asked, known) ?? nearest(lower, known)
 }
 
-function translated(asked: string, known: readonly string[]): string | undefined {
+/** The name that another library's word stands for. */
+export function wordFor(word: string, known: readonly string[]): string | undefined {
+  const asked = word.toLowerCase()
   const isMeant = (words: string): boolean => words.toLowerCase().split(' ').includes(asked)
   return foreignWords.find(([ours, words]) => known.includes(ours) && isMeant(words))?.[0]
 }
 
 function nearest(asked: string, known: readonly string[]): string | undefined {
   let best: string | undefined
-  let bestDistance = Math.max(2, Math.floor(asked.length / 3)) + 1
+  // Two slips are many in a name of three letters: `url` is not `ssl`.
+  let bestDistance = Math.max(asked.length > 3 ? 2 : 1, Math.floor(asked.length / 3)) + 1
   for (const one of known) {
     const name = one.toLowerCase()
     // `grace` for `graceMs`, `hostname` for `host`: a forgotten unit is the commonest slip.

@@ -24,7 +24,8 @@ export interface QueueWork {
 
 /**
  * Import a module of handlers: its default export is a `WorkerDefinition`, by `defineWorker` or as an object; or each
- * part of one is an export of its own, `queues` above all. What else it exports is its own business.
+ * part of one is an export of its own, `queues` above all. What else it exports is its own business, unless it is
+ * nearly the name of such a part.
  *
  * @param path - relative to the working directory, or absolute
  * @throws Refusal; with the module's own error as `cause` where it threw
@@ -68,6 +69,7 @@ async function importModule(path: string): Promise<Readonly<Record<string, unkno
 /** @throws Error, BugleError */
 function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   const definition = definitionOf(exported)
+  demandNoMisspelt({ ...exported, ...byDefault(exported) }, definition)
   if (definition.queues === undefined) throw new Error(`it exports no queues; ${howTo}${functionsOf(exported)}`)
   const handlers = objectExport('queues', definition.queues)
   const options = objectExport('options', definition.options ?? {})
@@ -77,22 +79,31 @@ function readModule(exported: Readonly<Record<string, unknown>>): WorkModule {
   for (const [name, own] of Object.entries(handlers)) {
     queues.set(queueName(name), {
       handlers: handlersOf(name, own),
-      options: optionsOf(name, Object.hasOwn(options, name) ? options[name] : {}),
+      options: optionsOf(name, (Object.hasOwn(options, name) ? options[name] : undefined) ?? {}),
     })
   }
   if (queues.size === 0) throw new Error(`queues is empty; ${howTo}`)
-  knownKeys('options', options, [...queues.keys()])
+  demandByQueue(options, queues)
   return { queues, bugleOptions }
 }
 
 const howTo = 'give them as: export const queues = { emails: async (job) => { … } }'
 
+/**
+ * The default export, if it is an object. Of a CommonJS module this is all that it exports. Where a compiler has made
+ * that module of an ES module (`__esModule`), the default export of the latter is in there, and counts too.
+ */
+function byDefault({ default: outer }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (!isPlainObject(outer)) return {}
+  return outer.__esModule === true && isPlainObject(outer.default) ? { ...outer, ...outer.default } : outer
+}
+
 /** Each part by its name, or in the default export. Of a CommonJS module Node gives the same in both ways. */
 function definitionOf(exported: Readonly<Record<string, unknown>>): Partial<Record<string, unknown>> {
-  const byDefault = defaultOf(exported)
+  const others = byDefault(exported)
   return Object.fromEntries(
     definitionNames.map((name) => {
-      const [own, other] = [exported[name], byDefault[name]]
+      const [own, other] = [exported[name], others[name]]
       if (own !== undefined && other !== undefined && own !== other) {
         throw new Error(`${name} is exported twice, by name and by default`)
       }
@@ -102,24 +113,37 @@ function definitionOf(exported: Readonly<Record<string, unknown>>): Partial<Reco
 }
 
 /**
- * The default export. In one that TypeScript has made a CommonJS module of there is another one.
+ * Refuse an object whose name is nearly that of a part that is missing: nobody would read it, and nothing would say so.
  *
- * What else is in it is left alone, as the helpers of a CommonJS module are; but a slip of the keyboard is not.
+ * @throws Error
  */
-function defaultOf({ default: outer }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  if (!isPlainObject(outer)) return {}
-  const known: readonly string[] = definitionNames
-  const given = outer.__esModule === true && isPlainObject(outer.default) ? outer.default : outer
-  for (const name of Object.keys(given)) {
-    const meant = known.includes(name) ? undefined : suggestion(name, known)
-    if (meant !== undefined) throw new Error(`the default export has ${describe(name)}; did you mean ${meant}?`)
+function demandNoMisspelt(
+  exported: Readonly<Record<string, unknown>>,
+  definition: Partial<Record<string, unknown>>,
+): void {
+  const missing = definitionNames.filter((name) => definition[name] === undefined)
+  for (const [name, value] of Object.entries(exported)) {
+    if (name === 'default' || !isPlainObject(value)) continue
+    const meant = suggestion(name, missing)
+    if (meant !== undefined) throw new Error(`it exports ${describe(name)}; did you mean ${meant}?`)
   }
-  return given
+}
+
+/** @throws Error, BugleError */
+function demandByQueue(options: Readonly<Record<string, unknown>>, queues: ReadonlyMap<string, QueueWork>): void {
+  const ofOneQueue = resolveConsumerOptions({})
+  for (const name of Object.keys(options)) {
+    if (queues.has(name) || !Object.hasOwn(ofOneQueue, name)) continue
+    const [queue] = queues.keys()
+    throw new Error(`options are by queue, as { ${describe(queue)}: { ${name}: … } }; got ${describe(name)}`)
+  }
+  knownKeys('options', options, [...queues.keys()])
 }
 
 /** For whoever has exported each handler by its name. */
 function functionsOf(exported: Readonly<Record<string, unknown>>): string {
-  const names = Object.keys(exported).filter((name) => typeof exported[name] === 'function')
+  const all = { ...exported, ...byDefault(exported) }
+  const names = Object.keys(all).filter((name) => typeof all[name] === 'function')
   return names.length === 0 ? '' : ` (it exports the functions ${names.join(', ')})`
 }
 

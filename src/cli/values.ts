@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from '../duration.js'
+import { durationExamples, parseDuration } from '../duration.js'
 
 /**
  * Values of options, from text. What they throw is one line, which commander puts after the option's name and value.
@@ -19,11 +19,11 @@ export const momentOption = (
 export const choiceOption = (flags: string, description: string, choices: readonly string[]): Option =>
   new Option(flags, description).choices(choices)
 
-const examples = '90s, 15m, 2h or 7d'
+const examples = durationExamples.replaceAll("'", '')
 
 /** At least 1, if nothing else is said. */
-export const numberOption = (flags: string, description: string, min = 1): Option =>
-  new Option(flags, description).argParser((text) => wholeNumber(text, min))
+export const numberOption = (flags: string, description: string, min = 1, max = Number.MAX_SAFE_INTEGER): Option =>
+  new Option(flags, description).argParser((text) => wholeNumber(text, min, max))
 
 /** A value, as JSON. */
 export const jsonOption = (flags: string, description: string): Option => new Option(flags, description).argParser(json)
@@ -92,9 +92,11 @@ function json(text: string): unknown {
 }
 
 /** @throws InvalidArgumentError */
-function wholeNumber(text: string, min: number): number {
+function wholeNumber(text: string, min: number, max: number): number {
   const value = Number(text)
-  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < min)
-    throw new InvalidArgumentError(`not a whole number from ${min} up.`)
+  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < min || value > max) {
+    const range = max === Number.MAX_SAFE_INTEGER ? `from ${min} up` : `from ${min} to ${max}`
+    throw new InvalidArgumentError(`not a whole number ${range}.`)
+  }
   return value
 }

@@ -96,7 +96,9 @@ export function settingsFromEnvironment(env: NodeJS.ProcessEnv): Settings {
 export function settingsFromFields(fields: ConnectionFields): GivenSettings {
   // A URL given in the wrong place holds a password, so its value is not shown.
   if (!isPlainObject(fields)) throw refusal('connection', `must be a plain object of fields; got ${kindOf(fields)}`)
-  knownKeys('connection', fields, ['host', 'port', 'database', 'user', 'password', 'ssl'])
+  knownKeys('connection', fields, ['host', 'port', 'database', 'user', 'password', 'ssl'], {
+    createBugle: ['connectionString'],
+  })
   const { host, port, database, user, password, ssl }: ConnectionFields = fields
   const found: { -readonly [name in keyof GivenSettings]: GivenSettings[name] } = {}
   if (host !== undefined) found.host = textField('connection.host', host)

@@ -147,7 +147,7 @@ export async function freePort(random: () => number = Math.random): Promise<numb
 }
 
 /** Whether nobody listens on it on the loopback, at this moment. */
-export function isPortFree(port: number): Promise<boolean> {
+function isPortFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createServer()
     probe.once('error', () => resolve(false))

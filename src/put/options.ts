@@ -104,10 +104,13 @@ const putOptionNames = [
   'tx',
 ]
 
+/** What other libraries take at the put, and Bugle at the consumer. */
+const namesOfConsume = ['concurrency', 'retryStrategy', 'keep', 'onFailed']
+
 /** @throws BugleError `INVALID_OPTION` */
 export function resolvePutOptions(options: PutOptions | undefined): ResolvedPutOptions {
   if (options === undefined) return plainPut
-  knownKeys('put options', options, putOptionNames)
+  knownKeys('put options', options, putOptionNames, { consume: namesOfConsume })
   const { priority = putDefaults.priority, kind, runAt, delayMs, keyMode, flags, maxAttempts, timeoutMs, tx } = options
   if (tx === undefined && Object.hasOwn(options, 'tx')) {
     // The name of something else, misspelt: the job would be written outside of the transaction.

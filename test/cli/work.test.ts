@@ -1,9 +1,10 @@
+import type { SpawnOptions } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished } from 'vitest'
-import { cliProgram, jsonLines, plainEnv, spawnCli, startCli, startProcess } from '../support/cli.js'
-import { test } from '../support/database.js'
+import { type CliProcess, cliProgram, jsonLines, plainEnv, spawnCli, startCli, startProcess } from '../support/cli.js'
+import { type TestDatabase, test } from '../support/database.js'
 
 /** Whether a terminal would be told more than text and line ends. */
 function unsafe(text: string): boolean {
@@ -16,6 +17,13 @@ function folderWith(text: string, name = 'work.mjs'): string {
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   writeFileSync(join(folder, name), text)
   return folder
+}
+
+/** `bugle work work.mjs` as npx starts it: with a shell between, which ends at SIGTERM and tells nobody. */
+function startUnderShell(db: TestDatabase, cwd: string, options: SpawnOptions = {}): CliProcess {
+  const command = `"${process.execPath}" "${cliProgram}" work work.mjs --schema "${db.schema}"; :`
+  const env = { ...plainEnv(db), npm_command: 'exec' }
+  return startProcess('/bin/sh', ['-c', command], { cwd, env, ...options })
 }
 
 /** What a module says, and what is made of it: its queues with their options, or a refusal. */
@@ -33,7 +41,6 @@ const modules: readonly (readonly [text: string, answer: RegExp | readonly unkno
   ['export const queues = { a() {} }; export const options = { b: {} }', /^Refusal m\d+.mjs: .*"b"/],
   ['export const queues = { a() {} }; export const options = { a: { concurrency: 0 } }', /options of "a": concurrency/],
   ['export const queues = { a() {} }; export const bugle = { nope: 1 }', /^Refusal m\d+.mjs: bugle: .*"nope"/],
-  ['export default { queues: { a() {} }, option: {} }', /the default export has "option"; did you mean options\?$/],
   // Its own mistake, and not a path that the user has mistyped.
   [`import './gone.mjs'`, /^Refusal m\d+.mjs threw when it was imported: Cannot find module .*gone\.mjs/],
   // Helpers are left alone, whatever they are.
@@ -46,6 +53,19 @@ const modules: readonly (readonly [text: string, answer: RegExp | readonly unkno
     ],
   ],
   ['export default { queues: { a() {} }, options: { a: { timeoutMs: "5m" } } }', [['a', { timeoutMs: '5m' }]]],
+  [
+    'export default { queues: { a() {} }, option: { a: { concurrency: 1 } } }',
+    /it exports "option"; did you mean options\?$/,
+  ],
+  ['export const queue = { a() {} }', /it exports "queue"; did you mean queues\?$/],
+  ['export default { emails: async () => {} }', /it exports no queues; .* \(it exports the functions emails\)$/],
+  [
+    'export const queues = { a() {} }; export const options = { concurrency: 5 }',
+    /: options are by queue, as { "a": { concurrency: … } }; got "concurrency"$/,
+  ],
+  // What may have been left out is as if it were not there; a handler may not.
+  ['export default { queues: { a() {} }, options: { a: undefined }, bugle: undefined }', [['a', {}]]],
+  ['export const queues = { a: undefined }', /queues: "a": handler must be a function/],
   // What every object has is nobody's options.
   ['export const queues = { toString() {} }; export const options = {}', [['toString', {}]]],
 ]
@@ -162,32 +182,52 @@ describe('bugle work', () => {
       setInterval(() => {}, 1000)
       export const queues = { async q() { console.error('runs in', process.pid) } }`)
     await db.bugle().put('q', 1)
-    // As npx does it: a shell between, which ends at SIGTERM and tells nobody.
-    const command = `"${process.execPath}" "${cliProgram}" work work.mjs --schema "${db.schema}"; :`
-    const env = { ...plainEnv(db), npm_command: 'exec' }
-    const shell = startProcess('/bin/sh', ['-c', command], { cwd, env })
+    const shell = startUnderShell(db, cwd)
     await shell.printed(/runs in \d+\n/)
     shell.child.kill('SIGTERM')
     // Its output ends with the last process that has it open.
     const { stderr, stdout } = await shell.ended
+    expect(stderr).toContain('the package manager that has started this process is gone')
     expect(stderr).toContain('stopping once running jobs have ended')
     expect(stdout).toMatch(/^q: 1 completed/)
   })
 
-  test('a signal to a whole group, package manager and all, is one signal to the worker', async ({ db }) => {
+  test('a package manager that is gone while the module loads is noticed', async ({ db }) => {
+    const cwd = folderWith(`
+      setTimeout(() => process.exit(3), 20_000).unref()
+      const parent = process.ppid
+      console.error('loads')
+      while (process.ppid === parent) await new Promise((resolve) => setTimeout(resolve, 5))
+      export const queues = { q() {} }`)
+    const shell = startUnderShell(db, cwd)
+    await shell.printed(/loads\n/)
+    shell.child.kill('SIGTERM')
+    expect((await shell.ended).stdout).toMatch(/^q: 0 completed/)
+  })
+
+  test('a signal to a whole group, package manager and all, counts once, though the event loop is blocked', async ({
+    db,
+  }) => {
+    // The loop is blocked until the watch of the parent is due: it looks before the signal is heard.
     const cwd = folderWith(`
       import { setTimeout as sleep } from 'node:timers/promises'
       export const queues = { async q(_, { signal }) {
+        process.on('SIGTERM', () => console.error('heard'))
+        const parent = process.ppid
         console.error('runs')
-        await sleep(1500, undefined, { signal })
+        while (process.ppid === parent);
+        const goneAt = Date.now()
+        while (Date.now() < goneAt + 600);
+        await sleep(1100, undefined, { signal })
       } }`)
     await db.bugle().put('q', 1)
-    const command = `"${process.execPath}" "${cliProgram}" work work.mjs --schema "${db.schema}"; :`
-    const env = { ...plainEnv(db), npm_command: 'exec' }
-    const shell = startProcess('/bin/sh', ['-c', command], { cwd, env, detached: true })
+    const shell = startUnderShell(db, cwd, { detached: true })
     await shell.printed(/runs\n/)
     process.kill(-(shell.child.pid ?? Number.NaN), 'SIGTERM')
-    expect((await shell.ended).stdout).toMatch(/^q: 1 completed, 0 failed, 0 interrupted/)
+    const { stderr, stdout } = await shell.ended
+    expect(stderr.match(/heard/g)).toHaveLength(1)
+    expect(stderr).not.toContain('is gone')
+    expect(stdout).toMatch(/^q: 1 completed, 0 failed, 0 interrupted/)
   })
 
   test('waits for a database that is down, says so, and can be stopped meanwhile', async ({ db }) => {
@@ -272,8 +312,11 @@ describe('bugle work', () => {
   test('a CommonJS module is read, though Node gives its exports twice', async ({ db }) => {
     const whole = 'module.exports = { queues: { a() {} }, helper() {} }'
     const named = 'exports.queues = { a() {} }; exports.options = { a: { concurrency: 2 } }; exports.help = () => {}'
+    // As TypeScript, SWC and esbuild make it of an ES module.
     const compiled = 'exports.__esModule = true; exports.default = { queues: { a() {} } }; exports.help = () => {}'
-    for (const one of [named, whole, compiled]) {
+    // Node does not foresee the names of these exports.
+    const both = 'Object.assign(exports, { __esModule: true, queues: { a() {} }, default: { help() {} } })'
+    for (const one of [named, whole, compiled, both]) {
       const ended = await spawnCli(db, ['work', 'work.cjs', '--drain'], { cwd: folderWith(one, 'work.cjs') })
       expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^a: 0 completed.*\n$/) })
     }

@@ -1,7 +1,16 @@
 /**
  * Checked by `tsc -p test/tsconfig.json`, never run: modules for `bugle work`, and durations.
  */
-import { type Bugle, createBugle, type Duration, defineWorker, exponential, type Kinds } from '../../src/index.js'
+import {
+  type Bugle,
+  type Codec,
+  createBugle,
+  type Duration,
+  defineWorker,
+  exponential,
+  type Kinds,
+  type WithCodec,
+} from '../../src/index.js'
 
 type Queues = { emails: { to: string }; media: Kinds<{ thumb: { file: string }; probe: { url: string } }> }
 
@@ -28,6 +37,28 @@ export const wrong = defineWorker<Queues>({
   // @ts-expect-error there is no such option
   options: { emails: { teamSize: 2 } },
 })
+
+/** What is left out may be undefined. */
+export const leftOut = defineWorker<Queues>({
+  queues: { emails: () => {} },
+  options: { emails: undefined },
+  bugle: undefined,
+})
+export const leftOutWhole = defineWorker<Queues>({ queues: { emails: () => {} }, options: undefined })
+
+/** With a codec handlers are given what was put; without one, what JSON makes of it. */
+export function coded(codec: Codec): object[] {
+  type Reminders = { reminders: { at: Date } }
+  return [
+    defineWorker<WithCodec<Reminders>>({
+      queues: { reminders: ({ payload }) => payload.at.getTime() },
+      bugle: { codec },
+    }),
+    defineWorker<Reminders>({ queues: { reminders: ({ payload }) => payload.at.toUpperCase() } }),
+    // @ts-expect-error no codec
+    defineWorker<WithCodec<Reminders>>({ queues: {}, bugle: { codec: 'superjson' } }),
+  ]
+}
 
 /** Without types every queue takes anything. */
 export const untyped = defineWorker({ queues: { a: (job) => job.payload, b: { k() {} } } })

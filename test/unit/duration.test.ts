@@ -16,18 +16,51 @@ const durations: readonly (readonly [text: Duration & string, ms: number])[] = [
   ['2w', 1_209_600_000],
   ['1y', 31_557_600_000],
   ['0s', 0],
+  ['0.5ms', 0.5],
 ]
 
 test.each(durations)('%s is %d ms', (text, ms) => {
   expect(parseDuration(text)).toBe(ms)
 })
 
-test.each(['5', '6M', '5 minutes', '', ' 5m', '5m ', '-5m', '1e3s', '5S', 'm', '5m5s', '٥m', '0x5s', '1'.repeat(400)])(
-  '%s is no duration',
-  (text) => {
-    expect(parseDuration(text)).toBeUndefined()
-  },
-)
+test.each([
+  '5',
+  '6M',
+  '5 m',
+  '5 minutes',
+  '',
+  ' 5m',
+  '5m ',
+  '-5m',
+  '1e3s',
+  '5S',
+  'm',
+  '5m5s',
+  '٥m',
+  '0x5s',
+  '1'.repeat(400),
+])('%s is no duration', (text) => {
+  expect(parseDuration(text)).toBeUndefined()
+})
+
+test('every duration with two digits after the point is a whole number of milliseconds, as it is one on paper', () => {
+  for (const [unit, ms] of [
+    ['s', 1_000],
+    ['m', 60_000],
+    ['h', 3_600_000],
+    ['d', 86_400_000],
+    ['w', 604_800_000],
+    ['y', 31_557_600_000],
+  ] as const) {
+    for (let hundredths = 1; hundredths < 400; hundredths += 1) {
+      expect(parseDuration(`${hundredths / 100}${unit}`)).toBe((hundredths * ms) / 100)
+    }
+  }
+})
+
+test('a text that is no whole number of milliseconds is rounded up, wherever it is given', () => {
+  expect(resolvePutOptions({ timeoutMs: '0.5ms', delayMs: '1.0001s' })).toMatchObject({ timeoutMs: 1, delayMs: 1_001 })
+})
 
 test('nothing is nothing in any unit', () => {
   expect(parseDuration('0')).toBe(0)
@@ -82,5 +115,10 @@ test('what is none is refused with what there is, and the unit that was forgotte
   expect(() => resolvePutOptions({ timeoutMs: '6M' as Duration })).toThrow(
     /^timeoutMs must be a whole number from 1 to \d+, in milliseconds, or a duration such as .*; got "6M"$/,
   )
+  expect(() => resolvePutOptions({ timeoutMs: '999d' })).toThrow(`timeoutMs must be from '1ms' to '24.8d'; got "999d"`)
+  expect(() => resolvePutOptions({ delayMs: '99999999y' })).toThrow(
+    `delayMs must be at most '285420.9y'; got "99999999y"`,
+  )
+  expect(() => resolveBugleOptions({ rescueAfterMs: '0.2s' }, {})).toThrow("rescueAfterMs must be from '300ms' to '1h'")
   expect(() => resolvePutOptions({ delayMs: -1 })).toThrow('delayMs must be milliseconds from 0 up; got -1')
 })

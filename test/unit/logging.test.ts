@@ -179,3 +179,63 @@ test('a logger that is none is refused', () => {
     expect(resolveBugleOptions({ logger }, {}).logger).toBe(logger)
   }
 })
+
+/** The lines of standard error about jobs that failed with these. */
+function linesAbout(...errors: Error[]): string[] {
+  const lines = printed()
+  const events = createEvents()
+  logEvents(events, 'standard error')
+  for (const error of errors) events.emit('job:failed', { ...ended, error, cause: 'exhausted' })
+  return lines.map((line) => line.replace(/^.*\(exhausted\): /, ''))
+}
+
+/** What a call throws. */
+function thrownBy(call: () => unknown): Error {
+  try {
+    call()
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('it threw nothing')
+}
+
+test('an error that something native throws has the place of its caller', () => {
+  const [parsed] = linesAbout(thrownBy(() => JSON.parse('{')))
+  expect(parsed).toMatch(/^SyntaxError: .* JSON .* \(\S+logging.test.ts:\d+:\d+\)$/)
+  const places = ['at f (/a b/c.js:1:2)', 'at async file:///a%20b/c.js:3:4', 'at async Promise.all (index 0)']
+  const stacks = places.map((place) => Object.assign(new Error('x'), { stack: `Error: x\n    ${place}` }))
+  expect(linesAbout(...stacks)).toEqual(['Error: x (/a b/c.js:1:2)', 'Error: x (file:///a%20b/c.js:3:4)', 'Error: x'])
+})
+
+test('an error that says nothing by itself is told with those beneath it', () => {
+  const stackless = <E extends Error>(error: E): E => Object.assign(error, { stack: '' })
+  const refused = ['::1', '127.0.0.1'].map((host) => new Error(`connect ECONNREFUSED ${host}:25`))
+  const fetched = new TypeError('fetch failed', { cause: new Error('getaddrinfo ENOTFOUND api') })
+  const hostile = Object.defineProperty(new Error('x'), 'cause', {
+    get() {
+      throw new Error('no')
+    },
+  })
+  expect(linesAbout(...[new AggregateError(refused), fetched, hostile].map(stackless))).toEqual([
+    'AggregateError: connect ECONNREFUSED ::1:25; connect ECONNREFUSED 127.0.0.1:25',
+    'TypeError: fetch failed: getaddrinfo ENOTFOUND api',
+    'Error: x',
+  ])
+})
+
+test('retries of a queue are one line per hour, with their number', () => {
+  const lines = printed()
+  const events = createEvents()
+  let nowMs = 0
+  logEvents(events, 'standard error', () => nowMs)
+  const retry = (queue: string): void =>
+    events.emit('job:retrying', { ...ended, queue, error: new Error('x'), retryAt: new Date(0), retriesLeft: Infinity })
+  for (let n = 0; n < 1_000; n += 1) retry('q')
+  retry('other')
+  expect(lines).toHaveLength(2)
+  nowMs = 3_600_000
+  retry('q')
+  retry('q')
+  expect(lines).toHaveLength(3)
+  expect(lines.at(-1)).toMatch(/runs again at .*: Error: x .*\(999 more of this queue since the last such line\)$/)
+})

@@ -6,6 +6,7 @@ function burstOf(): { lines: string[]; tell(kind: string, count: number): void; 
   onTestFinished(() => void vi.useRealTimers())
   const lines: string[] = []
   const thinning = createThinning()
+  onTestFinished(() => thinning.end())
   let made = 0
   return {
     lines,
@@ -24,14 +25,46 @@ function burstOf(): { lines: string[]; tell(kind: string, count: number): void; 
   }
 }
 
-test('few lines are told one by one, second after second', () => {
+test('lines two minutes apart are told one by one, whatever their number', () => {
   const { lines, tell } = burstOf()
-  for (let second = 0; second < 10; second += 1) {
-    tell('a', 5)
-    vi.advanceTimersByTime(1_000)
+  for (let time = 0; time < 10; time += 1) {
+    tell('a', 1)
+    vi.advanceTimersByTime(130_000)
   }
-  expect(lines).toHaveLength(50)
-  expect(lines.at(-1)).toBe('a 50')
+  expect(lines).toHaveLength(10)
+})
+
+test.each([
+  ['five per second', 5, 1_000],
+  ['one per 10 seconds', 1, 10_000],
+])('a steady trickle of %s becomes sums', (_, count, everyMs) => {
+  const { lines, tell } = burstOf()
+  for (let ms = 0; ms < 3_600_000; ms += everyMs) {
+    tell('a', count)
+    vi.advanceTimersByTime(everyMs)
+  }
+  // 5 lines, 6 sums within a minute, and then one per minute.
+  expect(lines.length).toBeLessThan(5 + 6 + 60)
+})
+
+test('what was counted is said when the process exits', () => {
+  const before = process.listeners('exit')
+  const { lines, tell, end } = burstOf()
+  const other = burstOf()
+  tell('a', 5)
+  expect(process.listeners('exit')).toEqual(before)
+  tell('a', 2)
+  other.tell('b', 7)
+  const [exit, ...more] = process.listeners('exit').filter((one) => !before.includes(one))
+  expect(more).toEqual([])
+  exit?.(0)
+  expect([lines.slice(5), other.lines.slice(5)]).toEqual([
+    ['2 more of these; the last: a 7'],
+    ['2 more of these; the last: b 7'],
+  ])
+  end()
+  other.end()
+  expect(process.listeners('exit')).toEqual(before)
 })
 
 test('a burst is told by its first lines, and by a sum a second later; then all is as before', () => {
@@ -41,7 +74,7 @@ test('a burst is told by its first lines, and by a sum a second later; then all 
   expect(lines).toEqual(['a 1', 'a 2', 'a 3', 'a 4', 'a 5', 'b 1001'])
   vi.advanceTimersByTime(1_000)
   expect(lines.slice(6)).toEqual(['995 more of these; the last: a 1000'])
-  vi.advanceTimersByTime(10_000)
+  vi.advanceTimersByTime(130_000)
   tell('a', 2)
   expect(lines.slice(7)).toEqual(['a 1002', 'a 1003'])
 })

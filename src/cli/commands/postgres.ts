@@ -1,11 +1,10 @@
-import { startEmbedded } from '../../embedded/index.js'
-import { isPortFree } from '../../embedded/postgres.js'
+import { startServer } from '../../embedded/start.js'
 import { BugleError } from '../../errors.js'
 import { shown } from '../../terminal/text.js'
 import { type Cli, exitCodes, Refusal } from '../cli.js'
 import { stopWithParent } from '../parent.js'
 
-/** Of the start that names none, if it is free: so that the URL in a file of settings stays true. */
+/** Tried first where the user names no port, so that the URL in a file of settings stays true. */
 const usualPort = 54_320
 
 const lookEveryMs = 1_000
@@ -27,11 +26,15 @@ export async function postgres(
   { data, port }: PostgresCommandOptions,
 ): Promise<number> {
   const signal = interruptible()
-  stopWithParent(env)
-  await using server = await start(data, port ?? ((await isPortFree(usualPort)) ? usualPort : undefined))
+  stopWithParent({ env, parent: process.ppid, onGone: (text) => out.note(text) })
+  await using server = await start(data, port)
+  // By a Ctrl-C during the start: a URL of a server that is about to go would mislead.
+  if (signal.aborted) return exitCodes.ok
   const { connectionString: url, version, dataDir } = server
   const isKept = data !== undefined
-  if (port === undefined && server.port !== usualPort) out.note(`port ${usualPort} is taken: this one has another`)
+  if (port === undefined && server.port !== usualPort) {
+    out.note(`port ${usualPort} is taken, by another server perhaps; this one is on port ${server.port}`)
+  }
   out.json({ url, port: server.port, version, dataDir, isKept })
   out.say(
     [
@@ -50,12 +53,17 @@ export async function postgres(
 
 async function start(dataDir: string | undefined, port: number | undefined) {
   try {
-    return await startEmbedded({ ...(dataDir !== undefined && { dataDir }), ...(port !== undefined && { port }) })
+    return await startServer({ dataDir, port }, usualPort)
   } catch (error) {
     // A sentence that says what to do, such as what to install: it is no wrong usage.
-    if (error instanceof BugleError) throw new Refusal(error.message)
+    if (error instanceof BugleError) throw new Refusal(inOptionsOfCommand(error.message))
     throw error
   }
+}
+
+/** The library's message, with the options as the command has them. */
+function inOptionsOfCommand(message: string): string {
+  return message.replace(/^dataDir\b/, '--data').replace(/^port\b/, '--port')
 }
 
 /**

@@ -29,6 +29,7 @@ interface WorkCommandOptions {
  * }`.
  */
 export async function work(cli: Cli, path: string, options: WorkCommandOptions): Promise<number> {
+  const parent = process.ppid
   const module = await loadModule(path)
   const queues = chosen(module, options)
   const log = workLogger(cli.out, process.stderr)
@@ -41,7 +42,7 @@ export async function work(cli: Cli, path: string, options: WorkCommandOptions):
   })
   tellRuns(bugle, log, options.verbose === true)
   const signals = listen((text) => log.info(text))
-  stopWithParent(cli.env)
+  stopWithParent({ env: cli.env, parent, onGone: (text) => log.info(text) })
   // A module's timers and connections would keep a process alive that was told to stop.
   cli.leaveBehind()
 

@@ -72,3 +72,40 @@ test('an outage is told by who waits for its end, and logger: false says not a w
   await Promise.all(waiting)
   expect(lines).toHaveLength(1)
 })
+
+test('a run of ten minutes without a time-out is a line, once for the consumer; one with a time-out is not', async ({
+  db,
+}) => {
+  const lines = printed()
+  // The watch looks once a minute.
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  const clock = vi.spyOn(performance, 'now')
+  onTestFinished(() => {
+    clock.mockRestore()
+    vi.useRealTimers()
+  })
+  const bugle = db.bugle(noLogger)
+  await bugle.put('q', 1, { timeoutMs: '1h' })
+  const id = await bugle.put('q', 2)
+  const bothRun = signal<void>()
+  const done = signal<void>()
+  let begun = 0
+  await bugle.consume('q', async () => {
+    begun += 1
+    if (begun === 2) bothRun.resolve()
+    await done.promise
+  })
+  await bothRun.promise
+  vi.advanceTimersByTime(60_000)
+  const early = [...lines]
+  const later = performance.now() + 600_000
+  clock.mockImplementation(() => later)
+  vi.advanceTimersByTime(120_000)
+  clock.mockRestore()
+  // The handlers end before the stop waits for them.
+  done.resolve()
+  expect(early).toEqual([])
+  expect(lines.filter((line) => line.includes('ten minutes'))).toEqual([
+    expect.stringMatching(new RegExp(`^bugle: job ${id} of "q" has run for ten minutes and has no timeoutMs: `)),
+  ])
+})

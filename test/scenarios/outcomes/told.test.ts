@@ -48,7 +48,9 @@ test('a thousand failures are a few lines whose numbers add up, the last at the 
   }
   await bugle.drain('q', fail, { retryStrategy: false, concurrency: 100 })
   await bugle.close()
-  const sums = lines.map((line) => Number(/^bugle: (\d+) more of these; the last: job/.exec(line)?.[1] ?? 0))
+  // A busy machine may have more to say: of a blocked event loop, say.
+  const ofJobs = lines.filter((line) => /failed for good/.test(line))
+  const sums = ofJobs.map((line) => Number(/^bugle: (\d+) more of these; the last: job/.exec(line)?.[1] ?? 0))
   const single = sums.filter((sum) => sum === 0).length
   expect(single).toBe(5)
   expect(sums.reduce((all, sum) => all + sum, single)).toBe(1_000)

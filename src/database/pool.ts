@@ -40,8 +40,10 @@ const log = createDebug('bugle:pool')
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
  * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
  *
- * A line that has formed meanwhile is served by that first connection, with a further one now and then while it lasts.
- * Otherwise each statement that has waited would open one, in each process of a fleet, of a server that has just begun.
+ * A line that has formed meanwhile is served by that first connection, and so is what its answer sets off: everybody
+ * who has waited for the end of the outage asks at once. One more connection comes now and then while there is a line,
+ * the more seldom the longer the last one took. Otherwise each statement would open one, in each process of a fleet, of
+ * a server that has just begun.
  *
  * **Healing.** Connections in doubt are all replaced, in one turn of the event loop (see Healing). The new one serves
  * what waits, and so do others to its host. Each of the old ones ends when it is idle: its statement is answered, or
@@ -64,6 +66,8 @@ export interface Pool {
    * @throws PostgreSQL's error; NotSentError; LostError, DeadlineError: it was sent, and may have run
    */
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
+  /** A connection is open, as far as is known. */
+  readonly isOpen: boolean
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
   /** Somebody got through to a server: no pause is worth waiting for, and no other host. */
@@ -101,9 +105,14 @@ const pausesMs = {
   starting: { least: 500, most: 1_000 },
   /** For another reason, which may last. */
   refused: { least: 50, most: 1_000 },
-  /** The last one succeeded, and the line of an outage lasts: until one more connection. */
-  recovering: { least: 200, most: 200 },
 } as const satisfies Record<string, PauseMs>
+/** Of a recovery, by what the last connection took to be opened. */
+const recovery = {
+  /** From one connection to the next. */
+  gap: { times: 2, leastMs: 200, mostMs: 2_000 },
+  /** From the last one on. */
+  lasts: { times: 5, leastMs: 200, mostMs: 10_000 },
+} as const
 const endMs = 5_000
 
 interface Statement {
@@ -146,7 +155,7 @@ export function createPool(options: PoolOptions): Pool {
       if (by === undefined) break
       run(by, waiting.shift() as Statement)
     }
-    if (waiting.length === 0) isRecovering = false
+    if (waiting.length === 0 && now() >= recoversUntil) isRecovering = false
     grow()
   }
 
@@ -218,11 +227,16 @@ export function createPool(options: PoolOptions): Pool {
   let failures = 0
   let countedUpTo = 0
   let pauseMs: PauseMs = pausesMs.refused
-  /** The line is that of an outage. */
+  /** None was open, as all were lost or refused, or that is over for a moment only: they come one after the other. */
   let isRecovering = false
+  let gapMs: number = recovery.gap.leastMs
+  let recoversUntil = Number.NEGATIVE_INFINITY
   let pause: NodeJS.Timeout | undefined
 
   function mayGrow(): boolean {
+    // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
+    const isOneByOne = isNoneOpen() || failures > 0 || isRecovering
+    if (isOneByOne && opening.size > 0) return false
     return opening.size < waiting.length && connections.size < poolSize
   }
 
@@ -232,8 +246,6 @@ export function createPool(options: PoolOptions): Pool {
         growLater()
         return
       }
-      // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
-      if (isNoneOpen() && opening.size > 0) return
       attempt()
     }
   }
@@ -245,13 +257,16 @@ export function createPool(options: PoolOptions): Pool {
         if (mayGrow()) attempt()
         grow()
       },
-      failures === 0 ? growingPauseMs(pausesMs.recovering, 0, random) : growingPauseMs(pauseMs, failures - 1, random),
+      failures === 0
+        ? growingPauseMs({ least: gapMs, most: gapMs }, 0, random)
+        : growingPauseMs(pauseMs, failures - 1, random),
     )
   }
 
   function attempt(): void {
     attempts += 1
     const number = attempts
+    const beganAt = now()
     const [host] = primary.inOrder(target.hosts) as [Host]
     const opened = open(host)
     connections.add(opened)
@@ -265,6 +280,9 @@ export function createPool(options: PoolOptions): Pool {
           failures = 0
           clearTimeout(pause)
           pause = undefined
+          const tookMs = now() - beganAt
+          gapMs = timesWithin(recovery.gap, tookMs)
+          recoversUntil = now() + timesWithin(recovery.lasts, tookMs)
           healing.answered()
           if (opened.isGone) connections.delete(opened)
           else idle.push(opened)
@@ -341,7 +359,9 @@ export function createPool(options: PoolOptions): Pool {
     // It is told as a failed attempt.
     if (opening.has(gone)) return
     idle = idle.filter((each) => each !== gone)
-    if (connections.delete(gone)) grow()
+    if (!connections.delete(gone)) return
+    if (isNoneOpen()) isRecovering = true
+    grow()
   }
 
   /** The connections in use are replaced by this one. */
@@ -384,6 +404,9 @@ export function createPool(options: PoolOptions): Pool {
         serve()
       })
     },
+    get isOpen() {
+      return !isNoneOpen()
+    },
     suspect() {
       if (connections.size > 0) healing.suspect()
     },
@@ -412,6 +435,13 @@ export function createPool(options: PoolOptions): Pool {
       await Promise.all([healed, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
+}
+
+function timesWithin(
+  { times, leastMs, mostMs }: Readonly<Record<'times' | 'leastMs' | 'mostMs', number>>,
+  ms: number,
+): number {
+  return Math.min(Math.max(leastMs, times * ms), mostMs)
 }
 
 /** The same connection without TLS. */

@@ -140,8 +140,11 @@ export function createDatabase(options: DatabaseOptions): Database {
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
   async function mayTryAgain(ms: number, signal: AbortSignal): Promise<void> {
     const ended = new AbortController()
-    const ignore = outage.onWayFree(() => ended.abort())
-    await sleep(ms, undefined, { signal: AbortSignal.any([signal, ended.signal]) }).catch(() => {})
+    const end = (): void => ended.abort()
+    const ignore = outage.onWayFree(end)
+    signal.addEventListener('abort', end, { once: true })
+    if (!signal.aborted) await sleep(ms, undefined, { signal: ended.signal }).catch(() => {})
+    signal.removeEventListener('abort', end)
     ignore()
   }
 

@@ -125,7 +125,7 @@ export function createHealing(parts: HealingParts): Healing {
     for (;;) {
       // At first for a moment only, for the processes of a fleet not to come all at once.
       cutPause = new AbortController()
-      const signal = AbortSignal.any([ending.signal, cutPause.signal])
+      const { signal } = cutPause
       await sleep(growingPauseMs(healPauseMs, tries, random), undefined, { signal }).catch(() => {})
       tries += 1
       if (ending.signal.aborted) return
@@ -181,6 +181,7 @@ export function createHealing(parts: HealingParts): Healing {
     hurry: () => cutPause.abort(),
     async end() {
       ending.abort()
+      cutPause.abort()
       for (const each of probed) each.destroy()
       await healing
     },

@@ -408,7 +408,7 @@ export function createPool(options: PoolOptions): Pool {
       return !isNoneOpen()
     },
     suspect() {
-      if (connections.size > 0) healing.suspect()
+      if (!isNoneOpen()) healing.suspect()
     },
     hurry() {
       healing.hurry()

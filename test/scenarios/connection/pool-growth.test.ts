@@ -3,6 +3,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { expect, inject, onTestFinished } from 'vitest'
+import { createLink } from '../../../src/database/link.js'
 import { databaseFault } from '../../../src/database/verdict.js'
 import { openAll, pidOf, poolUnderTest, resetNow, socketsTo } from '../../support/pool.js'
 import { test } from '../../support/roles.js'
@@ -101,6 +102,22 @@ test('after a failure there is one attempt to connect at a time, also while it h
   for (const answer of await Promise.all(asked)) {
     expect(answer instanceof Error ? databaseFault(answer) : 'answered').toMatch(/down|answered/)
   }
+})
+
+test('a pool without a connection leaves a silent host alone while nobody asks', async () => {
+  const link = { ...createLink(() => performance.now()), connectMs: () => 50 }
+  const { pool, proxy, doubted } = await poolUnderTest({ link, random: () => -0.5 })
+  proxy.freeze()
+  for (let connects = 0; connects < 2; connects += 1) {
+    await expect(pidOf(pool)).rejects.toMatchObject({ cause: { code: 'CONNECT_TIMEOUT' } })
+  }
+  // Its sisters may have connections that are open, and lead nowhere.
+  await doubted
+  pool.suspect()
+  await sleep(200)
+  expect(proxy.connections).toBe(2)
+  await proxy.heal()
+  expect(await pidOf(pool)).toBeGreaterThan(0)
 })
 
 test('a pool that is refused every connection says what the server says, and that nothing was sent', async () => {

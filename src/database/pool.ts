@@ -88,7 +88,7 @@ export interface PoolOptions extends Omit<PoolConnectionOptions, 'connectMs'> {
   readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
-  /** A statement was answered, by a connection that was opened at that moment (performance.now()). */
+  /** A statement was answered, or refused for what it says, by a connection opened then (performance.now()). */
   readonly onAnswered: (openedAt: number) => void
   readonly now: () => number
   readonly random: () => number
@@ -171,9 +171,12 @@ export function createPool(options: PoolOptions): Pool {
         release(by)
       },
       (error) => {
+        const fault = databaseFault(error)
         if (connections.has(by)) healing.statementFailed(error)
+        // A server that has run it, and refuses what it says, is there.
+        if (fault !== 'down' && fault !== 'unknown') options.onAnswered(by.openedAt)
         fail(statement, error)
-        if (databaseFault(error) === 'down') by.destroy()
+        if (fault === 'down') by.destroy()
         else release(by)
       },
     )

@@ -199,6 +199,18 @@ test('an end in the middle of a heal comes by its deadline, and leaves no connec
   }
 })
 
+test('a statement that the server refuses for what it says was answered; one that it would not run was not', async () => {
+  const answeredBy: number[] = []
+  const { pool } = await poolUnderTest({ onAnswered: (openedAt) => answeredBy.push(openedAt) })
+  const run = (text: string) => pool.query(text, [], 5_000, 'a test').catch(({ code }) => code)
+  const raise = (code: string) => run(`do $$ begin raise exception using errcode = '${code}'; end $$`)
+  expect([await run('select 1 / 0'), await raise('57014')]).toEqual(['22012', '57014'])
+  const [first] = answeredBy
+  expect(answeredBy).toEqual([first, first])
+  expect([await raise('25006'), await raise('57P03')]).toEqual(['25006', '57P03'])
+  expect(answeredBy).toHaveLength(2)
+})
+
 test('a pool whose sister is in doubt heals too, unless it was answered lately', async () => {
   let time = 0
   const { pool, proxy } = await poolUnderTest({ now: () => time })

@@ -224,10 +224,10 @@ export function createDatabase(options: DatabaseOptions): Database {
    * (`areSessionsDown`). A connection of the knock's own would be one more for each process of a fleet, and all of them
    * come back together.
    *
-   * Where only sessions are down, and the pool of consumers has no connection, it is asked: consumers will need one, and
-   * as a newer one than the outage it lets sessions try (see Outage). Where it has one, or nothing was reached yet, a
-   * session is tried. The pause grows only where it can be opened and the outage lasts all the same, or is refused for a
-   * reason that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits
+   * Where only sessions are down, and the pool of consumers has no connection, it is asked: consumers will need one,
+   * and as a newer one than the outage it lets sessions try (see Outage). Where it has one, or nothing was reached yet,
+   * a session is tried. The pause grows only where it can be opened and the outage lasts all the same, or is refused
+   * for a reason that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits
    * (`whenUp`).
    */
   async function knock(): Promise<void> {

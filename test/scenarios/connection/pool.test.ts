@@ -199,7 +199,7 @@ test('an end in the middle of a heal comes by its deadline, and leaves no connec
   }
 })
 
-test('a statement that the server refuses for what it says was answered; one that it would not run was not', async () => {
+test('a statement refused for what it says was answered; one that the server would not run was not', async () => {
   const answeredBy: number[] = []
   const { pool } = await poolUnderTest({ onAnswered: (openedAt) => answeredBy.push(openedAt) })
   const run = (text: string) => pool.query(text, [], 5_000, 'a test').catch(({ code }) => code)

@@ -57,7 +57,7 @@ test('fleet: one that dozes counts the others again in a long wait, and no job w
   expect(await db.jobs()).toEqual([])
 })
 
-test('fleet: one that dozes and takes one job at a time calls the others where more jobs are ready, and only there', async ({
+test('fleet: one that dozes and takes one job at a time calls the others where more are ready, and only there', async ({
   db,
 }) => {
   const lines = debugLines('bugle:doze')

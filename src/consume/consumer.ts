@@ -232,6 +232,17 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     now,
   })
 
+  /** A claim for one job is full whenever it finds one: that says nothing of others, so they are looked for. */
+  async function callOthers(asked: number): Promise<void> {
+    if (asked === 1 && !(await hasReady())) return
+    await database.query('call', [callOf(queue)])
+  }
+
+  async function hasReady(): Promise<boolean> {
+    const seen = await database.query<{ ready: boolean }>('sweep', [JSON.stringify([queue])])
+    return seen.some(({ ready }) => ready)
+  }
+
   function forget(run: Run): void {
     runs.remove(run)
     claimer.ended(run.claimed)
@@ -365,7 +376,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       : null,
     dozes: choice.kinds === null && choice.withoutFlags.length === 0,
     // What cannot be sent is not missed: each of them comes by itself, a little later.
-    callOthers: () => void database.query('call', [callOf(queue)]).catch(() => {}),
+    callOthers: (asked) => void callOthers(asked).catch(() => {}),
     writing: async (target) =>
       (await database.query<{ writing: boolean }>('writers', [String(target)]))[0]?.writing ?? true,
     onError: claimError,

@@ -107,8 +107,10 @@ export interface DispatcherParts<Job> {
   readonly lock: SleepLock | null
   /** Whether it may leave a wake-up to others that sleep: not if it takes some jobs only. */
   readonly dozes: boolean
-  /** There is more than those who are awake can take: wake those who doze. */
-  readonly callOthers: () => void
+  /**
+   * A claim for so many jobs was full: there may be more than those who are awake can take. Wake those who doze, if so.
+   */
+  readonly callOthers: (asked: number) => void
   /** Whether a transaction with an id below `target` holds ROW EXCLUSIVE on the job table. */
   readonly writing: (target: bigint) => Promise<boolean>
   readonly onError: (error: Error) => void
@@ -251,8 +253,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         else awaitingEmpty.push(awaiting)
       }
       wasFull = answer.found === answer.asked
-      // A claim of one job is always full: nothing says that there are more.
-      if (wasFull && answer.asked > 1 && doze.isDozing) parts.callOthers()
+      if (wasFull && doze.isDozing) parts.callOthers(answer.asked)
       if (answer.found > 0) doze.end()
       const step = answer.paused ? null : protocol.claimed(answer, holds())
       if (step === claimNow) continue

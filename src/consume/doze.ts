@@ -21,7 +21,9 @@ const log = createDebug('bugle:doze')
  * - A few claims for nothing cost less than a late one, so the first `fewDozers` count for nothing: small fleets never
  *   doze, nor does a single consumer.
  * - One that dozes and whose claim comes back full has found more than those who are awake can take: it calls the
- *   others (a notification that makes them claim at once), and dozes no more itself.
+ *   others (a notification that makes them claim at once), and dozes no more itself. A claim for one job is full
+ *   whenever it finds one, so then it looks first whether others are ready. (64 processes with one slot each, and 64
+ *   jobs put at once: without this half of the jobs began 1.8 s late, and the last one 3.3 s.)
  * - A consumer of some kinds only, or without some flags, does not doze, and is not counted: what it leaves alone the
  *   others can take, but not the other way round.
  * - What fast notifications call for is to linger, so they end a doze as well.

@@ -140,8 +140,11 @@ export function createDatabase(options: DatabaseOptions): Database {
   /** Resolves after `ms`, when the way is free or at the abort, whichever comes first. */
   async function mayTryAgain(ms: number, signal: AbortSignal): Promise<void> {
     const ended = new AbortController()
-    const ignore = outage.onWayFree(() => ended.abort())
-    await sleep(ms, undefined, { signal: AbortSignal.any([signal, ended.signal]) }).catch(() => {})
+    const end = (): void => ended.abort()
+    const ignore = outage.onWayFree(end)
+    signal.addEventListener('abort', end, { once: true })
+    if (!signal.aborted) await sleep(ms, undefined, { signal: ended.signal }).catch(() => {})
+    signal.removeEventListener('abort', end)
     ignore()
   }
 
@@ -221,9 +224,11 @@ export function createDatabase(options: DatabaseOptions): Database {
    * (`areSessionsDown`). A connection of the knock's own would be one more for each process of a fleet, and all of them
    * come back together.
    *
-   * Where only sessions are down, or nothing was reached yet, a session is tried. The pause grows only where it can be
-   * opened and the outage lasts all the same, or is refused for a reason that lasts: nobody knocks with a wrong
-   * password many times. Where none was ever right, nobody waits (`whenUp`).
+   * Where only sessions are down, and the pool of consumers has no connection, it is asked: consumers will need one,
+   * and as a newer one than the outage it lets sessions try (see Outage). Where it has one, or nothing was reached yet,
+   * a session is tried. The pause grows only where it can be opened and the outage lasts all the same, or is refused
+   * for a reason that lasts: nobody knocks with a wrong password many times. Where none was ever right, nobody waits
+   * (`whenUp`).
    */
   async function knock(): Promise<void> {
     if (isKnocking) return
@@ -232,7 +237,9 @@ export function createDatabase(options: DatabaseOptions): Database {
       await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
       if (ending.signal.aborted || !outage.isDown) break
       try {
-        if (pools === null || poolsDown().length === 0) {
+        const asked = poolsDown()
+        if (asked.length === 0 && pools?.isOpen('rest') === false) asked.push('rest')
+        if (asked.length === 0) {
           const session = await open(connection, { name: options.name, signal: ending.signal })
           outage.gotThrough()
           // Within a second, whatever the other side does. It may have the only slot that there is.
@@ -241,8 +248,8 @@ export function createDatabase(options: DatabaseOptions): Database {
           await database.ready()
           sessionOpened()
         }
-        const asked = poolsDown().map((pool) => query(pool, 'health', []))
-        for (const answer of await Promise.allSettled(asked)) if (answer.status === 'rejected') throw answer.reason
+        const answers = await Promise.allSettled(asked.map((pool) => query(pool, 'health', [])))
+        for (const answer of answers) if (answer.status === 'rejected') throw answer.reason
       } catch (error) {
         log('knocked: %s', toError(error).message)
         if (!isPermanentRefusal(error instanceof NotSentError ? error.cause : error)) continue

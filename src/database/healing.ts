@@ -22,7 +22,9 @@ const log = createDebug('bugle:pool')
  * 1. *Doubt*: a statement whose deadline expired, sent or not; one that the server would not run, since it has become
  *    read only, or is a pooler without a server; two connects in a row that had no answer; among several hosts, one
  *    that cannot be reached, or is silent while no connection is open; or the doubt of a sister pool, where this one
- *    has not been answered for some seconds. The pool tells only what happens to connections in use.
+ *    has not been answered for some seconds. The pool tells only what happens to connections in use. Where none is open
+ *    and there is one host, there is nothing to replace and nothing to choose: the pool's own attempts will do, and a
+ *    probe would be one more connection of a server that is busy with these.
  * 2. *Probe*: a connection is opened to each host, side by side. The first that answers, as a server that will do (see
  *    Primary), is it. If none does, the probes begin again after a pause, growing and jittered, until one does or the
  *    pool is ended. Meanwhile the old connections go on: they may be well, and only the server too busy for one more.
@@ -49,7 +51,7 @@ export interface Healing {
   attemptFailed(error: Error, isNoneOpen: boolean): void
   /** No connection is open, and the host of the one that is being opened is silent. */
   hostIsSilent(): void
-  /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
+  /** A sister pool is in doubt: so are the open connections of this one, unless it has been answered lately. */
   suspect(): void
   /** No pause is worth waiting for. */
   hurry(): void
@@ -106,9 +108,9 @@ export function createHealing(parts: HealingParts): Healing {
     return null
   }
 
-  function beInDoubt(why: string | null): void {
+  function beInDoubt(why: string | null, heals = true): void {
     if (why === null) return
-    heal(why)
+    if (heals) heal(why)
     onDoubt()
   }
 
@@ -125,7 +127,7 @@ export function createHealing(parts: HealingParts): Healing {
     for (;;) {
       // At first for a moment only, for the processes of a fleet not to come all at once.
       cutPause = new AbortController()
-      const signal = AbortSignal.any([ending.signal, cutPause.signal])
+      const { signal } = cutPause
       await sleep(growingPauseMs(healPauseMs, tries, random), undefined, { signal }).catch(() => {})
       tries += 1
       if (ending.signal.aborted) return
@@ -173,7 +175,7 @@ export function createHealing(parts: HealingParts): Healing {
   return {
     answered,
     statementFailed: (error) => beInDoubt(doubtOf(error)),
-    attemptFailed: (error, isNoneOpen) => beInDoubt(doubtOfAttempt(error, isNoneOpen)),
+    attemptFailed: (error, isNoneOpen) => beInDoubt(doubtOfAttempt(error, isNoneOpen), !isNoneOpen || hosts.length > 1),
     hostIsSilent: () => beInDoubt('the host is silent'),
     suspect() {
       if (now() - answeredAt > freshMs) heal('a sister is in doubt')
@@ -181,6 +183,7 @@ export function createHealing(parts: HealingParts): Healing {
     hurry: () => cutPause.abort(),
     async end() {
       ending.abort()
+      cutPause.abort()
       for (const each of probed) each.destroy()
       await healing
     },

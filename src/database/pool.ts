@@ -40,8 +40,10 @@ const log = createDebug('bugle:pool')
  * in growing and jittered pauses, as a server that accepts and drops must not be connected to in a loop. The first
  * success ends that. A connection that is lost once it was open is no such failure: it is replaced at once.
  *
- * A line that has formed meanwhile is served by that first connection, with a further one now and then while it lasts.
- * Otherwise each statement that has waited would open one, in each process of a fleet, of a server that has just begun.
+ * A line that has formed meanwhile is served by that first connection, and so is what its answer sets off: everybody
+ * who has waited for the end of the outage asks at once. One more connection comes now and then while there is a line,
+ * the more seldom the longer the last one took. Otherwise each statement would open one, in each process of a fleet, of
+ * a server that has just begun.
  *
  * **Healing.** Connections in doubt are all replaced, in one turn of the event loop (see Healing). The new one serves
  * what waits, and so do others to its host. Each of the old ones ends when it is idle: its statement is answered, or
@@ -64,6 +66,8 @@ export interface Pool {
    * @throws PostgreSQL's error; NotSentError; LostError, DeadlineError: it was sent, and may have run
    */
   query<Row>(text: string, parameters: readonly SqlValue[], deadlineMs: number, what: string): Promise<Row[]>
+  /** A connection is open, as far as is known. */
+  readonly isOpen: boolean
   /** A sister pool is in doubt: so is this one, unless it has been answered lately. */
   suspect(): void
   /** Somebody got through to a server: no pause is worth waiting for, and no other host. */
@@ -84,7 +88,7 @@ export interface PoolOptions extends Omit<PoolConnectionOptions, 'connectMs'> {
   readonly refusesTls?: boolean
   /** It is in doubt, by its own experience. */
   readonly onDoubt: () => void
-  /** A statement was answered, by a connection that was opened at that moment (performance.now()). */
+  /** A statement was answered, or refused for what it says, by a connection opened then (performance.now()). */
   readonly onAnswered: (openedAt: number) => void
   readonly now: () => number
   readonly random: () => number
@@ -101,9 +105,14 @@ const pausesMs = {
   starting: { least: 500, most: 1_000 },
   /** For another reason, which may last. */
   refused: { least: 50, most: 1_000 },
-  /** The last one succeeded, and the line of an outage lasts: until one more connection. */
-  recovering: { least: 200, most: 200 },
 } as const satisfies Record<string, PauseMs>
+/** Of a recovery, by what the last connection took to be opened. */
+const recovery = {
+  /** From one connection to the next. */
+  gap: { times: 2, leastMs: 200, mostMs: 2_000 },
+  /** From the last one on. */
+  lasts: { times: 5, leastMs: 200, mostMs: 10_000 },
+} as const
 const endMs = 5_000
 
 interface Statement {
@@ -146,7 +155,7 @@ export function createPool(options: PoolOptions): Pool {
       if (by === undefined) break
       run(by, waiting.shift() as Statement)
     }
-    if (waiting.length === 0) isRecovering = false
+    if (waiting.length === 0 && now() >= recoversUntil) isRecovering = false
     grow()
   }
 
@@ -162,9 +171,12 @@ export function createPool(options: PoolOptions): Pool {
         release(by)
       },
       (error) => {
+        const fault = databaseFault(error)
         if (connections.has(by)) healing.statementFailed(error)
+        // A server that has run it, and refuses what it says, is there.
+        if (fault !== 'down' && fault !== 'unknown') options.onAnswered(by.openedAt)
         fail(statement, error)
-        if (databaseFault(error) === 'down') by.destroy()
+        if (fault === 'down') by.destroy()
         else release(by)
       },
     )
@@ -218,11 +230,16 @@ export function createPool(options: PoolOptions): Pool {
   let failures = 0
   let countedUpTo = 0
   let pauseMs: PauseMs = pausesMs.refused
-  /** The line is that of an outage. */
+  /** None was open, as all were lost or refused, or that is over for a moment only: they come one after the other. */
   let isRecovering = false
+  let gapMs: number = recovery.gap.leastMs
+  let recoversUntil = Number.NEGATIVE_INFINITY
   let pause: NodeJS.Timeout | undefined
 
   function mayGrow(): boolean {
+    // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
+    const isOneByOne = isNoneOpen() || failures > 0 || isRecovering
+    if (isOneByOne && opening.size > 0) return false
     return opening.size < waiting.length && connections.size < poolSize
   }
 
@@ -232,8 +249,6 @@ export function createPool(options: PoolOptions): Pool {
         growLater()
         return
       }
-      // The first one alone: where there is room for few, a crowd is refused as a whole, as each counts the others.
-      if (isNoneOpen() && opening.size > 0) return
       attempt()
     }
   }
@@ -245,13 +260,16 @@ export function createPool(options: PoolOptions): Pool {
         if (mayGrow()) attempt()
         grow()
       },
-      failures === 0 ? growingPauseMs(pausesMs.recovering, 0, random) : growingPauseMs(pauseMs, failures - 1, random),
+      failures === 0
+        ? growingPauseMs({ least: gapMs, most: gapMs }, 0, random)
+        : growingPauseMs(pauseMs, failures - 1, random),
     )
   }
 
   function attempt(): void {
     attempts += 1
     const number = attempts
+    const beganAt = now()
     const [host] = primary.inOrder(target.hosts) as [Host]
     const opened = open(host)
     connections.add(opened)
@@ -265,6 +283,9 @@ export function createPool(options: PoolOptions): Pool {
           failures = 0
           clearTimeout(pause)
           pause = undefined
+          const tookMs = now() - beganAt
+          gapMs = timesWithin(recovery.gap, tookMs)
+          recoversUntil = now() + timesWithin(recovery.lasts, tookMs)
           healing.answered()
           if (opened.isGone) connections.delete(opened)
           else idle.push(opened)
@@ -341,7 +362,9 @@ export function createPool(options: PoolOptions): Pool {
     // It is told as a failed attempt.
     if (opening.has(gone)) return
     idle = idle.filter((each) => each !== gone)
-    if (connections.delete(gone)) grow()
+    if (!connections.delete(gone)) return
+    if (isNoneOpen()) isRecovering = true
+    grow()
   }
 
   /** The connections in use are replaced by this one. */
@@ -384,8 +407,11 @@ export function createPool(options: PoolOptions): Pool {
         serve()
       })
     },
+    get isOpen() {
+      return !isNoneOpen()
+    },
     suspect() {
-      if (connections.size > 0) healing.suspect()
+      if (!isNoneOpen()) healing.suspect()
     },
     hurry() {
       healing.hurry()
@@ -412,6 +438,13 @@ export function createPool(options: PoolOptions): Pool {
       await Promise.all([healed, ...[...connections, ...retired].map((each) => each.end())])
     },
   }
+}
+
+function timesWithin(
+  { times, leastMs, mostMs }: Readonly<Record<'times' | 'leastMs' | 'mostMs', number>>,
+  ms: number,
+): number {
+  return Math.min(Math.max(leastMs, times * ms), mostMs)
 }
 
 /** The same connection without TLS. */

@@ -18,6 +18,8 @@ import type { StatementName, Statements } from './statements.js'
 export interface Pools {
   /** One autocommit statement, with that pool's deadline. @throws what a pool's `query` throws */
   query<Row>(pool: PoolName, statement: StatementName, parameters: readonly SqlValue[]): Promise<Row[]>
+  /** Whether that pool has a connection, as far as is known. */
+  isOpen(pool: PoolName): boolean
   /** Somebody got through to a server: no pause is worth waiting for. */
   hurry(): void
   /** @param deadlineAt - by performance.now(): what runs then is dropped. By default it is given some seconds */
@@ -173,6 +175,7 @@ export function createPools(options: PoolsOptions, found: Found): Pools {
       const withinMs = link.patienceMs(deadlineMs, tripsPerStatement)
       return pools[pool].query<Row>(statements[statement], parameters, withinMs, statement)
     },
+    isOpen: (pool) => pools[pool].isOpen,
     hurry() {
       for (const pool of Object.values(pools)) pool.hurry()
     },

@@ -16,8 +16,8 @@ export function sideBySide<T>(
   { headStartMs, againMs, signal, discard, isLasting = () => false }: Timing<T>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
+    // Not AbortSignal.any: a signal that lives as long as the process would remember each that was made of it.
     const over = new AbortController()
-    const both = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
     const timers = new Set<NodeJS.Timeout>()
     const errors: unknown[] = []
     let begun = 0
@@ -27,7 +27,7 @@ export function sideBySide<T>(
       if (over.signal.aborted) return
       for (const timer of timers) clearTimeout(timer)
       signal?.removeEventListener('abort', abort)
-      over.abort()
+      over.abort(signal?.reason)
       settle()
     }
 
@@ -58,7 +58,7 @@ export function sideBySide<T>(
     async function attempt(index: number, onFailed: () => void): Promise<void> {
       running += 1
       try {
-        const result = await (tries[index] as (typeof tries)[number])(both)
+        const result = await (tries[index] as (typeof tries)[number])(over.signal)
         if (over.signal.aborted) discard(result)
         else end(() => resolve(result))
         return

@@ -1,22 +1,24 @@
 import { createServer, type Socket } from 'node:net'
 import { expect, onTestFinished } from 'vitest'
+import type { BugleOptions } from '../../../src/index.js'
 import { type TestDatabase, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 import { untilAsleep } from '../../support/sleepers.js'
 import { until } from '../../support/until.js'
 
 /** A consumer asleep behind a proxy. TLS would be one more thing to ask for. */
-async function sleeperBehindProxy(db: TestDatabase) {
+async function sleeperBehindProxy(db: TestDatabase, options: BugleOptions = {}) {
   const { hostname, port, username, pathname } = new URL(db.connectionString)
   const proxy = await startProxy({ host: hostname, port: Number(port) })
   onTestFinished(() => proxy.close())
   const bugle = db.bugle({
     connectionString: `postgres://${username}@127.0.0.1:${proxy.port}${pathname}?sslmode=disable`,
+    ...options,
   })
   const ran: unknown[] = []
-  await bugle.consume('q', ({ payload }) => void ran.push(payload))
+  const consumer = await bugle.consume('q', ({ payload }) => void ran.push(payload))
   await untilAsleep(db, 'q')
-  return { bugle, proxy, ran, down: db.collect(bugle, 'database:down'), up: db.collect(bugle, 'database:up') }
+  return { bugle, consumer, proxy, ran, down: db.collect(bugle, 'database:down'), up: db.collect(bugle, 'database:up') }
 }
 
 /** A server that starts, and says so to whoever comes. */
@@ -86,6 +88,30 @@ test('while the server starts, one place of a process tries for all', async ({ d
   await untilAsleep(db, 'q')
   await bugle.put('q', 'after it')
   await until(() => ran.includes('after it'))
+})
+
+test("where only sessions are missing, the first connection after an outage is the pool's, and it is kept", async ({
+  db,
+}) => {
+  const { consumer, proxy, down, up } = await sleeperBehindProxy(db, {
+    rescueAfterMs: 3_600_000,
+    hungAfterMs: 3_600_000,
+  })
+  await consumer.pause()
+  const shown = `select from ${db.s}.worker where consumers->0->>'isPaused' = 'true'`
+  await until(async () => (await db.sql.unsafe(shown)).length === 1)
+  // From here on nothing is asked of the pool.
+  await proxy.refuse()
+  await down.next()
+  await untilGone(db)
+  const before = proxy.connections
+  await proxy.heal()
+  await up.next()
+  await until(async () => (await db.backends('listener')).length === 1)
+  const roles = await Promise.all(
+    (['', 'control', 'listener'] as const).map(async (role) => (await db.backends(role)).length),
+  )
+  expect([roles, proxy.connections - before]).toEqual([[1, 1, 1], 3])
 })
 
 /** The server has missed all of the instance's sessions. */

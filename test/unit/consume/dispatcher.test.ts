@@ -14,7 +14,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
   let arrived = signal()
   let held = false
   let dozing = 0
-  let calls = 0
+  const calls: number[] = []
   const dispatcher = createDispatcher<number>({
     claim: (limit, proves) => {
       asked.push(limit)
@@ -43,9 +43,7 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
       blocker: async () => null,
     },
     dozes: true,
-    callOthers: () => {
-      calls += 1
-    },
+    callOthers: (asked) => void calls.push(asked),
     writing: async () => false,
     onError: () => {},
     onUnprotected: () => {},
@@ -359,7 +357,7 @@ test('one that dozes and claims as many jobs as it can take calls the others, on
   dispatcher.raise()
   ;(await claim()).answer(answer([1, 2, 3], { asked: 10 }))
   await settled()
-  expect(calls()).toBe(0)
+  expect(calls()).toEqual([])
   await stop()
 
   const full = await dozingDispatcher()
@@ -367,8 +365,17 @@ test('one that dozes and claims as many jobs as it can take calls the others, on
   ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   await settled()
-  expect(full.calls()).toBe(1)
+  expect(full.calls()).toEqual([10])
   await full.stop()
+
+  // It is full as well, whatever else there is.
+  const ofOne = await dozingDispatcher()
+  ofOne.dispatcher.raise()
+  ;(await ofOne.claim()).answer(answer([1], { asked: 1 }))
+  ;(await ofOne.claim()).answer(answer([2], { asked: 1 }))
+  await settled()
+  expect(ofOne.calls()).toEqual([1])
+  await ofOne.stop()
 })
 
 test('a failed claim is repeated at once when the way to the database is free, and not by a wake-up', async () => {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { sideBySide } from '../../../src/database/side-by-side.js'
 
@@ -107,4 +108,18 @@ test('what comes too late is handed back, and an abort ends all with its reason'
   expect(late.tries[0]?.signal.aborted).toBe(true)
   await expect(race([late], ending.signal).winner).rejects.toThrow('enough')
   expect(late.tries).toHaveLength(1)
+})
+
+test('a signal that outlives many races remembers none of them', async () => {
+  const { signal } = new AbortController()
+  for (let races = 0; races < 5; races += 1) {
+    const well = host('well')
+    const { winner } = race([well], signal)
+    well.tries[0]?.succeed()
+    await winner
+  }
+  expect(getEventListeners(signal, 'abort')).toEqual([])
+  // What AbortSignal.any leaves there.
+  const own = Object.getOwnPropertySymbols(signal).map((symbol) => Reflect.get(signal, symbol))
+  expect(own.filter((value) => value?.size > 0)).toEqual([])
 })

@@ -49,7 +49,7 @@ const limitDefaults = { maxAttempts: 5 } as const satisfies RetryLimits
 /** What `fixed` takes. */
 export interface FixedOptions extends RetryLimits {
   /** Before each retry. @defaultValue 1000 */
-  readonly delayMs?: Duration | undefined | undefined
+  readonly delayMs?: Duration | undefined
 }
 
 export const fixedDefaults = { delayMs: 1_000, ...limitDefaults } as const satisfies FixedOptions

@@ -3,6 +3,7 @@ import ts from 'typescript'
 import { describe, expect } from 'vitest'
 import { bugleDefaults, consumerDefaults } from '../../src/options.js'
 import { putDefaults } from '../../src/put/options.js'
+import { exponentialDefaults, fixedDefaults, linearDefaults } from '../../src/retry.js'
 import { runCli } from '../support/cli.js'
 import { test } from '../support/database.js'
 import { blocks, openDocument, root, tableAfter, userDocuments } from '../support/documents.js'
@@ -147,6 +148,17 @@ describe('tables', () => {
       }
     })
   }
+
+  test('the table of retry strategies has every option of each, and its default', () => {
+    const strategies = { fixed: fixedDefaults, linear: linearDefaults, exponential: exponentialDefaults }
+    const rows = tableAfter('src/guides/retries.md', '## Retries')
+    for (const [strategy, defaults] of Object.entries(strategies)) {
+      const own = rows.filter(([, , of = '']) => of === 'all three' || of.split(', ').includes(strategy))
+      const listed = Object.fromEntries(own.map(([name = '', value]) => [name, value]))
+      const known = Object.entries(defaults).map(([name, value]) => [name, shown(value)])
+      expect(listed).toEqual({ ...Object.fromEntries(known), unless: '[]' })
+    }
+  })
 
   test("the command's table has every command, and the options that the page names are there", async ({ db }) => {
     const { stdout } = await runCli(db, ['--help'])

@@ -124,7 +124,7 @@ for (const { path } of userDocuments().filter(({ path }) => blocks('ts', path).l
         .replace('.listen(8080)', '.listen(0)')
         .replace(/^const .* = await consumer\.stopped\b/m, "console.log('it consumes')\n$&")
       const program = `${compiled(source)}\nconsole.log('the end')`
-      const { child, ended, printed } = startModule(program, { DATABASE_URL: url })
+      const { child, ended, printed } = startModule(program, { DATABASE_URL: url, BUGLE_TEST_DATABASE_URL: url })
       // A block that waits for a signal gets it once it consumes.
       if (text.includes('handleSignals: true')) {
         await printed(/^it consumes$/m)

@@ -94,6 +94,7 @@ test("the SQL guide's statements put what they say", async () => {
     email('a@example.org'),
     email('a@example.org', { kind: 'welcome', priority: 10, state: 'scheduled' }),
     { ...plain, queue: 'sync', payload: { user: 17 }, key: 'user-17', flags: ['heavy'], max_attempts: 3 },
+    { ...plain, queue: 'index', payload: { document: 'readme' }, key: 'readme', state: 'scheduled' },
     email('ada@example.org'),
     email('grace@example.org'),
     email('ada@example.org'),

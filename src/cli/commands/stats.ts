@@ -93,8 +93,8 @@ function statsText({ out }: Cli, { queues, areAllQueues, workers }: BugleStats):
     countText(one.scheduled),
     countText(one.running),
     one.failed.count > 0 ? out.paint('red', countText(one.failed)) : countText(one.failed),
-    // Jobs that nobody takes.
-    one.workers === 0 && one.ready.count > 0 ? out.paint('yellow', '0') : count(one.workers),
+    // Jobs that nobody takes. Without a consumer those that are due stay scheduled.
+    one.workers === 0 && one.ready.count + one.scheduled.count > 0 ? out.paint('yellow', '0') : count(one.workers),
     count(one.slots),
   ]
   const head = ['queue', 'ready', 'oldest', 'scheduled', 'running', 'failed', 'workers', 'slots']

@@ -23,16 +23,16 @@ function underTest(
   const idsOf = (text: unknown): string[] => String(text).slice(1, -1).split(',').filter(Boolean)
   const query = async (name: string, given: readonly unknown[]): Promise<unknown[]> => {
     const limit = Number(given[1])
-    const except = name === 'claimable' ? idsOf(given[4]) : name === 'claim_some' ? idsOf(given[10]) : []
+    const except = name === 'claimable' ? idsOf(given[4]) : name === 'claim_some' ? idsOf(given[11]) : []
     const isFresh = ({ crashes = 0 }: Row): boolean => crashes === 0
     const seen = ready
-      .filter((row) => (name === 'claim_listed' ? idsOf(given[8]).includes(row.id) : !except.includes(row.id)))
-      .filter((row) => !(name === 'claimable' || given[9] === 'true') || isFresh(row))
+      .filter((row) => (name === 'claim_listed' ? idsOf(given[9]).includes(row.id) : !except.includes(row.id)))
+      .filter((row) => !(name === 'claimable' || given[10] === 'true') || isFresh(row))
       .slice(0, limit)
     if (name === 'claimable') return seen
     const taken = seen.filter((row) => name === 'claim_listed' || isFresh(row))
     const suspects = seen.filter((row) => !taken.includes(row)).map(({ id }) => id)
-    sent.push(`${name} ${name === 'claim_listed' ? idsOf(given[8]).join() : limit}`)
+    sent.push(`${name} ${name === 'claim_listed' ? idsOf(given[9]).join() : limit}`)
     fails(
       name,
       taken.map(({ id }) => id),

@@ -1,3 +1,4 @@
+import type postgres from 'postgres'
 import { expect } from 'vitest'
 import { lowestId } from '../../../src/consume/claim.js'
 import { loadStatements } from '../../../src/database/statements.js'
@@ -31,7 +32,7 @@ test('a claim commits asynchronously where it is told to, and nothing after it d
         await session`rollback`
         // The last row is about the queue, and has no column beside its signs.
         expect(rows.length, which).toBe(jobs + 1)
-        const { signs, ...rest } = rows.at(-1) ?? {}
+        const { signs, ...rest } = rows.at(-1) as postgres.Row
         expect(signs, which).toBeTruthy()
         expect(new Set(Object.values(rest)), which).toEqual(new Set([null]))
 

@@ -15,6 +15,8 @@
  *   commit flushes the log up to itself: the claim is a part of that. The same holds for a rescue of the job, for
  *   `ctx.ack(tx)`, and for whatever a handler commits to this database in the ordinary way: where its effect is, its
  *   claim is. A claim that carries acks settles, so it is synchronous itself.
+ * - **It is no new case.** To the protocol it is a failover to a state of a moment before, which the model of the lease
+ *   has (test/models/lease.pml).
  * - **Nobody waits for a wake-up.** No trigger fires for a row that is ready again in this way. But the crash has ended
  *   the sessions of all: each consumer claims when its own are back, from the first id on and without K.
  * - **Counts are those of the claims that are remembered.** An attempt that was forgotten is not counted. Once or twice
@@ -27,8 +29,8 @@
  * behind a pooler) is never trusted; nor is one whose session is being connected again. But a process that was started
  * after the crash, perhaps since it died of it, has lost nothing. So the statement that makes a control session present
  * asks the server for how long it has run without a crash, by the server's clock; the start time alone does not tell, as
- * the server keeps it when a single backend has died and all others were ended for that. Any crash after that answer
- * ends the very session that gave it. A statement that is lost says less (its backend may have been ended by itself),
+ * the server keeps it when a single backend has died and all others were ended for that. (Servers before 15 cannot say
+ * it, and count as just begun.) Any crash after that answer ends the very session that gave it. A statement that is lost says less (its backend may have been ended by itself),
  * but it may be the first that is known of a crash: it counts as one.
  *
  * **What may interleave.** A claim may have been sent, or may wait in its pool's line, while the process was trusted,

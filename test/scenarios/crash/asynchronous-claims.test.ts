@@ -1,8 +1,11 @@
 import type postgres from 'postgres'
-import { expect } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { lowestId } from '../../../src/consume/claim.js'
 import { loadStatements } from '../../../src/database/statements.js'
+import type { Bugle } from '../../../src/index.js'
 import { test } from '../../support/database.js'
+import { trustingModule } from '../../support/trusting.js'
+import { until } from '../../support/until.js'
 
 const claims = {
   claim: [],
@@ -43,4 +46,58 @@ test('a claim commits asynchronously where it is told to, and nothing after it d
       }
     }
   }
+})
+
+test('claims commit asynchronously but for those with acks, of suspects, and after the loss of a statement', async ({
+  db,
+}) => {
+  // When these triggers run, the statement is at its end.
+  await db.sql.unsafe(`
+    create table ${db.s}.claimed (id bigint, commits text);
+    create function ${db.s}.write_claimed() returns trigger language plpgsql as $$
+    begin
+      insert into ${db.s}.claimed values (new.id, current_setting('synchronous_commit'));
+      return null;
+    end $$;
+    create trigger write_claimed after update of state on ${db.s}.job
+    for each row when (new.state = 'running') execute function ${db.s}.write_claimed()`)
+  const commits = async (id: string | undefined) =>
+    (await db.sql.unsafe(`select commits from ${db.s}.claimed where id = ${id}`))[0]?.commits
+  const { connectionString, schema } = db
+  const name = `trusting ${schema}`
+  const { createBugle } = await trustingModule()
+  const bugle = createBugle({ connectionString, schema, name, sweepMs: 0, logger: false }) as unknown as Bugle
+  onTestFinished(() => bugle.close({ graceMs: 0 }))
+  const ran: string[] = []
+  const consumer = await bugle.consume('emails', ({ id }) => void ran.push(id), { concurrency: 1, prefetch: 0 })
+
+  // The second is claimed with the ack of the first.
+  const ids = await bugle.putMany('emails', [1, 2])
+  await consumer.idle()
+  expect(ran).toEqual(ids)
+  expect(await commits(ids[0])).toBe('off')
+  expect(await commits(ids[1])).toBe('on')
+
+  const [suspect] = await db.sql.unsafe<{ id: string }[]>(`
+    insert into ${db.s}.job (queue, payload, crashes, attempt) values ('emails', '1', 1, 1) returning id::text`)
+  await until(() => ran.length === 3)
+  expect(await commits(suspect?.id)).toBe('on')
+  await consumer.idle()
+
+  const before = await bugle.put('emails', 3)
+  await consumer.idle()
+  expect(await commits(before)).toBe('off')
+  const locker = db.connect()
+  await locker.unsafe(`begin; lock table ${db.s}.job in share row exclusive mode`).simple()
+  const put = bugle.put('others', 1)
+  await until(async () => {
+    const killed = await db.sql`
+      select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${name} and wait_event = 'relation'`
+    return killed.length > 0
+  })
+  await expect(put).rejects.toMatchObject({ code: 'RESULT_UNKNOWN' })
+  await locker`rollback`
+  const after = await bugle.put('emails', 4)
+  await consumer.idle()
+  expect(await commits(after)).toBe('on')
 })

@@ -1,11 +1,10 @@
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest'
-import type { Statements } from '../../../src/database/statements.js'
 import { type EmbeddedPostgres, startEmbedded } from '../../../src/embedded/index.js'
 import { type Bugle, type BugleOptions, type ConsumeOptions, createBugle, type Job } from '../../../src/index.js'
-import { withStatements } from '../../support/changed-statements.js'
 import { startCrashProcess } from '../../support/crash-process.js'
 import { signal } from '../../support/signal.js'
+import { trustingModule } from '../../support/trusting.js'
 import { until } from '../../support/until.js'
 
 const schema = 'bugle'
@@ -42,11 +41,7 @@ const rowsOf = (queue: string) =>
 
 /** Takes the server that it meets for one that has run for an hour, and has no heartbeat for some seconds. */
 async function trusting(options: BugleOptions = {}): Promise<Bugle> {
-  const module = await withStatements((statements: Statements) => {
-    const presence_take = statements.presence_take.replace(/date_part\([^;]*\) \* 1000 as up_ms/, '3600000 as up_ms')
-    expect(presence_take).not.toBe(statements.presence_take)
-    return { ...statements, presence_take }
-  })
+  const module = await trustingModule()
   const given = { connectionString, schema, logger: false, sweepMs: 0, rescueAfterMs: '30s' } as const
   const bugle = module.createBugle({ ...given, ...options }) as unknown as Bugle
   onTestFinished(() => bugle.close({ graceMs: 0, abortMs: 0 }))

@@ -3,7 +3,7 @@ import { expect, onTestFinished } from 'vitest'
 import { lowestId } from '../../../src/consume/claim.js'
 import { loadStatements } from '../../../src/database/statements.js'
 import type { Bugle } from '../../../src/index.js'
-import { test } from '../../support/database.js'
+import { type TestDatabase, test } from '../../support/database.js'
 import { trustingModule } from '../../support/trusting.js'
 import { until } from '../../support/until.js'
 
@@ -48,9 +48,8 @@ test('a claim commits asynchronously where it is told to, and nothing after it d
   }
 })
 
-test('claims commit asynchronously but for those with acks, of suspects, and after the loss of a statement', async ({
-  db,
-}) => {
+/** A consumer that trusts its server, and how the last claim of a job has committed. */
+async function watchedConsumer(db: TestDatabase) {
   // When these triggers run, the statement is at its end.
   await db.sql.unsafe(`
     create table ${db.s}.claimed (id bigint, commits text);
@@ -61,8 +60,6 @@ test('claims commit asynchronously but for those with acks, of suspects, and aft
     end $$;
     create trigger write_claimed after update of state on ${db.s}.job
     for each row when (new.state = 'running') execute function ${db.s}.write_claimed()`)
-  const commits = async (id: string | undefined) =>
-    (await db.sql.unsafe(`select commits from ${db.s}.claimed where id = ${id}`))[0]?.commits
   const { connectionString, schema } = db
   const name = `trusting ${schema}`
   const { createBugle } = await trustingModule()
@@ -70,23 +67,56 @@ test('claims commit asynchronously but for those with acks, of suspects, and aft
   onTestFinished(() => bugle.close({ graceMs: 0 }))
   const ran: string[] = []
   const consumer = await bugle.consume('emails', ({ id }) => void ran.push(id), { concurrency: 1, prefetch: 0 })
+  const commits = async (id: string | undefined) =>
+    (await db.sql.unsafe(`select commits from ${db.s}.claimed where id = ${id}`))[0]?.commits
+  return {
+    name,
+    bugle,
+    consumer,
+    ran,
+    commits,
+    async commitsOfNext() {
+      const id = await bugle.put('emails', null)
+      await consumer.idle()
+      return commits(id)
+    },
+  }
+}
 
+test('claims commit asynchronously, but for those that carry acks, and those of suspects', async ({ db }) => {
+  const { bugle, consumer, ran, commits, commitsOfNext } = await watchedConsumer(db)
   // The second is claimed with the ack of the first.
   const ids = await bugle.putMany('emails', [1, 2])
   await consumer.idle()
   expect(ran).toEqual(ids)
   expect(await commits(ids[0])).toBe('off')
   expect(await commits(ids[1])).toBe('on')
-
   const [suspect] = await db.sql.unsafe<{ id: string }[]>(`
     insert into ${db.s}.job (queue, payload, crashes, attempt) values ('emails', '1', 1, 1) returning id::text`)
   await until(() => ran.length === 3)
   expect(await commits(suspect?.id)).toBe('on')
-  await consumer.idle()
+  expect(await commitsOfNext()).toBe('off')
+})
 
-  const before = await bugle.put('emails', 3)
-  await consumer.idle()
-  expect(await commits(before)).toBe('off')
+test('after the loss of its control session a consumer claims durably', async ({ db }) => {
+  const { name, commitsOfNext } = await watchedConsumer(db)
+  expect(await commitsOfNext()).toBe('off')
+  const present = async () => {
+    const rows = await db.sql<{ pid: number }[]>`
+      select pid from pg_stat_activity
+      where application_name = ${`${name} control`}
+        and exists (select from pg_locks where pg_locks.pid = pg_stat_activity.pid and locktype = 'advisory')`
+    return rows[0]?.pid
+  }
+  const former = await present()
+  await db.kill([former ?? 0])
+  await until(async () => ![undefined, former].includes(await present()))
+  expect(await commitsOfNext()).toBe('on')
+})
+
+test('after the loss of a statement a consumer claims durably', async ({ db }) => {
+  const { name, bugle, commitsOfNext } = await watchedConsumer(db)
+  expect(await commitsOfNext()).toBe('off')
   const locker = db.connect()
   await locker.unsafe(`begin; lock table ${db.s}.job in share row exclusive mode`).simple()
   const put = bugle.put('others', 1)
@@ -97,7 +127,5 @@ test('claims commit asynchronously but for those with acks, of suspects, and aft
   })
   await expect(put).rejects.toMatchObject({ code: 'RESULT_UNKNOWN' })
   await locker`rollback`
-  const after = await bugle.put('emails', 4)
-  await consumer.idle()
-  expect(await commits(after)).toBe('on')
+  expect(await commitsOfNext()).toBe('on')
 })

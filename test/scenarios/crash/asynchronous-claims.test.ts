@@ -95,6 +95,8 @@ test('claims commit asynchronously, but for those that carry acks, and those of 
     insert into ${db.s}.job (queue, payload, crashes, attempt) values ('emails', '1', 1, 1) returning id::text`)
   await until(() => ran.length === 3)
   expect(await commits(suspect?.id)).toBe('on')
+  // Its ack would travel with the next claim.
+  await consumer.idle()
   expect(await commitsOfNext()).toBe('off')
 })
 

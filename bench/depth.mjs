@@ -112,8 +112,8 @@ async function openTable(database, name, jobs, tell) {
   const client = await openSession(database.url)
   const workerId = '1'
   await client.query(statements.worker_insert, [workerId, 'bench', 'here', process.pid, '0', 60_000, 300_000])
-  // No flags, no acks; all ids; and with the look for what was left behind.
-  const rest = [null, null, null, lowestId, 'true']
+  // No flags, no acks; all ids; with the look for what was left behind; and committed durably.
+  const rest = [null, null, null, lowestId, 'true', 'false']
   const isDeep = depths[name].some((state) => state === 'ready')
 
   /** @param {string} from @param {number} expected */

@@ -64,7 +64,7 @@ export function engine({ batch, connections = 1 }) {
  */
 async function settleAndClaim(client, workerId, done, limit) {
   const acked = done.length > 0 ? arrays(done) : [null, null]
-  const values = ['bench', limit, workerId, null, ...acked, floorAfter(done, limit), 'false']
+  const values = ['bench', limit, workerId, null, ...acked, floorAfter(done, limit), 'false', 'false']
   const { rows } = await client.query({ name: 'claim', text: sql.claim, values })
   // The last row is about the queue.
   return rows.slice(0, -1)

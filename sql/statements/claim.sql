@@ -6,6 +6,8 @@
 -- $7 bigint: jobs with a higher id only; the lowest bigint: all
 -- $8 'true' or 'false': whether `left_behind` is asked for; otherwise it is false. It reads again what
 --   the claim has read
+-- $9 'true' or 'false': whether it may commit asynchronously, so that its answer does not wait for the disk. Only a
+--   claim without acks may, and who may send one says src/worker/trust.ts
 -- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at, payload and
 --   progress as JSON text, whose length tells what a job weighs (src/consume/claim-size.ts);
 --   and at the end one row more, without an id, with `signs` as JSON:
@@ -113,7 +115,11 @@ select
 from claimed
 union all
 select
-  null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+  null,
+  -- Null whatever it does. It is a part of what is sent and volatile, so it is evaluated, and once; here, as this row
+  -- comes also where no job was found. It holds until the end of this transaction, which is that of the statement.
+  case when $9::text::boolean then nullif(set_config('synchronous_commit', 'off', true), 'off') end,
+  null, null, null, null, null, null, null, null, null, null, null, null,
   json_build_object(
     'claimed_at', date_part('epoch', statement_timestamp()),
     'took_ms', date_part('epoch', clock_timestamp() - statement_timestamp()) * 1000,

@@ -1,6 +1,6 @@
 -- claimable: the jobs that a claim would take, in the order of claiming: sent after one was refused
 -- $1 queue text, $2 limit int
--- $3 flags, $4 kinds, $5 ids: all but those, as $4, $9 and $11 of claim_some
+-- $3 flags, $4 kinds, $5 ids: all but those, as $4, $10 and $12 of claim_some
 -- rows: one per job: id
 -- plan: index job_ready
 select id::text as id

@@ -64,6 +64,11 @@ export interface ClaimRequest {
   readonly proves: boolean
   /** By default it looks at all of the consumer's. */
   readonly narrowed?: Narrowed
+  /**
+   * Whether a crash of the server may forget it, so that its answer need not wait for the disk: default: no. It is
+   * durable all the same where it carries acks, or is narrowed: a suspect's crashes must be counted.
+   */
+  readonly mayBeForgotten?: boolean
 }
 
 /** Which jobs a claim looks at that takes care (claimer.ts). The others count neither as found nor as left behind. */
@@ -109,7 +114,7 @@ export async function claimJobs(
   choice: Choice,
   limit: number,
   workerId: string,
-  { acks, from, proves, narrowed }: ClaimRequest,
+  { acks, from, proves, narrowed, mayBeForgotten = false }: ClaimRequest,
 ): Promise<ClaimResult> {
   const { queue } = choice
   const [statement, ...more] = narrowed === undefined ? ofChoice(choice) : ofNarrowed(choice, narrowed)
@@ -121,6 +126,7 @@ export async function claimJobs(
     ...(acks.length === 0 ? [null, null] : fencesOf(acks)),
     from ?? lowestId,
     String(proves),
+    String(mayBeForgotten && acks.length === 0 && narrowed === undefined),
     ...more,
   ])
   const signs = rows.pop()?.signs

@@ -304,7 +304,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     claimsSentAt.push(sentAt)
     asking += limit
     try {
-      const request = { acks: carried?.acks ?? [], from, proves }
+      const mayBeForgotten = !options.durableClaims && worker.isTrusted
+      const request = { acks: carried?.acks ?? [], from, proves, mayBeForgotten }
       const { claimed, acked, tookMs } = await claimer.claim(limit, workerId, request)
       carried?.arrived(acked)
       const { jobs } = claimed

@@ -130,6 +130,8 @@ interface ControlOptions {
   readonly isHeard: () => boolean
   readonly onLost: () => void
   readonly onRegained: () => void
+  /** It has the presence lock. @param serverUpMs - for how long its server had run then without a crash, in ms */
+  readonly onPresent: (serverUpMs: number) => void
   /** It is an outage, in which somebody tries for all. */
   readonly isDown: () => boolean
   /** Called when an outage has ended. @returns to be called at one's own end */
@@ -266,10 +268,12 @@ export function createControlSession(options: ControlOptions): ControlSession {
     const id = workerId()
     if (session === null || presentAs === id) return
     try {
-      const by = await query<LockedRow & { pid: number }>('presence_take', [id], answerMs, priority.presence)
+      const by = await query<PresentRow>('presence_take', [id], answerMs, priority.presence)
       if (!hasLocked(by)) return
-      pid = by.rows[0]?.pid ?? null
+      const { pid: ownPid = null, up_ms: serverUpMs = 0 } = by.rows[0] ?? {}
+      pid = ownPid
       presentAs = id
+      options.onPresent(serverUpMs)
       if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
       lastPresentAs = id
     } catch (error) {
@@ -420,6 +424,11 @@ export function createControlSession(options: ControlOptions): ControlSession {
 /** Of a statement that takes a lock. */
 interface LockedRow {
   readonly channel: string
+}
+
+interface PresentRow extends LockedRow {
+  readonly pid: number
+  readonly up_ms: number
 }
 
 /** A session that holds K. */

@@ -62,6 +62,8 @@ export interface Database {
   areSessionsDown(): boolean
   /** Called when an outage has ended. @returns to be called at the end */
   onUp(listener: () => void): () => void
+  /** Called when a statement could not be sent, or had no answer. @returns to be called at the end */
+  onLoss(listener: () => void): () => void
   /**
    * A session of its own, by the direct connection if one was given. Also after `end`: presence may outlast it.
    *
@@ -113,6 +115,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   /** Of the session that has looked at the server. */
   let leaving: Promise<void> | null = null
   const ending = new AbortController()
+  const lossListeners = new Set<() => void>()
 
   async function look(): Promise<void> {
     const session = await reach()
@@ -210,8 +213,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     try {
       return await pools.query<Row>(pool, name, parameters)
     } catch (error) {
+      const fault = databaseFault(error)
+      if (fault === 'down' || fault === 'unknown') for (const tell of lossListeners) tell()
       if (!ending.signal.aborted) failed(pool, error, askedAt)
-      else if (databaseFault(error) === 'down') throw closedError()
+      else if (fault === 'down') throw closedError()
       throw error
     }
   }
@@ -335,6 +340,10 @@ export function createDatabase(options: DatabaseOptions): Database {
     onWayFree: outage.onWayFree,
     areSessionsDown: () => outage.isDown && isSameWay,
     onUp: outage.onEnd,
+    onLoss(listener) {
+      lossListeners.add(listener)
+      return () => void lossListeners.delete(listener)
+    },
     async openSession(role, own, whose) {
       const askedAt = performance.now()
       try {

@@ -25,6 +25,7 @@ import { type Beat, createPresence, type Presence, type RunningRow, type Word } 
 import { createReconciler } from './reconcile.js'
 import { createRescue } from './rescue.js'
 import { createSweeper, type Seen, type Sweepable } from './sweep.js'
+import { createTrust } from './trust.js'
 
 const log = createDebug('bugle:worker')
 
@@ -90,6 +91,8 @@ export interface Parts {
   readonly control: ControlSession | null
   /** Presence is confirmed, and the event loop runs freely. */
   readonly isOpen: boolean
+  /** Claims may commit asynchronously, see trust.ts. */
+  readonly isTrusted: boolean
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
@@ -153,6 +156,9 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   function raiseAll(): void {
     for (const consumer of consumers) consumer.raise()
   }
+
+  const trust = createTrust(now)
+  const ignoreLoss = database.onLoss(() => trust.lost('statement'))
 
   // Consumers that have run dry wait for sweeps then, and a heartbeat for its time.
   const ignoreFree = database.onWayFree(() => {
@@ -300,6 +306,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       onUp: database.onUp,
       // A consumer that sleeps must notice that its K is void, and take it again when it can.
       onLost: () => {
+        trust.lost('session')
         presence.disturbed()
         rescue.disturbed()
         raiseAll()
@@ -308,6 +315,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
         presence.beat()
         raiseAll()
       },
+      onPresent: trust.present,
     })
     controlStarted = control.start().then(() => {
       presence.beat()
@@ -397,6 +405,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
 
   async function endAllButPresence(): Promise<void> {
     ignoreFree()
+    ignoreLoss()
     sweeper.stop()
     lag.stop()
     listener?.stop()
@@ -408,6 +417,9 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     listener,
     get isOpen() {
       return presence.isConfirmed && !lag.isLagging
+    },
+    get isTrusted() {
+      return trust.isTrusted
     },
     hurrySweep: sweeper.hurry,
     showSoon,

@@ -26,6 +26,8 @@ export interface Worker {
   readonly control: ControlSession | null
   /** Whether something may be claimed or begun now: presence is confirmed, and the event loop runs freely. */
   readonly isOpen: boolean
+  /** Whether claims may commit asynchronously, see trust.ts. Read it for each. */
+  readonly isTrusted: boolean
   /** Whether nobody can have given this worker up; null: it has no presence, since nothing is consumed. */
   readonly isConfirmed: boolean | null
   /** Resolves when isOpen is true (again), or at the worker's stop. */
@@ -172,6 +174,9 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     get isOpen() {
       return isOpen()
+    },
+    get isTrusted() {
+      return parts?.isTrusted ?? false
     },
     get isConfirmed() {
       return parts?.presence.isConfirmed ?? null

@@ -1,13 +1,13 @@
 -- claim_kinds: the claim of a consumer that serves some kinds only
 -- This is no whole statement: it replaces the part `picked` of claim.sql, from `-- begin picked` to `-- end picked`.
--- $1 to $8 as in claim.sql; $9 kinds as an array literal, not null
+-- $1 to $9 as in claim.sql; $10 kinds as an array literal, not null
 -- plan: index job_kind, a probe for each kind; a sort of the first jobs of each
 -- In the order of claiming, how many jobs of each kind are among the first; then so many of each are taken.
 shares as materialized (
   select kind, count(*) as jobs
   from (
     select asked.kind
-    from unnest($9::text::text[]) as asked (kind),
+    from unnest($10::text::text[]) as asked (kind),
       lateral (
         select priority, id
         from :"schema".job

@@ -15,24 +15,24 @@ const calls = {
   // And the order of claiming, for what is taken and for what a short claim left behind.
   claim: {
     statement: 'claim',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true'`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', 'true'`,
     indexes: [...claimIndexes, 'job_ready', 'job_ready'],
   },
   // And the order of each kind, counted and then taken.
   claimKinds: {
     statement: 'claim_kinds',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', '{a,b}'`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', 'true', '{a,b}'`,
     indexes: [...claimIndexes, 'job_kind', 'job_kind'],
   },
   // What follows a claim that was full of suspects, or was refused.
   claimSome: {
     statement: 'claim_some',
-    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', null, 'true', '{1}'`,
+    values: `'emails', ${claimed}, 7, '{gpu}', '{1}', '{1}', 0, 'true', 'true', null, 'true', '{1}'`,
     indexes: [...claimIndexes, 'job_ready', 'job_ready'],
   },
   claimListed: {
     statement: 'claim_listed',
-    values: `'emails', 2, 7, '{gpu}', null, null, 0, 'false', '{2,3}'`,
+    values: `'emails', 2, 7, '{gpu}', null, null, 0, 'false', 'true', '{2,3}'`,
     indexes: [...claimIndexes, 'job_pkey'],
   },
   claimable: { statement: 'claimable', values: `'emails', ${claimed}, null, null, '{1}'`, indexes: ['job_ready'] },
@@ -101,15 +101,6 @@ test('plans: prepared and run while the table was empty, then run with 100,000 r
   await expectBoundedWork(db, session)
 })
 
-test('plans: what reads the jobs of a keyed put is planned with that put', async ({ db }) => {
-  const lines = await db.sql.unsafe<{ 'QUERY PLAN': string }[]>(
-    `explain (costs off) select * from ${db.s}.given_jobs('[]')`,
-  )
-  const plan = lines.map((line) => line['QUERY PLAN']).join('\n')
-  expect(plan).toContain('Function Scan on json_to_recordset')
-  expect(plan).not.toContain('given_jobs')
-})
-
 test('claim cost: the same rows and at most 2.5 times the pages, whatever is around', async ({ db }) => {
   const session = await openSession(db)
   // 100 jobs to take: for the plain claim of any kind, and for one of kinds, in a queue each.
@@ -122,12 +113,15 @@ test('claim cost: the same rows and at most 2.5 times the pages, whatever is aro
       to_jsonb(n)
     from generate_series(0, ${2 * claimed - 1}) as n`
   const claims = {
-    'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, 0, 'true'`],
-    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, null, null, null, 0, 'true', '{a,b}'`],
-    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null, null, 0, 'true'`],
-    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, null, null, null, 0, 'true', '{a,b}'`],
-    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null, null, 0, 'true'`],
-    'of an empty queue, some kinds': ['claim_kinds', `'nothing', ${claimed}, 7, null, null, null, 0, 'true', '{a,b}'`],
+    'any kind': ['claim', `'emails', ${claimed}, 7, null, null, null, 0, 'true', 'true'`],
+    'some kinds': ['claim_kinds', `'media', ${claimed}, 7, null, null, null, 0, 'true', 'true', '{a,b}'`],
+    'short, any kind': ['claim', `'emails', ${claimed + 1}, 7, null, null, null, 0, 'true', 'true'`],
+    'short, some kinds': ['claim_kinds', `'media', ${claimed + 1}, 7, null, null, null, 0, 'true', 'true', '{a,b}'`],
+    'of an empty queue': ['claim', `'nothing', ${claimed}, 7, null, null, null, 0, 'true', 'true'`],
+    'of an empty queue, some kinds': [
+      'claim_kinds',
+      `'nothing', ${claimed}, 7, null, null, null, 0, 'true', 'true', '{a,b}'`,
+    ],
   } as const
   const measure = async () => {
     const taken: Record<string, { ids: string[]; pages: number }> = {}
@@ -168,6 +162,38 @@ test('claim cost: the same rows and at most 2.5 times the pages, whatever is aro
     expect(after?.ids, what).toEqual(before?.ids)
     expect(before?.ids, what).toHaveLength(what.startsWith('of an empty queue') ? 0 : claimed)
     expect((after?.pages ?? 0) / (before?.pages ?? 1), what).toBeLessThanOrEqual(2.5)
+  }
+})
+
+test('claims: what makes the commit asynchronous is run once, in every plan, also where no job is found', async ({
+  db,
+}) => {
+  const session = await openSession(db)
+  const claims = [
+    ['claim', ''],
+    ['claim_kinds', `, '{a}'`],
+    ['claim_some', `, null, 'true', '{}'`],
+    ['claim_listed', `, '{1,2,3}'`],
+  ] as const
+  const queues = { 'without jobs': 'nothing', 'with one job': 'one', 'with jobs': 'many' }
+  await db.sql.unsafe(`
+    insert into ${db.s}.job (id, queue, kind, payload) overriding system value
+    values (1, 'one', 'a', '1'), (2, 'many', 'a', '1'), (3, 'many', 'a', '1')`)
+  for (const plans of ['force_generic_plan', 'force_custom_plan']) {
+    for (const [statement, more] of claims) {
+      for (const [what, queue] of Object.entries(queues)) {
+        await session`begin`
+        await session`select set_config('plan_cache_mode', ${plans}, true)`
+        const values = `'${queue}', 3, 7, null, null, null, 0, 'true', 'true'${more}`
+        const nodes = await explain(session, statement, values, 'analyze, verbose')
+        const [after] = await session`select current_setting('synchronous_commit') as commits`
+        await session`rollback`
+        const which = `${statement} ${what}, ${plans}`
+        expect(after, which).toEqual({ commits: 'off' })
+        const runs = nodes.filter((node) => node.Output?.some((column) => column.includes('set_config')))
+        expect(runs, which).toMatchObject([{ 'Actual Rows': 1, 'Actual Loops': 1 }])
+      }
+    }
   }
 })
 
@@ -248,7 +274,7 @@ async function expectBoundedWork(db: TestDatabase, session: postgres.Sql): Promi
     ['claim', ''],
     ['claim_kinds', `, '{a,b}'`],
   ] as const) {
-    const empty = await run(statement, `'nothing', ${claimed}, 7, null, null, null, 0, 'true'${kinds}`)
+    const empty = await run(statement, `'nothing', ${claimed}, 7, null, null, null, 0, 'true', 'true'${kinds}`)
     expect(pages(empty[0])).toBeLessThan(25)
   }
   const sweep = await run('sweep', `'["nothing", "emails"]'`)
@@ -300,6 +326,7 @@ interface PlanNode {
   readonly 'Index Name'?: string
   readonly 'Index Cond'?: string
   readonly 'Sort Key'?: readonly string[]
+  readonly Output?: readonly string[]
   readonly 'Actual Rows': number
   readonly 'Actual Loops': number
   readonly 'Shared Hit Blocks': number
@@ -312,7 +339,7 @@ async function explain(
   session: postgres.Sql,
   statement: StatementName,
   values: string,
-  options: 'costs' | 'analyze, buffers' = 'costs',
+  options: 'costs' | 'analyze, buffers' | 'analyze, verbose' = 'costs',
 ): Promise<PlanNode[]> {
   const [row] = await session.unsafe<{ 'QUERY PLAN': [{ Plan: PlanNode }] }[]>(
     `explain (format json, ${options}) execute ${statement} (${values})`,

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
+import type { ClaimRequest } from '../../../src/consume/claim.js'
 import { createClaimer } from '../../../src/consume/claimer.js'
 import { createSuspectTurn } from '../../../src/consume/suspects.js'
 import type { Database } from '../../../src/database/database.js'
@@ -19,20 +20,23 @@ function underTest(
 ) {
   let ready = [...rows]
   const sent: string[] = []
+  /** Those that a crash of the server may forget. */
+  const forgettable: string[] = []
   const errors: string[] = []
   const idsOf = (text: unknown): string[] => String(text).slice(1, -1).split(',').filter(Boolean)
   const query = async (name: string, given: readonly unknown[]): Promise<unknown[]> => {
     const limit = Number(given[1])
-    const except = name === 'claimable' ? idsOf(given[4]) : name === 'claim_some' ? idsOf(given[10]) : []
+    const except = name === 'claimable' ? idsOf(given[4]) : name === 'claim_some' ? idsOf(given[11]) : []
     const isFresh = ({ crashes = 0 }: Row): boolean => crashes === 0
     const seen = ready
-      .filter((row) => (name === 'claim_listed' ? idsOf(given[8]).includes(row.id) : !except.includes(row.id)))
-      .filter((row) => !(name === 'claimable' || given[9] === 'true') || isFresh(row))
+      .filter((row) => (name === 'claim_listed' ? idsOf(given[9]).includes(row.id) : !except.includes(row.id)))
+      .filter((row) => !(name === 'claimable' || given[10] === 'true') || isFresh(row))
       .slice(0, limit)
     if (name === 'claimable') return seen
     const taken = seen.filter((row) => name === 'claim_listed' || isFresh(row))
     const suspects = seen.filter((row) => !taken.includes(row)).map(({ id }) => id)
-    sent.push(`${name} ${name === 'claim_listed' ? idsOf(given[8]).join() : limit}`)
+    if (given[8] === 'true') forgettable.push(name)
+    sent.push(`${name} ${name === 'claim_listed' ? idsOf(given[9]).join() : limit}`)
     fails(
       name,
       taken.map(({ id }) => id),
@@ -70,8 +74,10 @@ function underTest(
     turn,
     claimer,
     wakes: () => wakes,
-    async claim(limit: number) {
-      const { claimed } = await claimer.claim(limit, '5', { acks: [], from: null, proves: true })
+    forgettable,
+    async claim(limit: number, acks: ClaimRequest['acks'] = []) {
+      const request = { acks, from: null, proves: true, mayBeForgotten: true }
+      const { claimed } = await claimer.claim(limit, '5', request)
       const { asked, found, leftBehind, dueInMs } = claimed
       return {
         ids: claimed.jobs.map(({ job }) => job.id).join(),
@@ -93,6 +99,25 @@ test('where there is nothing to take care of a claim is one statement', async ()
   expect(await claim(2)).toMatchObject({ ids: '1,2', asked: 2, found: 2, leftBehind: false })
   expect(await claim(2)).toMatchObject({ ids: '3', asked: 2, found: 1, leftBehind: false })
   expect(sent).toEqual(['claim 2', 'claim 2'])
+})
+
+test('a claim may be forgotten, but not one that carries acks, of a suspect, past suspects, or in parts', async () => {
+  const { claim, sent, forgettable, errors } = underTest(rowsOf('1 2 3! 4! 5'), (_, ids) => {
+    if (ids.includes('5')) throw databaseError('23514')
+  })
+  await claim(1)
+  expect(forgettable).toEqual(['claim'])
+  await claim(1, [{ id: '1', lease: '1' }])
+  expect(forgettable).toEqual(['claim'])
+  await claim(2)
+  for (const one of ['claim_listed 3', 'claim_some 1', 'claim_listed 5']) expect(sent).toContain(one)
+  expect(forgettable).toEqual(['claim', 'claim'])
+  // What is passed over takes another statement.
+  expect(errors).toHaveLength(1)
+  const before = sent.length
+  await claim(1)
+  expect(sent[before]).toBe('claim_some 1')
+  expect(forgettable).toEqual(['claim', 'claim'])
 })
 
 test('one suspect is claimed, alone; the next one when its outcome is durable', async () => {

@@ -16,6 +16,7 @@ test('a control session that waits for its own pause connects at once when an ou
     isHeard: () => true,
     onLost: () => {},
     onRegained: () => {},
+    onPresent: () => {},
     isDown: () => false,
     onUp: (listener) => {
       free.add(listener)

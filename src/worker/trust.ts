@@ -35,11 +35,11 @@
  * counts as one.
  *
  * **What may interleave.** A claim may have been sent, or may wait in its pool's line, while the process was trusted,
- * and be run when it is not any more: before the crash, or by the server that has recovered from it. It can be forgotten
- * then, in the latter case by a second crash. That ends with the claims that were sent before the loss was noticed, two
- * per consumer at most. The control session may be lost a moment later than the statements are (its end is read from
- * another socket, or, if nobody has sent one, missed until the next heartbeat): a claim that is sent in between is no
- * other case. After that moment nothing is sent that may be forgotten, until a minute has passed without
+ * and be run when it is not any more: before the crash, or by the server that has recovered from it. It can be
+ * forgotten then, in the latter case by a second crash. That ends with the claims that were sent before the loss was
+ * noticed, two per consumer at most. The control session may be lost a moment later than the statements are (its end is
+ * read from another socket, or, if nobody has sent one, missed until the next heartbeat): a claim that is sent in
+ * between is no other case. After that moment nothing is sent that may be forgotten, until a minute has passed without
  * a loss. So each crash is followed by durable claims, however often the server crashes.
  */
 export interface Trust {

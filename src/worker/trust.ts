@@ -11,7 +11,7 @@
  *   reported (`job:stale`). The repeat has another lease, since a lease grows by a random step, drawn for each claim.
  *   (If the answer to its ack was lost in the crash, and the repeat is settled before it is sent again, the missing row
  *   counts as its own, as ever: then both are told as acked. The row was settled once.)
- * - **No ack is ever forgotten, and none outlives its claim.** Whatever settles commits synchronously, and a synchronous
+ * - **No ack is ever forgotten, and none outlives its claim.** Whatever settles commits synchronously, and such a
  *   commit flushes the log up to itself: the claim is a part of that. The same holds for a rescue of the job, for
  *   `ctx.ack(tx)`, and for whatever a handler commits to this database in the ordinary way: where its effect is, its
  *   claim is. A claim that carries acks settles, so it is synchronous itself.
@@ -28,17 +28,17 @@
  * **How a crash is known.** The control session ends with it. A process that has no such session (`listen: false`, or
  * behind a pooler) is never trusted; nor is one whose session is being connected again. But a process that was started
  * after the crash, perhaps since it died of it, has lost nothing. So the statement that makes a control session present
- * asks the server for how long it has run without a crash, by the server's clock; the start time alone does not tell,
- * as the server keeps it when a single backend has died and all others were ended for that. (Servers before 15 cannot
- * say it, and count as just begun.) Any crash after that answer ends the very session that gave it. A statement that is
- * lost says less (its backend may have been ended by itself), but it may be the first that is known of a crash: it
+ * asks the server for how long it has run without a crash, by the server's clock. The start time alone does not tell:
+ * the server keeps it when a single backend has died and all others were ended for that. (Servers before 15 cannot say
+ * it, and count as just begun.) Any crash after that answer ends the very session that gave it. A statement that is
+ * lost says less, as its backend may have been ended by itself; but it may be the first that is known of a crash, and
  * counts as one.
  *
  * **What may interleave.** A claim may have been sent, or may wait in its pool's line, while the process was trusted,
- * and be run when it is not any more: before the crash, or by the server that has recovered from it. It can be forgotten
- * then, in the latter case by a second crash. That ends with the claims that were sent before the loss was noticed, two
- * per consumer at most. The control session may be lost a moment later than the statements are (its end
- * is read from another socket, or, if nobody has sent one, missed until the next heartbeat): a claim that is sent in
+ * and be run when it is not any more: before the crash, or by the server that has recovered from it. It can be
+ * forgotten then, in the latter case by a second crash. That ends with the claims that were sent before the loss was
+ * noticed, two per consumer at most. The control session may be lost a moment later than the statements are (its end is
+ * read from another socket, or, if nobody has sent one, missed until the next heartbeat): a claim that is sent in
  * between is no other case. After that moment nothing is sent that may be forgotten, until a minute has passed without
  * a loss. So each crash is followed by durable claims, however often the server crashes.
  */

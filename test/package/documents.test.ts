@@ -131,7 +131,7 @@ describe('tables', () => {
     {
       heading: '## consume',
       defaults: consumerDefaults,
-      others: ['retryStrategy', 'onFailed', 'timeoutMs', 'graceMs', 'abortMs', 'context', 'signal'],
+      others: ['retryStrategy', 'onFailed', 'timeoutMs', 'durableClaims', 'graceMs', 'abortMs', 'context', 'signal'],
     },
     {
       heading: '## put and putMany',

@@ -124,7 +124,8 @@ test('after the loss of a statement a consumer claims durably', async ({ db }) =
   const put = bugle.put('others', 1)
   await until(async () => {
     const killed = await db.sql`
-      select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${name} and wait_event = 'relation'`
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where application_name = ${name} and wait_event = 'relation'`
     return killed.length > 0
   })
   await expect(put).rejects.toMatchObject({ code: 'RESULT_UNKNOWN' })

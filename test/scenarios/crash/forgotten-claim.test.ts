@@ -175,7 +175,7 @@ test('forgotten claims: a claim that another outcome follows is remembered', asy
   expect(told.stale).toEqual([])
 })
 
-test('forgotten claims: of a job that crashes the server again and again one run is forgotten, and it fails', async () => {
+test('forgotten claims: of a job that goes on crashing the server one run is forgotten, and it fails', async () => {
   const bugle = await trusting()
   const told = watched(bugle)
   const runs: number[] = []

@@ -60,7 +60,9 @@ test('row level security by an event trigger: refused by name, told by the docto
   const [seen] = await clinic.findings('schema', { connectionString })
   expect(seen).toMatchObject({ status: 'trouble', message: expect.stringMatching(/^row level security hides/) })
   const owned = await clinic.findings('drift')
-  expect(owned.map(({ status, details: { object } }) => `${status} ${object}`)).toEqual(tables.map((table) => `trouble table ${table}`))
+  expect(owned.map(({ status, details: { object } }) => `${status} ${object}`)).toEqual(
+    tables.map((table) => `trouble table ${table}`),
+  )
   expect(owned.map(({ remedy }) => remedy).join('\n')).toBe(seen?.remedy)
   for (const { remedy } of owned) await sql.unsafe(remedy ?? '')
   expect(await clinic.findings('drift')).toMatchObject([{ status: 'ok' }])

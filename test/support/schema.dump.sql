@@ -88,7 +88,6 @@ worker.consumers jsonb not null default '[]'::jsonb
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
 bugle.job job_flags: CHECK ((array_position(flags, NULL::text) IS NULL))
-bugle.job job_owner: CHECK ((((state)::text = 'running'::text) = (worker_id IS NOT NULL)))
 bugle.job job_pkey: PRIMARY KEY (id)
 bugle.migration migration_pkey: PRIMARY KEY (number)
 bugle.queue queue_pkey: PRIMARY KEY (name)
@@ -533,6 +532,7 @@ begin
         run_at = now(),
         attempt = 0,
         crashes = 0,
+        worker_id = null,
         claimed_at = null,
         finished_at = null,
         cancel_requested_at = null,

@@ -81,10 +81,10 @@ rescued as (
     worker_id = null,
     run_at = case when cause is null then clock_timestamp() else run_at end,
     -- Taken from its owner: whatever that one still writes must not match.
-    lease = least(job.lease + 1 + floor(random() * 2147483648)::bigint, 4611686018427387904),
+    lease = least(job.lease, 4611686018427387904) + 1 + floor(random() * 2147483648)::bigint,
     -- One that has its key until it is over cannot meet another's.
     key = case when $4::text::boolean or key_while = 'running' then key end,
-    crashes = least(crashes + 1, 32000),
+    crashes = least(greatest(crashes, 0) + 1, 32000),
     finished_at = case when cause is not null then clock_timestamp() end,
     former_errors = case
       when cause is not null then :"schema".remember_error(former_errors, last_error)

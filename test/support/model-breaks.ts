@@ -35,7 +35,7 @@ export const breaks: readonly Break[] = [
   {
     title: 'a release keeps its attempt',
     in: { statement: 'settle_other' },
-    find: 'then attempt - 1',
+    find: 'then greatest(attempt, 1) - 1',
     put: 'then attempt',
   },
   {

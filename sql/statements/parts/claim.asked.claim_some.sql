@@ -6,5 +6,5 @@
 -- $11 ids as an array literal of bigint: all but those, which count neither as found nor as left behind
 -- plan: index job_ready, read past what is not asked for
     and ($9::text is null or kind = any ($9::text::text[]))
-    and (not $10::text::boolean or crashes = 0)
+    and (not $10::text::boolean or crashes <= 0)
     and id <> all ((select $11::text::bigint[])::bigint[])

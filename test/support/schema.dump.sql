@@ -112,7 +112,8 @@ CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 -- triggers
 CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN ((new.cancel_requested_at IS NOT NULL)) EXECUTE FUNCTION bugle.tell_cancel()
 CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.key IS NOT NULL)) EXECUTE FUNCTION bugle.free_key()
-CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.run_at > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_schedule BEFORE INSERT ON bugle.job FOR EACH ROW EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_schedule_again BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.run_at > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
 CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW EXECUTE FUNCTION bugle.wake()
 CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at ON bugle.job FOR EACH ROW WHEN (((new.state)::text <> 'running'::text)) EXECUTE FUNCTION bugle.wake_again()
 CREATE TRIGGER queue_delete AFTER DELETE ON bugle.queue FOR EACH ROW WHEN ((old.paused_at IS NOT NULL)) EXECUTE FUNCTION bugle.wake_queue()
@@ -552,9 +553,9 @@ language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   )
   select exists (select from resumed)
 function schedule() returns trigger
-language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+language plpgsql volatile parallel u
 begin
-  if new.state = 'ready' then
+  if new.run_at operator(pg_catalog.>) pg_catalog.clock_timestamp() and new.state operator(pg_catalog.=) 'ready' then
     new.state := 'scheduled';
   end if;
   return new;
@@ -580,8 +581,8 @@ begin
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else
-      pg_catalog.current_setting('bugle.notified', true)
-      is distinct from pg_catalog.concat(tg_relid, ' ', new.queue)
+      coalesce(pg_catalog.current_setting('bugle.notified', true), '')
+      operator(pg_catalog.<>) pg_catalog.concat(tg_relid, ' ', new.queue)
   end) then
     perform
       pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue),

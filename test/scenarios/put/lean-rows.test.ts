@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import { giveBack } from '../../../src/consume/claim.js'
 import { type Bugle, type BugleEvents, type Job, release } from '../../../src/index.js'
 import { type Collected, signal, type TestDatabase, test } from '../../support/database.js'
 import { operator } from '../../support/operator.js'
@@ -175,7 +176,7 @@ test('lean: bugle.put refuses limits below 1 and flags without a name', async ({
   expect(await fullRows(db)).toEqual([])
 })
 
-test('lean: running rows without a worker go back with a crash counted, and run; the good jobs run beside them', async ({
+test('lean: running rows without a worker go back, a crash counted, and run; the good jobs run beside them', async ({
   db,
 }) => {
   const columns = `(queue, payload, state, lease, max_attempts, attempt, cancel_requested_at)`
@@ -228,7 +229,7 @@ test('lean: of many running rows without a worker and of dead ones, each goes ba
   }
 })
 
-test('lean: a job that was set failed by hand while it ran, and requeued, is no longer its worker’s to settle', async ({
+test('lean: a job that was set failed by hand while it ran, and requeued, cannot be settled by its worker', async ({
   db,
 }) => {
   const [{ id } = { id: '' }] = await db.sql.unsafe<{ id: string }[]>(
@@ -240,4 +241,20 @@ test('lean: a job that was set failed by hand while it ran, and requeued, is no 
   await database.ready()
   expect(await database.query('settle', ['7', `{${id}}`, '{9}'])).toMatchObject([{ id, state: 'ready' }])
   expect(await fullRows(db)).toMatchObject([{ id, state: 'ready', worker_id: null }])
+})
+
+test('lean: a running row whose attempt no run can have is given back with none', async ({ db }) => {
+  const rows = await db.sql.unsafe<{ id: string }[]>(
+    `insert into ${db.s}.job (queue, state, worker_id, lease, attempt)
+     select 'q', 'running', 7, 9, attempt from unnest('{-2147483648,0}'::int[]) as attempt returning id`,
+  )
+  const { database } = operator(db)
+  await database.ready()
+  await giveBack(
+    database.query,
+    '7',
+    rows.map(({ id }) => ({ id, lease: '9' })),
+  )
+  const empty = { state: 'ready', worker_id: null, attempt: 0 }
+  expect(await fullRows(db)).toMatchObject([empty, empty])
 })

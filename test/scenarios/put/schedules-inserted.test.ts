@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { promisify } from 'node:util'
 import { expect } from 'vitest'
 import type { TestDatabase } from '../../support/database.js'
-import { fullRows } from '../../support/rows.js'
 import { type Roles, test } from '../../support/roles.js'
+import { fullRows } from '../../support/rows.js'
 
 const hasPsql = spawnSync('psql', ['--version']).error === undefined
 
@@ -59,7 +59,7 @@ test('B8 a role that may neither set a state nor change a row schedules by its i
   const [due] = await asProducer(roles, `now() - interval '1 h'`)
   const rows = await roles
     .connect('owner')
-    .unsafe(`select id, state from ${roles.s}.job where id = any ($1::bigint[]) order by id`, [[row?.id, due?.id]])
+    .unsafe(`select id, state from ${roles.s}.job where id = any ($1::bigint[]) order by id`, [[row?.id ?? '', due?.id ?? '']])
   expect(rows).toMatchObject([{ state: 'scheduled' }, { state: 'ready' }])
   const producer = roles.connect('producer')
   await expect(

@@ -59,7 +59,9 @@ test('B8 a role that may neither set a state nor change a row schedules by its i
   const [due] = await asProducer(roles, `now() - interval '1 h'`)
   const rows = await roles
     .connect('owner')
-    .unsafe(`select id, state from ${roles.s}.job where id = any ($1::bigint[]) order by id`, [[row?.id ?? '', due?.id ?? '']])
+    .unsafe(`select id, state from ${roles.s}.job where id = any ($1::bigint[]) order by id`, [
+      [row?.id ?? '', due?.id ?? ''],
+    ])
   expect(rows).toMatchObject([{ state: 'scheduled' }, { state: 'ready' }])
   const producer = roles.connect('producer')
   await expect(

@@ -165,7 +165,10 @@ export interface BugleEvents<Queue extends string = string> {
     /** Of the backend that is in the way, if it was seen. */
     readonly pid: number | null
   }
-  /** This worker has given back the jobs of one that is dead, or that had to be given up. */
+  /**
+   * This worker has given back the jobs of one that is dead, or that had to be given up; `deadWorkerId` '0': jobs that
+   * were running without a worker, as somebody has written them.
+   */
   'worker:rescued': EventData<Queue> & { readonly deadWorkerId: string; readonly jobs: number }
   /** This worker was given up by others, and its handlers aborted; it goes on under a new id. */
   'worker:lost': EventData<Queue> & { readonly workerId: string; readonly newWorkerId: string }

@@ -114,7 +114,11 @@ export function logEvents(events: Pick<EventSource, 'on'>, target: LogTarget, no
     tell(`claim:error ${queue}`, 'warn', () => `${describe(queue)}: ${inOneLine(error)}`)
   })
   events.on('worker:rescued', ({ deadWorkerId, jobs }) =>
-    to.warn(`worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`),
+    to.warn(
+      deadWorkerId === '0'
+        ? `jobs that were running without a worker, as somebody has written them, were given back: ${jobs}`
+        : `worker ${deadWorkerId} is dead or was given up; ${jobs} of its jobs were given back`,
+    ),
   )
   events.on('worker:lost', ({ workerId, newWorkerId }) =>
     to.error(`this worker, ${workerId}, was given up by others and its handlers aborted; it goes on as ${newWorkerId}`),

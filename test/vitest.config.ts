@@ -63,6 +63,7 @@ const unnamed = seldom.filter((file) => !names.some((name) => file.includes(name
  */
 const onTheOldest = [
   'test/scenarios/operating/migration*.test.ts',
+  'test/scenarios/put/{lean-rows,schedules-inserted}.test.ts',
   'test/scenarios/outcomes/{keep,on-failed,outcome-events,outcomes,progress,unknown-kinds}.test.ts',
 ]
 

@@ -28,21 +28,15 @@ create table :"schema".worker (
 
 -- What a column may hold, as domains and not as checks of the table: a session reads a domain's rule once, but a
 -- table's checks from their stored text with every statement, and it tests them for every row that is updated, whatever
--- was changed. Measured: as checks the rules below cost an insert of one row 64 us of 90, as domains 4 to 10; and a
--- claim a third. "C": compared by bytes, so no index depends on the system's locale.
+-- was changed. Each domain still costs an insert 2 to 4 % of its time on the server, also where the column is left out,
+-- and each check as much or more. So only names and states have rules; whatever else a writer may have set is harmless:
+-- the statements take numbers and times from within bounds (test/scenarios/put/lean-rows.test.ts).
+-- "C": compared by bytes, so no index depends on the system's locale.
 create domain :"schema".queue_name as text collate "C" check (char_length(value) between 1 and 128);
 -- Bounded, as keys are, so that each fits into an index's row.
 create domain :"schema".job_kind as text collate "C" check (char_length(value) between 1 and 128);
 create domain :"schema".job_key as text collate "C" check (char_length(value) between 1 and 255);
 create domain :"schema".job_state as text collate "C" check (value in ('scheduled', 'ready', 'running', 'failed'));
--- 'infinity' has no place on a timer; and the bound, in the year 275760, is the last moment that a Date of JavaScript
--- can be. As a number: the text of a date is written in each session's own time zone.
-create domain :"schema".job_moment as timestamptz check (isfinite(value) and value <= to_timestamp(8640000000000));
--- A counter that a claim could not raise would fail every claim of its queue.
-create domain :"schema".job_attempt as int check (value between 0 and 1000000000);
-create domain :"schema".job_lease as bigint check (value between 0 and 4611686018427387904);
-create domain :"schema".job_crashes as smallint check (value between 0 and 32000);
-create domain :"schema".job_limit as int check (value > 0);
 
 -- What is persisted of a queue; a queue needs no row here to be used.
 create table :"schema".queue (
@@ -57,30 +51,27 @@ create table :"schema".job (
   payload jsonb not null default 'null',
   state :"schema".job_state not null default 'ready',
   priority smallint not null default 0,               -- higher first
-  run_at :"schema".job_moment not null default now(), -- may run from then on
-  attempt :"schema".job_attempt not null default 0,   -- counted runs; given back when a run is interrupted or released
-  lease :"schema".job_lease not null default 0,       -- the fence: grows by a random step with each claim, never reset
-  crashes :"schema".job_crashes not null default 0,   -- runs that ended because their process died
-  worker_id bigint,                                   -- no foreign key: a burial must not wait for the rows it orphans
+  run_at timestamptz not null default now(),          -- may run from then on
+  attempt int not null default 0,                     -- counted runs; given back when a run is interrupted or released
+  lease bigint not null default 0,                    -- the fence: grows by a random step with each claim, never reset
+  crashes smallint not null default 0,                -- runs that ended because their process died
+  -- Who runs it. No foreign key: a burial must not wait for the rows that it orphans. No check that a running row has
+  -- one: it would cost each insert a tenth of its time, and statements/rescue.sql gives those without one back.
+  worker_id bigint,
   claimed_at timestamptz,
-  created_at :"schema".job_moment not null default now(),
+  created_at timestamptz not null default now(),
   finished_at timestamptz,                            -- when it failed: what collecting old failures goes by
   key :"schema".job_key,                              -- at most one job of a queue has it: while it waits, or as
   -- this says: 'running': until it is over; null, and all else: 'waiting'. No domain: of one that an insert leaves out
   -- the null is checked too, which cost each plain insert 1 us.
   key_while text collate "C",
   flags text[],                                       -- no domain: drivers would not know it for an array
-  max_attempts :"schema".job_limit,                   -- null: the consumer's retry strategy decides
-  timeout_ms :"schema".job_limit,                     -- null: the consumer's
+  max_attempts int,                                   -- null: the consumer's retry strategy decides
+  timeout_ms int,                                     -- null: the consumer's
   cancel_requested_at timestamptz,
   progress jsonb,
   last_error jsonb,                                   -- of the last failed run: { name, message, stack, cause, ... }
-  former_errors jsonb,                                -- of up to 8 failed runs before that, in short; null: none
-
-  -- A running row without an owner could never be settled nor rescued. Of two columns, so no domain can say it.
-  constraint job_owner check ((state = 'running') = (worker_id is not null)),
-  -- A flag that is null could not be compared.
-  constraint job_flags check (array_position(flags, null) is null)
+  former_errors jsonb                                 -- of up to 8 failed runs before that, in short; null: none
 );
 
 -- What a claim reads: ready rows in the very order of claiming, so that it neither sorts nor walks over others.
@@ -133,19 +124,19 @@ create table :"schema".archive (
   kind :"schema".job_kind,
   payload jsonb not null,
   priority smallint not null,
-  run_at :"schema".job_moment not null,
-  attempt :"schema".job_attempt not null,
-  lease :"schema".job_lease not null,                 -- kept, so that a requeued job's lease goes on growing
-  crashes :"schema".job_crashes not null,
+  run_at timestamptz not null,
+  attempt int not null,
+  lease bigint not null,                              -- kept, so that a requeued job's lease goes on growing
+  crashes smallint not null,
   worker_id bigint,
   claimed_at timestamptz,
-  created_at :"schema".job_moment not null,
+  created_at timestamptz not null,
   finished_at timestamptz not null default now(),
   key :"schema".job_key,
   key_while text collate "C",
   flags text[],
-  max_attempts :"schema".job_limit,
-  timeout_ms :"schema".job_limit,
+  max_attempts int,
+  timeout_ms int,
   progress jsonb,
   result jsonb,
   expires_at timestamptz                              -- of consumers that keep acked jobs for a time: until then
@@ -170,22 +161,29 @@ create index taken_key_until on :"schema".taken_key (until);
 -- for every row, without PL/pgSQL. So WHEN says only as much as keeps most rows from calling a function; the function
 -- says the rest.
 
--- A row due ahead is scheduled, whoever writes it.
--- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers
--- that come before it. Whatever sends a job back to the queue sets it.
+-- A row due ahead is scheduled, whoever writes it: the library, psql, COPY, a role that may set neither the state nor
+-- change a row. It is made so before it is stored, so that a scheduled job is written once, nobody ever sees it ready,
+-- and RETURNING says what it is. Making it so after the insert would spare a plain put the call of this function, which
+-- could not be measured beside its commit; but a put ahead took 1.5 times as long, and one of a hundred rows 7 times.
+-- At the insert without WHEN, and without settings of its own, as the function wake() below, which says why; hence
+-- the full names. With WHEN it took 6 % of an insert's time on the server, so it takes 3.
 create function :"schema".schedule() returns trigger
 language plpgsql
-set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if new.state = 'ready' then
+  if new.run_at operator(pg_catalog.>) pg_catalog.clock_timestamp() and new.state operator(pg_catalog.=) 'ready' then
     new.state := 'scheduled';
   end if;
   return new;
 end
 $$;
 
-create trigger job_schedule before insert or update of run_at on :"schema".job
+create trigger job_schedule before insert on :"schema".job
+for each row execute function :"schema".schedule();
+
+-- Updates of run_at only, here and below: a claim does not touch it, and need not have its rows looked at by triggers
+-- that come before it. Whatever sends a job back to the queue sets it.
+create trigger job_schedule_again before update of run_at on :"schema".job
 for each row when (new.run_at > clock_timestamp())
 execute function :"schema".schedule();
 
@@ -255,8 +253,9 @@ begin
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else
-      pg_catalog.current_setting('bugle.notified', true)
-      is distinct from pg_catalog.concat(tg_relid, ' ', new.queue)
+      -- Not IS DISTINCT FROM: that takes whatever `=` the search_path has.
+      coalesce(pg_catalog.current_setting('bugle.notified', true), '')
+      operator(pg_catalog.<>) pg_catalog.concat(tg_relid, ' ', new.queue)
   end) then
     perform
       pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue),
@@ -596,6 +595,10 @@ declare
 begin
   if put.run_at is not null and put.delay_ms is not null then
     raise invalid_parameter_value using message = 'put takes run_at or delay_ms, not both';
+  end if;
+  if least(put.max_attempts, put.timeout_ms) < 1 or array_position(put.flags, null) is not null then
+    raise invalid_parameter_value using
+      message = 'put takes max_attempts and timeout_ms from 1 up, and flags without a null';
   end if;
   if put.key is not null then
     select keyed.id

@@ -63,6 +63,8 @@ begin
         run_at = now(),
         attempt = 0,
         crashes = 0,
+        -- Of one that was set failed by hand while it ran: what its worker still writes must not match.
+        worker_id = null,
         claimed_at = null,
         finished_at = null,
         cancel_requested_at = null,

@@ -80,10 +80,10 @@ claimed as (
   set state = 'running',
     worker_id = $3::bigint,
     claimed_at = statement_timestamp(),
-    -- Not beyond what the column holds: one such row would stop its queue.
-    attempt = least(job.attempt + 1, 1000000000),
+    -- From within bounds, whatever somebody has written there: one row that could not be raised would stop its queue.
+    attempt = least(greatest(job.attempt, 0), 999999999) + 1,
     -- A random step, drawn for each job: after a failover to an older state the same numbers must not come twice.
-    lease = least(job.lease + 1 + floor(random() * 2147483648)::bigint, 4611686018427387904)
+    lease = least(job.lease, 4611686018427387904) + 1 + floor(random() * 2147483648)::bigint
   where id = any (array(select id from picked where not is_suspect))
   returning
     id, kind, payload, attempt, lease, crashes, priority, key, flags, max_attempts, timeout_ms, progress,
@@ -139,10 +139,12 @@ select
         -- What was taken is a part of what the snapshot shows: the counts differ if and only if something was left.
         'left_behind', $8::text::boolean and not exists (select from pause) and ready < (select jobs from visible),
         'due_in_ms', (
-          select date_part('epoch', run_at - clock_timestamp()) * 1000
+          -- A difference to infinity is an error before PostgreSQL 17.
+          select date_part('epoch', greatest(run_at, 'epoch') - clock_timestamp()) * 1000
           from :"schema".job
           where queue = $1::text
             and state = 'scheduled'
+            and run_at < 'infinity'
           order by run_at
           limit 1
         ),

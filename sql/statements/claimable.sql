@@ -7,7 +7,7 @@ select id::text as id
 from :"schema".job
 where queue = $1::text
   and state = 'ready'
-  and crashes = 0
+  and crashes <= 0
   and ($3::text is null or flags is null or not flags && $3::text::text[])
   and ($4::text is null or kind = any ($4::text::text[]))
   and id <> all ((select $5::text::bigint[])::bigint[])

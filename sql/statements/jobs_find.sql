@@ -20,7 +20,7 @@ select
   timeout_ms,
   crashes,
   key,
-  array_to_json(flags)::text as flags,
+  array_to_json(array_remove(flags, null))::text as flags,
   case when $1::text::boolean then progress end as progress,
   (extract(epoch from created_at) * 1000)::float8 as created_at,
   (extract(epoch from run_at) * 1000)::float8 as run_at,

@@ -1,4 +1,4 @@
--- orphans: running jobs whose worker has no row: what rescue would give back
+-- orphans: running jobs whose worker has no row, and those without a worker: what rescue would give back
 -- $1 limit int, $2 ids as an array literal of bigint: all but those
 -- rows: one per job: id, queue, has_key
 -- plan: job_running, read in whole; worker_pkey. Sent only where a rescue was refused.

@@ -26,10 +26,12 @@ promoted as (
 select
   (select count(*) from promoted)::int as promoted,
   (
-    select extract(epoch from run_at - clock_timestamp()) * 1000
+    -- As in claim.sql: infinity has no difference.
+    select extract(epoch from greatest(run_at, 'epoch') - clock_timestamp()) * 1000
     from :"schema".job
     where queue = $1::text
       and state = 'scheduled'
+      and run_at < 'infinity'
       and id <> all (array(select id from due))
       and id <> all ((select $4::text::bigint[])::bigint[])
     order by run_at

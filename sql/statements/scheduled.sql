@@ -4,10 +4,12 @@
 -- rows: one: due_in_ms: 0 or less: it is due; null: there is none
 -- plan: job_due, from the nearest on, past those of other kinds, with such flags, and of $4
 select (
-  select extract(epoch from run_at - clock_timestamp()) * 1000
+  -- As in claim.sql: infinity has no difference.
+  select extract(epoch from greatest(run_at, 'epoch') - clock_timestamp()) * 1000
   from :"schema".job
   where queue = $1::text
     and state = 'scheduled'
+    and run_at < 'infinity'
     and ($2::text is null or kind = any ($2::text::text[]))
     and ($3::text is null or flags is null or not flags && $3::text::text[])
     and id <> all ((select $4::text::bigint[])::bigint[])

@@ -85,7 +85,10 @@ changed as (
   update :"schema".job
   set state = case when "end" = 'failed' or cancel_requested_at is not null then 'failed' else 'ready' end,
     worker_id = null,
-    attempt = case when kept_attempt is false and cancel_requested_at is null then attempt - 1 else attempt end,
+    attempt = case
+      when kept_attempt is false and cancel_requested_at is null then greatest(attempt, 1) - 1
+      else attempt
+    end,
     -- A row due ahead becomes scheduled by its trigger.
     run_at = case
       when "end" = 'failed' or cancel_requested_at is not null then run_at

@@ -130,7 +130,7 @@ select
   ) end::float8 as oldest_ready_ms
 from names
 cross join lateral (
-  select count(*)::int as number, min(run_at) as oldest
+  select count(*)::int as number, min(run_at) filter (where isfinite(run_at)) as oldest
   from (
     select run_at
     from :"schema".job
@@ -166,12 +166,12 @@ cross join lateral (
     ) as next
     where first.number < 100
   )
-  select min(run_at) as oldest
+  select min(run_at) filter (where isfinite(run_at)) as oldest
   from first
 ) as by_priority
 -- and for the lowest.
 left join lateral (
-  select first.run_at
+  select case when isfinite(first.run_at) then first.run_at end as run_at
   from (
     select priority
     from :"schema".job

@@ -5,7 +5,7 @@
 select
   asked.name,
   found.ready is not null as ready,
-  (extract(epoch from next.run_at - clock_timestamp()) * 1000)::float8 as due_in_ms
+  next.due_in_ms
 from json_array_elements_text($1::text::json) as asked (name)
 -- One probe for each name, whatever the planner knows: a semijoin planned on an empty table may read the whole index.
 left join lateral (
@@ -16,12 +16,14 @@ left join lateral (
   limit 1
 ) as found on true
 left join lateral (
-  select run_at
+  -- As in claim.sql: infinity has no difference.
+  select (extract(epoch from greatest(run_at, 'epoch') - clock_timestamp()) * 1000)::float8 as due_in_ms
   from :"schema".job
   where queue = asked.name
     and state = 'scheduled'
+    and run_at < 'infinity'
   order by run_at
   limit 1
 ) as next on true
 where found.ready is not null
-  or next.run_at is not null
+  or next.due_in_ms is not null

@@ -123,8 +123,8 @@ export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): Job
     payload: decoded(row.payload),
     flags: Object.freeze(flags === null ? [] : (JSON.parse(flags) as string[])),
     progress: row.progress === null ? null : decoded(row.progress),
-    createdAt: new Date(row.createdAt),
-    runAt: new Date(row.runAt),
+    createdAt: momentOf(row.createdAt),
+    runAt: momentOf(row.runAt),
     claimedAt: toDate(row.claimedAt),
     finishedAt: toDate(row.finishedAt),
     cancelRequestedAt: toDate(row.cancelRequestedAt),
@@ -137,6 +137,11 @@ export function toRecord(row: JobRow, decode: (stored: unknown) => unknown): Job
     waitMs: waitMs(row),
     runMs: runMs(row),
   })
+}
+
+/** From the first moment to the last that a Date can be: a row written by hand may hold infinity. */
+function momentOf(ms: number): Date {
+  return new Date(Math.min(Math.max(ms, -8.64e15), 8.64e15))
 }
 
 function toDate(ms: number | null): Date | null {

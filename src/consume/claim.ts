@@ -20,7 +20,7 @@ interface ClaimRow {
   readonly crashes: number
   readonly priority: number
   readonly key: string | null
-  readonly flags: string[] | null
+  readonly flags: (string | null)[] | null
   readonly maxAttempts: number | null
   readonly timeoutMs: number | null
   readonly progress: string | null
@@ -218,7 +218,9 @@ export function byClaimOrder({ job: one }: ClaimedJob, { job: other }: ClaimedJo
 const noFlags: readonly string[] = Object.freeze([])
 
 function toClaimedJob(queue: string, row: ClaimRow, workerId: string, claimedAt: number): ClaimedJob {
-  const { createdAt, runAt, payload, progress } = row
+  const { payload, progress } = row
+  const createdAt = momentOf(row.createdAt)
+  const runAt = row.runAt === null ? createdAt : momentOf(row.runAt)
   return {
     job: Object.freeze({
       id: row.id ?? '',
@@ -230,21 +232,26 @@ function toClaimedJob(queue: string, row: ClaimRow, workerId: string, claimedAt:
       crashes: row.crashes,
       priority: row.priority,
       key: row.key,
-      flags: row.flags === null ? noFlags : Object.freeze(row.flags),
+      flags: row.flags === null ? noFlags : Object.freeze(row.flags.filter((flag) => flag !== null)),
       progress: fromJson(progress),
       createdAt: toDate(createdAt),
-      runAt: toDate(runAt ?? createdAt),
+      runAt: toDate(runAt),
     }),
     lease: row.lease,
     workerId,
     bytes: (payload?.length ?? 0) + (progress?.length ?? 0),
     timeoutMs: row.timeoutMs,
-    waitMs: Math.max(0, claimedAt - Math.max(createdAt, runAt ?? createdAt)) * 1e3,
+    waitMs: Math.max(0, claimedAt - Math.max(createdAt, runAt)) * 1e3,
   }
 }
 
 function fromJson(text: string | null): unknown {
   return text === null ? null : JSON.parse(text)
+}
+
+/** Seconds since 1970 from the first moment to the last that a Date can be: a row written by hand may hold infinity. */
+function momentOf(seconds: number): number {
+  return Math.min(Math.max(seconds, -8.64e12), 8.64e12)
 }
 
 /** To whole microseconds first, which is what was stored: a sum of binary fractions may lie just below. */

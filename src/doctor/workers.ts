@@ -46,7 +46,8 @@ function ofWorker(worker: WorkerRow, live: number, patient: Patient): Diagnosis[
 }
 
 interface OrphanRow {
-  readonly workerId: string
+  /** null: they name none. */
+  readonly workerId: string | null
   readonly jobs: number
   readonly oldestMs: number | null
 }
@@ -55,10 +56,12 @@ interface OrphanRow {
 async function orphans(live: number, patient: Patient): Promise<Diagnosis[]> {
   const rows = await patient.ask<OrphanRow>('orphans')
   const left = rows.filter(({ oldestMs }) => live === 0 || oldestMs === null || oldestMs > patient.thresholds.orphanMs)
+  const owner = (workerId: string | null) =>
+    workerId === null ? 'without a worker' : `of worker ${workerId}, which is gone,`
   return left.map(({ workerId, jobs, oldestMs }) => ({
     status: 'trouble',
     message:
-      `${plural(jobs, 'running job')} of worker ${workerId}, which is gone, ` +
+      `${plural(jobs, 'running job')} ${owner(workerId)} ` +
       `${jobs === 1 ? 'was' : 'were'} not given back` +
       (live === 0 ? ': no worker is there to do it' : ''),
     remedy: rescuers(patient),

@@ -28,6 +28,9 @@ const log = createDebug('bugle:rescue')
  * collected can have a living owner; in a collect's own snapshot either the worker's row is still there, or
  * none of its rows has come after its insert.
  *
+ * **Running rows without a worker** go back in the same way, as those of worker '0'. Nothing of ours writes such a row:
+ * somebody has set its state by hand. Nobody can settle it, so nobody loses anything by it.
+ *
  * Two collects at once skip what the other has locked. What is locked is read again: a row that another has given back
  * since, and a third has claimed, has another owner and is left alone.
  *
@@ -55,6 +58,7 @@ interface RescueOptions {
 }
 
 interface RescuedRow {
+  /** '0': it named none. */
   readonly owner: string
   readonly id: string
   readonly queue: string

@@ -5,16 +5,17 @@ import { test } from '../support/database.js'
 /** The last moment that a Date can be. */
 const last = new Date(8_640_000_000_000_000)
 
-test('a job may be due as late as a Date can be, and no later, whoever writes it', async ({ db }) => {
+test('a job may be due as late as a Date can be, and is shown even if it is due later', async ({ db }) => {
   const bugle = db.bugle()
   const [{ id } = { id: '' }] = await db.sql.unsafe<{ id: string }[]>(
     `insert into ${db.s}.job (queue, run_at) values ('q', '275760-09-13 00:00:00+00') returning id`,
   )
   expect(await bugle.job(id)).toMatchObject({ state: 'scheduled', runAt: last })
-  const byHand = (column: string) =>
-    db.sql.unsafe(`insert into ${db.s}.job (queue, ${column}) values ('q', '275760-09-13 00:00:00.000001+00')`)
-  await expect(byHand('run_at').execute()).rejects.toMatchObject({ code: '23514' })
-  await expect(byHand('created_at').execute()).rejects.toMatchObject({ code: '23514' })
+  for (const column of ['run_at', 'created_at']) {
+    for (const moment of ['275760-09-13 00:00:00.001+00', '290000-01-01', 'infinity', '-infinity']) {
+      await db.sql.unsafe(`insert into ${db.s}.job (queue, ${column}) values ('q', '${moment}')`)
+    }
+  }
   await db.sql.unsafe(`insert into ${db.s}.job (queue, created_at, run_at) values ('q', '4000-01-01', '4000-01-01')`)
 
   const shown = await runCli(db, ['show', id])

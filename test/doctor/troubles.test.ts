@@ -107,6 +107,16 @@ test('a worker that was killed, and its job, are found; after others have given 
   expect(await clinic.findings('workers')).toMatchObject([{ status: 'ok' }])
 })
 
+test('running jobs without a worker are told together, beside those of workers that are gone', async ({ clinic }) => {
+  for (const worker of ['null', '42', 'null']) await insertRunning(clinic, worker, '1 h')
+  const found = await clinic.findings('workers')
+  expect(found.map(({ status, details: { workerId, jobs } }) => [status, workerId, jobs]).sort()).toEqual([
+    ['trouble', null, 2],
+    ['trouble', '42', 1],
+  ])
+  expect(found.map(({ message }) => message).sort()[1]).toMatch(/^2 running jobs without a worker were not given back/)
+})
+
 test('a worker that is connected and silent hangs', async ({ clinic }) => {
   const hung = await startCrashProcess(clinic, { queue: 'q' })
   await hung.kill('SIGSTOP')

@@ -35,7 +35,7 @@ export const breaks: readonly Break[] = [
   {
     title: 'a release keeps its attempt',
     in: { statement: 'settle_other' },
-    find: 'then attempt - 1',
+    find: 'then greatest(attempt, 1) - 1',
     put: 'then attempt',
   },
   {
@@ -46,6 +46,7 @@ export const breaks: readonly Break[] = [
   },
   { title: 'two jobs go back under one key', trigger: 'job_free_key' },
   { title: 'a job that is due ahead is ready', trigger: 'job_schedule' },
+  { title: 'a job that goes back and is due ahead is ready', trigger: 'job_schedule_again' },
   { title: 'a replaced job keeps its attempts', in: { function: 'put_keyed' }, find: 'attempt = 0,', put: '' },
   {
     title: 'a kept job changes',

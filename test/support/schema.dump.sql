@@ -1,13 +1,8 @@
 -- The schema at step 2, from the catalogs.
 
 -- domains
-job_attempt integer CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
-job_crashes smallint CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
 job_key text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
 job_kind text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
-job_lease bigint CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))
-job_limit integer CHECK ((VALUE > 0))
-job_moment timestamp with time zone CHECK ((isfinite(VALUE) AND (VALUE <= to_timestamp(('8640000000000'::bigint)::double precision))))
 job_state text C CHECK ((VALUE = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
 queue_name text C CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 
@@ -26,19 +21,19 @@ archive.queue bugle.queue_name not null
 archive.kind bugle.job_kind
 archive.payload jsonb not null
 archive.priority smallint not null
-archive.run_at bugle.job_moment not null
-archive.attempt bugle.job_attempt not null
-archive.lease bugle.job_lease not null
-archive.crashes bugle.job_crashes not null
+archive.run_at timestamp with time zone not null
+archive.attempt integer not null
+archive.lease bigint not null
+archive.crashes smallint not null
 archive.worker_id bigint
 archive.claimed_at timestamp with time zone
-archive.created_at bugle.job_moment not null
+archive.created_at timestamp with time zone not null
 archive.finished_at timestamp with time zone not null default now()
 archive.key bugle.job_key
 archive.key_while text collate "C"
 archive.flags text[]
-archive.max_attempts bugle.job_limit
-archive.timeout_ms bugle.job_limit
+archive.max_attempts integer
+archive.timeout_ms integer
 archive.progress jsonb
 archive.result jsonb
 archive.expires_at timestamp with time zone
@@ -48,19 +43,19 @@ job.kind bugle.job_kind
 job.payload jsonb not null default 'null'::jsonb
 job.state bugle.job_state not null default 'ready'::text
 job.priority smallint not null default 0
-job.run_at bugle.job_moment not null default now()
-job.attempt bugle.job_attempt not null default 0
-job.lease bugle.job_lease not null default 0
-job.crashes bugle.job_crashes not null default 0
+job.run_at timestamp with time zone not null default now()
+job.attempt integer not null default 0
+job.lease bigint not null default 0
+job.crashes smallint not null default 0
 job.worker_id bigint
 job.claimed_at timestamp with time zone
-job.created_at bugle.job_moment not null default now()
+job.created_at timestamp with time zone not null default now()
 job.finished_at timestamp with time zone
 job.key bugle.job_key
 job.key_while text collate "C"
 job.flags text[]
-job.max_attempts bugle.job_limit
-job.timeout_ms bugle.job_limit
+job.max_attempts integer
+job.timeout_ms integer
 job.cancel_requested_at timestamp with time zone
 job.progress jsonb
 job.last_error jsonb
@@ -87,20 +82,13 @@ worker.consumers jsonb not null default '[]'::jsonb
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)
-bugle.job job_flags: CHECK ((array_position(flags, NULL::text) IS NULL))
-bugle.job job_owner: CHECK ((((state)::text = 'running'::text) = (worker_id IS NOT NULL)))
 bugle.job job_pkey: PRIMARY KEY (id)
 bugle.migration migration_pkey: PRIMARY KEY (number)
 bugle.queue queue_pkey: PRIMARY KEY (name)
 bugle.taken_key taken_key_pkey: PRIMARY KEY (queue, key)
 bugle.worker worker_pkey: PRIMARY KEY (id)
-- job_attempt_check: CHECK (((VALUE >= 0) AND (VALUE <= 1000000000)))
-- job_crashes_check: CHECK (((VALUE >= 0) AND (VALUE <= 32000)))
 - job_key_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 255)))
 - job_kind_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
-- job_lease_check: CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)))
-- job_limit_check: CHECK ((VALUE > 0))
-- job_moment_check: CHECK ((isfinite(VALUE) AND (VALUE <= to_timestamp(('8640000000000'::bigint)::double precision))))
 - job_state_check: CHECK ((VALUE = ANY (ARRAY['scheduled'::text, 'ready'::text, 'running'::text, 'failed'::text])))
 - queue_name_check: CHECK (((char_length(VALUE) >= 1) AND (char_length(VALUE) <= 128)))
 
@@ -124,7 +112,8 @@ CREATE UNIQUE INDEX worker_pkey ON bugle.worker USING btree (id)
 -- triggers
 CREATE TRIGGER job_cancel AFTER UPDATE OF cancel_requested_at ON bugle.job FOR EACH ROW WHEN ((new.cancel_requested_at IS NOT NULL)) EXECUTE FUNCTION bugle.tell_cancel()
 CREATE TRIGGER job_free_key BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.key IS NOT NULL)) EXECUTE FUNCTION bugle.free_key()
-CREATE TRIGGER job_schedule BEFORE INSERT OR UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN (((new.run_at)::timestamp with time zone > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_schedule BEFORE INSERT ON bugle.job FOR EACH ROW EXECUTE FUNCTION bugle.schedule()
+CREATE TRIGGER job_schedule_again BEFORE UPDATE OF run_at ON bugle.job FOR EACH ROW WHEN ((new.run_at > clock_timestamp())) EXECUTE FUNCTION bugle.schedule()
 CREATE TRIGGER job_wake_insert AFTER INSERT ON bugle.job FOR EACH ROW EXECUTE FUNCTION bugle.wake()
 CREATE TRIGGER job_wake_update AFTER UPDATE OF state, queue, kind, flags, run_at ON bugle.job FOR EACH ROW WHEN (((new.state)::text <> 'running'::text)) EXECUTE FUNCTION bugle.wake_again()
 CREATE TRIGGER queue_delete AFTER DELETE ON bugle.queue FOR EACH ROW WHEN ((old.paused_at IS NOT NULL)) EXECUTE FUNCTION bugle.wake_queue()
@@ -266,6 +255,10 @@ declare
 begin
   if put.run_at is not null and put.delay_ms is not null then
     raise invalid_parameter_value using message = 'put takes run_at or delay_ms, not both';
+  end if;
+  if least(put.max_attempts, put.timeout_ms) < 1 or array_position(put.flags, null) is not null then
+    raise invalid_parameter_value using
+      message = 'put takes max_attempts and timeout_ms from 1 up, and flags without a null';
   end if;
   if put.key is not null then
     select keyed.id
@@ -533,6 +526,7 @@ begin
         run_at = now(),
         attempt = 0,
         crashes = 0,
+        worker_id = null,
         claimed_at = null,
         finished_at = null,
         cancel_requested_at = null,
@@ -559,9 +553,9 @@ language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   )
   select exists (select from resumed)
 function schedule() returns trigger
-language plpgsql volatile parallel u set search_path=pg_catalog, pg_temp
+language plpgsql volatile parallel u
 begin
-  if new.state = 'ready' then
+  if new.run_at operator(pg_catalog.>) pg_catalog.clock_timestamp() and new.state operator(pg_catalog.=) 'ready' then
     new.state := 'scheduled';
   end if;
   return new;
@@ -587,8 +581,8 @@ begin
     when pg_catalog.pg_try_advisory_lock(tg_relid::int, pg_catalog.hashtext(new.queue))
       then not pg_catalog.pg_advisory_unlock(tg_relid::int, pg_catalog.hashtext(new.queue))
     else
-      pg_catalog.current_setting('bugle.notified', true)
-      is distinct from pg_catalog.concat(tg_relid, ' ', new.queue)
+      coalesce(pg_catalog.current_setting('bugle.notified', true), '')
+      operator(pg_catalog.<>) pg_catalog.concat(tg_relid, ' ', new.queue)
   end) then
     perform
       pg_catalog.pg_notify(pg_catalog.concat('bugle_', tg_relid), new.queue),

@@ -6,5 +6,5 @@
 -- $12 ids as an array literal of bigint: all but those, which count neither as found nor as left behind
 -- plan: index job_ready, read past what is not asked for
     and ($10::text is null or kind = any ($10::text::text[]))
-    and (not $11::text::boolean or crashes = 0)
+    and (not $11::text::boolean or crashes <= 0)
     and id <> all ((select $12::text::bigint[])::bigint[])

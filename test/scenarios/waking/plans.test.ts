@@ -56,11 +56,11 @@ const calls = {
     values: `7, 5000, 300000, '["emails"]', '[]', '["emails"]'`,
     indexes: ['worker_pkey', 'job_running', 'queue_pkey'],
   },
-  // The first owner and the next ones; whether each is there; the jobs of those that are not.
+  // The first owner and the next ones; whether each is there; the jobs of those that are not, and those of nobody.
   rescue: {
     statement: 'rescue',
     values: `3, 500, null, 'true'`,
-    indexes: ['job_running', 'job_running', 'worker_pkey', 'job_running', 'job_pkey'],
+    indexes: ['job_running', 'job_running', 'worker_pkey', 'job_running', 'job_running', 'job_pkey'],
   },
   scheduled: { statement: 'scheduled', values: `'emails', '{"letter"}', null, '{}'`, indexes: ['job_due'] },
   put: { statement: 'put', values: `'emails', '{"n": 1}', 0, null`, indexes: [] },

@@ -348,8 +348,9 @@ test('operators that somebody has made in a schema of the writer’s search_path
   await untilSoundAsleep(db, consumer)
   const foreign = `"${db.schema}_foreign"`
   const operands = {
+    '=': ['text', 'text'],
     '<>': [`${db.s}.job_state`, `${db.s}.job_state`],
-    '>': [`${db.s}.job_moment`, 'timestamptz'],
+    '>': ['timestamptz', 'timestamptz'],
     '+': ['timestamptz', 'interval'],
     '||': ['oid', 'oid'],
   }

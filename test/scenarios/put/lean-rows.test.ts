@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { giveBack } from '../../../src/consume/claim.js'
+import { giveBack, lowestId } from '../../../src/consume/claim.js'
 import { type Bugle, type BugleEvents, type Job, release } from '../../../src/index.js'
 import { type Collected, signal, type TestDatabase, test } from '../../support/database.js'
 import { operator } from '../../support/operator.js'
@@ -118,6 +118,10 @@ for (const [what, { columns, update, runs, stays }] of Object.entries(badRows)) 
   })
 }
 
+interface Due {
+  readonly dueInMs?: number | null
+}
+
 /** All that looks at rows which wait: none of it may fail on the only one that is there. */
 async function look(db: TestDatabase, bugle: Bugle, id: string): Promise<void> {
   expect(await bugle.job(id)).toMatchObject({ id })
@@ -134,9 +138,12 @@ async function look(db: TestDatabase, bugle: Bugle, id: string): Promise<void> {
     ['scheduled', ['q', null, null, '{}']],
     ['sweep', ['["q"]']],
     ['promote', ['q', 0, null, '{}']],
+    // A worker without a row takes nothing.
+    ['claim', ['q', 1, '7', null, null, null, lowestId, 'false']],
   ] as const) {
-    const [row] = await database.query<{ dueInMs: number | null }>(name, [...given])
-    const is = row?.dueInMs == null ? 'never' : row.dueInMs > 0 ? 'ahead' : 'due'
+    const [row] = await database.query<Due & { signs?: { short: { due_in_ms: number | null } } }>(name, [...given])
+    const dueInMs = name === 'claim' ? row?.signs?.short.due_in_ms : row?.dueInMs
+    const is = dueInMs == null ? 'never' : dueInMs > 0 ? 'ahead' : 'due'
     expect(is, name).toBe(due?.is ?? 'never')
   }
 }

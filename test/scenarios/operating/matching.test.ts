@@ -195,9 +195,9 @@ test('a filter with a state: what has left that state while a row was locked sta
     await meanwhile(`select ${db.s}.requeue(${failed})`, () => discard(parts, { queue: 'q', state: 'failed' })),
   ).toBe(0)
   const claim = `update ${db.s}.job set state = 'running', worker_id = 7 where id = ${ready}`
-  expect(
-    await meanwhile(claim, () => cancelMatching(parts, { queue: 'q', state: 'ready', containing: 'ready' })),
-  ).toBe(0)
+  expect(await meanwhile(claim, () => cancelMatching(parts, { queue: 'q', state: 'ready', containing: 'ready' }))).toBe(
+    0,
+  )
   expect(await fullRows(db)).toMatchObject([
     { id: failed, state: 'ready' },
     { id: ready, state: 'running', cancel_requested_at: null },

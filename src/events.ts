@@ -281,7 +281,10 @@ export interface Events extends EventSource {
   emit<Name extends BugleEventName>(name: Name, data: BugleEvents[Name]): void
   /** Whether anybody listens: on hot paths, ask before building the data. */
   has(name: BugleEventName): boolean
-  /** The instance is closed: loops end, and whoever waits for one event hears the error. Listeners stay. */
+  /**
+   * The instance is closed: loops end, and whoever waits for one event hears the error, from then on at once. Listeners
+   * stay.
+   */
   end(error: Error): void
 }
 
@@ -296,6 +299,7 @@ export function createEvents(): Events {
   const listeners = new Map<BugleEventName, Entry[]>()
   /** Loops and waits that the instance's close ends. */
   const endings = new Set<(error: Error) => void>()
+  let closed: Error | null = null
 
   function add(name: BugleEventName, listener: AnyListener, once: boolean): Unsubscribe {
     demandName(name)
@@ -316,7 +320,7 @@ export function createEvents(): Events {
       () => endings.delete(end),
     )
     endings.add(end)
-    if (signal?.aborted) stop()
+    if (signal?.aborted || closed !== null) stop()
     return stream
   }
 
@@ -324,6 +328,7 @@ export function createEvents(): Events {
     demandName(name)
     const signal = signalOption(options)
     signal?.throwIfAborted()
+    if (closed !== null) throw closed
     return new Promise<unknown>((resolve, reject) => {
       const heard = (data: unknown): void => over(() => resolve(data))
       const aborted = (): void => ended(signal?.reason)
@@ -375,6 +380,7 @@ export function createEvents(): Events {
     removeListener: off,
     has: (name) => listeners.has(name),
     end(error) {
+      closed ??= error
       for (const end of [...endings]) end(error)
     },
     emit(name, data) {

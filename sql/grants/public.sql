@@ -14,9 +14,9 @@ revoke all on function
   :"schema".requeue_many(bigint[]),
   :"schema".requeue(bigint),
   :"schema".cancel(bigint),
-  :"schema".cancel_many(bigint[]),
+  :"schema".cancel_many(bigint[], text[]),
   :"schema".edit(bigint, jsonb, int, timestamptz, float8),
-  :"schema".discard_many(bigint[]),
+  :"schema".discard_many(bigint[], text[]),
   :"schema".discard(bigint),
   :"schema".pause(text),
   :"schema".resume(text)

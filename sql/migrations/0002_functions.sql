@@ -3,7 +3,7 @@
 -- As in 0001, function bodies find their tables by the search_path fixed on each function.
 
 -- select bugle.requeue_many('{17,18}'): failed and archived jobs become ready again, under their ids. Says how many.
--- One whose key another has until that is over stays as it is.
+-- One that would have its key until it is over stays as it is where another has the key, be it one of these.
 -- Several calls at once make one job of each: the second call waits for the row's lock, and finds the row ready, or
 -- gone. Not a second `requeue`: of two, PostgreSQL could not tell which one a parameter without a type is meant for.
 create function :"schema".requeue_many(ids bigint[]) returns bigint
@@ -12,41 +12,43 @@ set search_path = pg_catalog, :"schema", pg_temp
 as $$
 declare
   requeued bigint;
+  requeued_at_once bigint;
 begin
-  -- Archived jobs come back as failed jobs first, since no key has to be unique among those. The lease goes along: it
-  -- must go on growing. Locked in the order of ids, here and below: two calls that share ids wait for each other and
-  -- not in a circle.
+  -- Archived jobs come back as failed jobs first, since no key has to be unique among those. One that would have its key
+  -- until it is over is ready at once, or stays in the archive: as a failed one it would be passed over by trigger
+  -- job_free_key, and have lost that it was acked. The lease goes along: it must go on growing. Locked in the order of
+  -- ids, here and below: two calls that share ids wait for each other and not in a circle.
   with held as materialized (
-    select id
+    select *
     from archive
     where id = any (ids)
       -- Somebody has put the row back by hand: then that one is the job.
       and not exists (select from job where job.id = archive.id)
-      -- Another has the key that this one would have until it is over: trigger job_free_key would leave it failed.
-      and (key_while is distinct from 'running' or not exists (
-        select
-        from job
-        where job.queue = archive.queue
-          and job.key = archive.key
-          and (job.state in ('ready', 'scheduled') or job.state = job.key_while)
-      ))
     order by id
     for update
   ),
+  added as (
+    insert into job (
+      id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+      progress
+    )
+    overriding system value
+    select
+      id, queue, kind, payload, case when key_while = 'running' then 'ready' else 'failed' end, priority, lease,
+      created_at, key, key_while, flags, max_attempts, timeout_ms, progress
+    from held
+    on conflict (queue, key) where key is not null and (state in ('ready', 'scheduled') or state = key_while)
+    do nothing
+    returning id, state
+  ),
   moved as (
     delete from archive
-    where id = any (array(select id from held))
-    returning *
+    where id = any (array(select id from added))
   )
-  insert into job (
-    id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
-    progress
-  )
-  overriding system value
-  select
-    id, queue, kind, payload, 'failed', priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
-    progress
-  from moved;
+  select count(*)
+  into requeued_at_once
+  from added
+  where state = 'ready';
 
   for try in 1..10 loop
     begin
@@ -72,7 +74,7 @@ begin
         former_errors = null
       where id = any (array(select id from held));
       get diagnostics requeued = row_count;
-      return requeued;
+      return requeued + requeued_at_once;
     exception when unique_violation then
       -- A put of the same key committed in between. Now its row is seen, and trigger job_free_key gives way to it.
       if try = 10 then
@@ -140,14 +142,23 @@ begin
 end
 $$;
 
--- select bugle.cancel_many('{17,18}'): says how many of them were cancelled, or are to end.
-create function :"schema".cancel_many(ids bigint[]) returns bigint
+-- select bugle.cancel_many('{17,18}'): says how many of them were cancelled, or are to end. states: only those that are
+-- in one of these once nobody else is changing them; null: whatever their state.
+create function :"schema".cancel_many(ids bigint[], states text[] default null) returns bigint
 language sql
 set search_path = pg_catalog, :"schema", pg_temp
 as $$
   -- In the order of ids, as requeue_many locks them.
+  with held as materialized (
+    select id
+    from job
+    where id = any (ids)
+      and (states is null or state = any (states))
+    order by id
+    for no key update
+  )
   select count(*)
-  from (select distinct unnest(ids) as id order by id) as given
+  from held
   where cancel(id) <> 'not-found'
 $$;
 
@@ -166,6 +177,9 @@ as $$
 declare
   moment timestamptz := coalesce(edit.run_at, clock_timestamp() + edit.delay_ms * interval '1 ms');
 begin
+  if edit.run_at is not null and edit.delay_ms is not null then
+    raise invalid_parameter_value using message = 'edit takes run_at or delay_ms, not both';
+  end if;
   if moment is null then
     update job
     set payload = coalesce(edit.payload, job.payload),
@@ -187,8 +201,8 @@ end
 $$;
 
 -- select bugle.discard_many('{17,18}'): deletes jobs that wait, have failed, or are in the archive. Says how many. One
--- that runs stays: cancel it first.
-create function :"schema".discard_many(ids bigint[]) returns bigint
+-- that runs stays: cancel it first. states: as of cancel_many, and 'archived'.
+create function :"schema".discard_many(ids bigint[], states text[] default null) returns bigint
 language plpgsql
 set search_path = pg_catalog, :"schema", pg_temp
 as $$
@@ -196,12 +210,13 @@ declare
   discarded bigint;
   archived bigint;
 begin
-  -- Read again once locked: one that was claimed meanwhile is left.
+  -- Read again once locked: one that was claimed meanwhile is left, and one that a filter does not name any more.
   with held as materialized (
     select id
     from job
     where id = any (ids)
       and state <> 'running'
+      and (states is null or state = any (states))
     order by id
     for update
   )
@@ -213,6 +228,7 @@ begin
     select id
     from archive
     where id = any (ids)
+      and (states is null or 'archived' = any (states))
     order by id
     for update
   )
@@ -268,9 +284,9 @@ revoke all on function
   :"schema".requeue_many(bigint[]),
   :"schema".requeue(bigint),
   :"schema".cancel(bigint),
-  :"schema".cancel_many(bigint[]),
+  :"schema".cancel_many(bigint[], text[]),
   :"schema".edit(bigint, jsonb, int, timestamptz, float8),
-  :"schema".discard_many(bigint[]),
+  :"schema".discard_many(bigint[], text[]),
   :"schema".discard(bigint),
   :"schema".pause(text),
   :"schema".resume(text)

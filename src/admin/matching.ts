@@ -31,7 +31,7 @@ interface Batch {
   readonly found: number
   /** The highest id of those. */
   readonly last: string | null
-  /** Those whose payload is as asked. */
+  /** Those whose payload is as asked, within the limit. */
   readonly meant: number
   /** Fewer, where others were faster. */
   readonly done: number
@@ -62,8 +62,9 @@ export async function actOnMatching(
   let after = '-1'
   const batch = createBatchSize(batchSize)
   while (left > 0 && !batches.isOver) {
-    const size = Math.min(left, batch.rows)
-    const parameters = [after, size, queue, kind, sinceMs, containing, `{${states.join()}}`, act]
+    // Of many that are looked at, few may contain it: then the limit is of no use as the size of a look.
+    const size = containing === null ? Math.min(left, batch.rows) : batch.rows
+    const parameters = [after, size, queue, kind, sinceMs, containing, `{${states.join()}}`, act, Math.min(left, size)]
     const call = { name: act, effect: total === 0 ? 'writes' : 'has written' } as const
     const sentAt = performance.now()
     let answer: Batch

@@ -20,7 +20,8 @@
  *   'waiting' another may have the key by now, and it goes back without (trigger job_free_key);
  * - **requeue**: a failed or archived job is in no index. If another has its key, one with 'waiting' comes back
  *   without it; one with 'running' stays where it is, since without its key it could run beside the other. What the
- *   trigger cannot see, a put that has not committed, ends in the index; the statement is sent again, and sees it.
+ *   trigger cannot see, a put that has not committed, ends in the index; the statement is sent again, and sees it. An
+ *   archived job with 'running' leaves the archive by an insert that gives way to the index.
  *
  * So no two jobs of a key run at once. What no key can prevent is that the handler of a worker that was given up goes
  * on beside the next run of the very same job: its outcome is fenced, as ever.

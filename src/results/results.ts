@@ -21,7 +21,7 @@ export type JobResult<Result = unknown> =
 /** What `result` takes. */
 export interface ResultOptions {
   /** Ends the wait: the call rejects with its reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -202,7 +202,8 @@ export function createResults({ database, decode, listen, sweepMs, onDeaf }: Res
   }
 
   function endWhenIdle(): void {
-    if (waiting.size > 0) return
+    // A look that was on its way at the close ends after it, and must leave no timer behind.
+    if (waiting.size > 0 || closed !== null) return
     clearTimeout(timer)
     clearTimeout(idle)
     idle = setTimeout(endHearing, idleMs)

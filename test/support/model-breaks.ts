@@ -113,8 +113,8 @@ export const breaks: readonly Break[] = [
   {
     title: 'an archived job begins with a new lease',
     in: { function: 'requeue_many' },
-    find: `'failed', priority, lease`,
-    put: `'failed', priority, 0`,
+    find: `'failed' end, priority, lease`,
+    put: `'failed' end, priority, 0`,
   },
   {
     title: 'jobs of any age are collected',

@@ -159,15 +159,23 @@ begin
 
   return 'not-found';
 end
-function cancel_many(ids bigint[]) returns bigint
+function cancel_many(ids bigint[], states text[] DEFAULT NULL::text[]) returns bigint
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
+  with held as materialized (
+    select id
+    from job
+    where id = any (ids)
+      and (states is null or state = any (states))
+    order by id
+    for no key update
+  )
   select count(*)
-  from (select distinct unnest(ids) as id order by id) as given
+  from held
   where cancel(id) <> 'not-found'
 function discard(id bigint) returns boolean
 language sql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
   select discard_many(array[discard.id]) > 0
-function discard_many(ids bigint[]) returns bigint
+function discard_many(ids bigint[], states text[] DEFAULT NULL::text[]) returns bigint
 language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 declare
   discarded bigint;
@@ -178,6 +186,7 @@ begin
     from job
     where id = any (ids)
       and state <> 'running'
+      and (states is null or state = any (states))
     order by id
     for update
   )
@@ -189,6 +198,7 @@ begin
     select id
     from archive
     where id = any (ids)
+      and (states is null or 'archived' = any (states))
     order by id
     for update
   )
@@ -202,6 +212,9 @@ language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 declare
   moment timestamptz := coalesce(edit.run_at, clock_timestamp() + edit.delay_ms * interval '1 ms');
 begin
+  if edit.run_at is not null and edit.delay_ms is not null then
+    raise invalid_parameter_value using message = 'edit takes run_at or delay_ms, not both';
+  end if;
   if moment is null then
     update job
     set payload = coalesce(edit.payload, job.payload),
@@ -480,36 +493,38 @@ function requeue_many(ids bigint[]) returns bigint
 language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 declare
   requeued bigint;
+  requeued_at_once bigint;
 begin
   with held as materialized (
-    select id
+    select *
     from archive
     where id = any (ids)
       and not exists (select from job where job.id = archive.id)
-      and (key_while is distinct from 'running' or not exists (
-        select
-        from job
-        where job.queue = archive.queue
-          and job.key = archive.key
-          and (job.state in ('ready', 'scheduled') or job.state = job.key_while)
-      ))
     order by id
     for update
   ),
+  added as (
+    insert into job (
+      id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
+      progress
+    )
+    overriding system value
+    select
+      id, queue, kind, payload, case when key_while = 'running' then 'ready' else 'failed' end, priority, lease,
+      created_at, key, key_while, flags, max_attempts, timeout_ms, progress
+    from held
+    on conflict (queue, key) where key is not null and (state in ('ready', 'scheduled') or state = key_while)
+    do nothing
+    returning id, state
+  ),
   moved as (
     delete from archive
-    where id = any (array(select id from held))
-    returning *
+    where id = any (array(select id from added))
   )
-  insert into job (
-    id, queue, kind, payload, state, priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
-    progress
-  )
-  overriding system value
-  select
-    id, queue, kind, payload, 'failed', priority, lease, created_at, key, key_while, flags, max_attempts, timeout_ms,
-    progress
-  from moved;
+  select count(*)
+  into requeued_at_once
+  from added
+  where state = 'ready';
 
   for try in 1..10 loop
     begin
@@ -534,7 +549,7 @@ begin
         former_errors = null
       where id = any (array(select id from held));
       get diagnostics requeued = row_count;
-      return requeued;
+      return requeued + requeued_at_once;
     exception when unique_violation then
       if try = 10 then
         raise;

@@ -104,6 +104,10 @@ test('once without a listener is a promise: of the next event, of the signal’s
   events.end(new Error('closed'))
   await expect(closed).rejects.toThrow('closed')
   expect(events.has('database:up')).toBe(false)
+  // Nothing comes after that: whoever asks then must not wait for ever.
+  await expect(events.once('database:up')).rejects.toThrow('closed')
+  expect(await events.on('database:up').next()).toEqual({ value: undefined, done: true })
+  expect(events.has('database:up')).toBe(false)
 })
 
 test('node:events takes it: once, and on with a signal', async () => {

@@ -47,22 +47,22 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     'a collect of archived jobs': ['collect_archived', '0, 1000', ['archive_finished', 'archive_pkey']],
     'a requeue of failed jobs': [
       'act_on_jobs',
-      `50000, 1000, null, null, null, null, '{failed}', 'requeue'`,
+      `50000, 1000, null, null, null, null, '{failed}', 'requeue', 1000`,
       ['job_pkey'],
     ],
     'a discard by payload': [
       'act_on_jobs',
-      `50000, 1000, 'emails', null, null, '{"a":1}', '{failed}', 'discard'`,
+      `50000, 1000, 'emails', null, null, '{"a":1}', '{failed}', 'discard', 10`,
       ['job_pkey'],
     ],
     'a cancel of all that is not over': [
       'act_on_jobs',
-      `50000, 1000, null, null, null, null, '{scheduled,ready,running}', 'cancel'`,
+      `50000, 1000, null, null, null, null, '{scheduled,ready,running}', 'cancel', 1000`,
       ['job_pkey'],
     ],
     'a requeue of archived jobs': [
       'act_on_archived',
-      `50000, 1000, null, null, null, null, '{archived}', 'requeue'`,
+      `50000, 1000, null, null, null, null, '{archived}', 'requeue', 1000`,
       ['archive_pkey'],
     ],
     'a look for payloads': [

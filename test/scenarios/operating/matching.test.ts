@@ -67,14 +67,18 @@ test('requeue, discard and cancel by payload do it to those jobs alone, over bat
   const payload = JSON.stringify(letter)
   for (const id of [1, 1_200, 2_400])
     await db.sql.unsafe(`update ${db.s}.job set payload = $1::text::jsonb where id = $2`, [payload, id])
-  expect(await requeue(parts, { containing: letter, limit: 2 })).toBe(2)
+  const looks: number[] = []
+  const onProgress = (total: number) => looks.push(total)
+  expect(await requeue(parts, { containing: letter, limit: 2 }, { onProgress })).toBe(2)
+  // The limit is no bound of the looks: two of 1,000 jobs, and not one a job.
+  expect(looks).toEqual([1, 2])
   const states = async () =>
     (await fullRows(db)).filter(({ state }) => state !== 'failed').map(({ id, state }) => [id, state])
   expect(await states()).toEqual([
     ['1', 'ready'],
     ['1200', 'ready'],
   ])
-  expect(await cancelMatching(parts, { containing: letter, state: 'ready' })).toBe(2)
+  expect(await cancelMatching(parts, { containing: letter, state: 'ready', limit: 2 ** 40 })).toBe(2)
   expect(await states()).toEqual([])
   const seen: number[] = []
   expect(
@@ -172,4 +176,38 @@ test('discard: against a claim in flight the job stays if that commits', async (
   await claim.unsafe('commit')
   expect(await discarding).toBe(0)
   expect(await fullRows(db)).toMatchObject([{ id, state: 'running' }])
+})
+
+test('a filter with a state: what has left that state while a row was locked stays', async ({ db }) => {
+  const parts = operator(db)
+  const bugle = db.bugle()
+  const [failed = '', ready = ''] = await bugle.putMany('q', ['failed', 'ready'])
+  await bugle.cancel(failed)
+  const other = db.connect()
+  const meanwhile = async (change: string, act: () => Promise<number>): Promise<number> => {
+    await other.unsafe(`begin; ${change}`)
+    const acting = act()
+    await parts.untilBlocked()
+    await other.unsafe('commit')
+    return acting
+  }
+  expect(
+    await meanwhile(`select ${db.s}.requeue(${failed})`, () => discard(parts, { queue: 'q', state: 'failed' })),
+  ).toBe(0)
+  const claim = `update ${db.s}.job set state = 'running', worker_id = 7 where id = ${ready}`
+  expect(await meanwhile(claim, () => cancelMatching(parts, { queue: 'q', state: 'ready', containing: 'ready' }))).toBe(
+    0,
+  )
+  expect(await fullRows(db)).toMatchObject([
+    { id: failed, state: 'ready' },
+    { id: ready, state: 'running', cancel_requested_at: null },
+  ])
+})
+
+test('discard of archived jobs leaves a job that somebody has put back by hand', async ({ db }) => {
+  const bugle = db.bugle()
+  const id = await bugle.put('q', 1)
+  await inserters.archived(db, { id, queue: 'q' })
+  expect(await bugle.discard({ queue: 'q', state: 'archived' })).toBe(1)
+  expect(await fullRows(db)).toMatchObject([{ id, state: 'ready' }])
 })

@@ -5,7 +5,7 @@ import { signal } from '../../support/database.js'
 import { test } from '../../support/gates.js'
 import { untilBlocked } from '../../support/lock-waits.js'
 import { refusal } from '../../support/refusal.js'
-import { fullRows, makeDue } from '../../support/rows.js'
+import { archivedRows, fullRows, makeDue } from '../../support/rows.js'
 
 const unique = { key: 'ada', while: 'running' } as const
 
@@ -154,3 +154,30 @@ async function runOne(bugle: Bugle, gate: { promise: Promise<void>; resolve(): v
     },
   }
 }
+
+test('H5 while running: of archived jobs of one key the first is requeued, and the others stay archived', async ({
+  db,
+}) => {
+  const bugle = db.bugle()
+  const ids: string[] = []
+  for (const payload of ['first', 'second', 'third']) {
+    ids.push(await bugle.put('q', payload, { unique }))
+    await bugle.drain('q', () => `did ${payload}`, { keep: 'all' })
+  }
+  expect(await bugle.requeue({ queue: 'q', state: 'archived' })).toBe(1)
+  expect(await fullRows(db)).toMatchObject([{ id: ids[0], state: 'ready', key: 'ada', attempt: 0 }])
+  expect((await archivedRows(db)).map(({ id, result }) => [id, result])).toEqual([
+    [ids[1], 'did second'],
+    [ids[2], 'did third'],
+  ])
+  // Against a put that commits while the requeue waits for it.
+  await bugle.drain('q', () => {})
+  const putting = db.connect()
+  await putting.unsafe(`begin; select ${db.s}.put('q', '"new"', key => 'ada', key_while => 'running')`)
+  const requeuing = bugle.requeue(ids[1] ?? '')
+  await untilBlocked(db, 1)
+  await putting.unsafe('commit')
+  expect(await requeuing).toBe(0)
+  expect(await fullRows(db)).toMatchObject([{ payload: 'new' }])
+  expect(await archivedRows(db)).toHaveLength(2)
+})

@@ -1,8 +1,9 @@
-import { expect } from 'vitest'
+import { expect, onTestFinished, vi } from 'vitest'
 import { ack, type Bugle, reject } from '../../../src/index.js'
 import { broken } from '../../support/broken.js'
 import { signal, type TestDatabase } from '../../support/database.js'
 import { test } from '../../support/gates.js'
+import { untilBlocked } from '../../support/lock-waits.js'
 import { refusal } from '../../support/refusal.js'
 import { archivedRows } from '../../support/rows.js'
 import { until } from '../../support/until.js'
@@ -183,6 +184,42 @@ test('result: a signal ends the wait, a close all of them, and nothing stays', a
   expect(await refusal(() => bugle.result(id))).toMatchObject({ code: 'CLOSED' })
   await until(async () => (await db.backends('')).length === 0)
 })
+
+test('result: a look that is on its way at the close leaves no timer behind', async ({ db }) => {
+  const timers = ownTimers()
+  const [{ oid } = { oid: 0 }] = await db.sql<{ oid: number }[]>`select ${`${db.s}.job`}::regclass::oid as oid`
+  const { bugle, id, coming } = await waits(db, (one) => one.put('q', 1, { delayMs: 3_600_000 }))
+  const locking = db.connect()
+  await locking.unsafe(`begin; lock table ${db.s}.job in access exclusive mode`)
+  // As if the job had ended: a look follows, and waits for the table.
+  await db.sql`select pg_notify(${`bugle_${oid}_result`}, ${id})`
+  await untilBlocked(db, 1)
+  const closing = bugle.close()
+  await expect(coming).rejects.toMatchObject({ code: 'CLOSED' })
+  await locking.unsafe(`update ${db.s}.job set state = 'failed'; commit`)
+  await closing
+  expect([...timers]).toEqual([])
+})
+
+/** Timers that results have set, and that have neither fired nor been cleared. */
+function ownTimers(): ReadonlySet<unknown> {
+  const { setTimeout, clearTimeout } = globalThis
+  const timers = new Set<unknown>()
+  vi.stubGlobal('setTimeout', (run: () => void, ms?: number) => {
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      run()
+    }, ms)
+    if (new Error().stack?.includes('src/results/results')) timers.add(timer)
+    return timer
+  })
+  vi.stubGlobal('clearTimeout', (timer?: NodeJS.Timeout) => {
+    timers.delete(timer)
+    clearTimeout(timer)
+  })
+  onTestFinished(() => void vi.unstubAllGlobals())
+  return timers
+}
 
 test('result: bad input is refused', async ({ db }) => {
   const bugle = db.bugle()

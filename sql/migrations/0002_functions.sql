@@ -14,8 +14,8 @@ declare
   requeued bigint;
   requeued_at_once bigint;
 begin
-  -- Archived jobs come back as failed jobs first, since no key has to be unique among those. One that would have its key
-  -- until it is over is ready at once, or stays in the archive: as a failed one it would be passed over by trigger
+  -- Archived jobs come back as failed jobs first, since no key has to be unique among those. One that would have its
+  -- key until it is over is ready at once, or stays in the archive: as a failed one it would be passed over by trigger
   -- job_free_key, and have lost that it was acked. The lease goes along: it must go on growing. Locked in the order of
   -- ids, here and below: two calls that share ids wait for each other and not in a circle.
   with held as materialized (

@@ -2,8 +2,7 @@
 -- $1 id bigint, after which the batch begins, $2 limit int
 -- $3 queue text, $4 kind text, $5 created since float8, in ms since 1970; null: whatever
 -- $6 JSON text that the payload contains; null: whatever it is
--- $7 states as an array literal; $8 'requeue', 'cancel' or 'discard'; $9 limit int of jobs to which it is done; null:
---   as many as are looked at
+-- $7 states as an array literal; $8 'requeue', 'cancel' or 'discard'; $9 limit int of jobs to which it is done
 -- rows: one: found int (jobs that were looked at), last (the highest id of those), meant int (those whose payload is as
 --   asked, within the limit), done int (fewer, where others were faster)
 -- plan: job_pkey, from $1 on. A batch reads the payloads of $2 jobs, however few of them are meant.

@@ -64,8 +64,7 @@ export async function actOnMatching(
   while (left > 0 && !batches.isOver) {
     // Of many that are looked at, few may contain it: then the limit is of no use as the size of a look.
     const size = containing === null ? Math.min(left, batch.rows) : batch.rows
-    const most = Number.isFinite(left) ? left : null
-    const parameters = [after, size, queue, kind, sinceMs, containing, `{${states.join()}}`, act, most]
+    const parameters = [after, size, queue, kind, sinceMs, containing, `{${states.join()}}`, act, Math.min(left, size)]
     const call = { name: act, effect: total === 0 ? 'writes' : 'has written' } as const
     const sentAt = performance.now()
     let answer: Batch

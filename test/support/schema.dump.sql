@@ -223,6 +223,9 @@ language plpgsql volatile parallel u set search_path=pg_catalog, bugle, pg_temp
 declare
   moment timestamptz := coalesce(edit.run_at, clock_timestamp() + edit.delay_ms * interval '1 ms');
 begin
+  if edit.run_at is not null and edit.delay_ms is not null then
+    raise invalid_parameter_value using message = 'edit takes run_at or delay_ms, not both';
+  end if;
   if moment is null then
     update job
     set payload = coalesce(edit.payload, job.payload),

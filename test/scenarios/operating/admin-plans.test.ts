@@ -47,7 +47,7 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     'a collect of archived jobs': ['collect_archived', '0, 1000', ['archive_finished', 'archive_pkey']],
     'a requeue of failed jobs': [
       'act_on_jobs',
-      `50000, 1000, null, null, null, null, '{failed}', 'requeue', null`,
+      `50000, 1000, null, null, null, null, '{failed}', 'requeue', 1000`,
       ['job_pkey'],
     ],
     'a discard by payload': [
@@ -57,12 +57,12 @@ test('plans: with 100,000 failed rows, archived ones and ready ones, every state
     ],
     'a cancel of all that is not over': [
       'act_on_jobs',
-      `50000, 1000, null, null, null, null, '{scheduled,ready,running}', 'cancel', null`,
+      `50000, 1000, null, null, null, null, '{scheduled,ready,running}', 'cancel', 1000`,
       ['job_pkey'],
     ],
     'a requeue of archived jobs': [
       'act_on_archived',
-      `50000, 1000, null, null, null, null, '{archived}', 'requeue', null`,
+      `50000, 1000, null, null, null, null, '{archived}', 'requeue', 1000`,
       ['archive_pkey'],
     ],
     'a look for payloads': [

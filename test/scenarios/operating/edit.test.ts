@@ -89,3 +89,9 @@ test('edit: bad input is refused before anything is sent', async ({ db }) => {
   }
   expect(await refusal(() => bugle.edit('x', { priority: 1 }))).toMatchObject({ code: 'INVALID_OPTION' })
 })
+
+test('edit from SQL takes one time, as put does', async ({ db }) => {
+  const id = await db.bugle().put('q', 1)
+  const both = () => db.sql.unsafe(`select ${db.s}.edit(${id}, run_at => now(), delay_ms => 5)`)
+  await expect(both()).rejects.toMatchObject({ code: '22023', message: 'edit takes run_at or delay_ms, not both' })
+})

@@ -1,4 +1,5 @@
 import { delay, jobId, knownKeys, moment, wholeNumber } from '../checks.js'
+import type { Duration } from '../duration.js'
 import { BugleError } from '../errors.js'
 import type { Payloads } from '../payloads.js'
 import { type AdminParts, send, sendForOne } from './send.js'
@@ -8,11 +9,11 @@ export interface JobChanges {
   /** The whole of it: checked and encoded as by `put`. */
   readonly payload?: unknown
   /** Higher first; -32768 to 32767. */
-  readonly priority?: number
+  readonly priority?: number | undefined
   /** Not before that moment, by the database's clock. */
-  readonly runAt?: Date
-  /** Not before so many milliseconds from now; 0: now. At most a hundred years. */
-  readonly delayMs?: number
+  readonly runAt?: Date | undefined
+  /** Not before so long from now; 0: now. At most a hundred years. */
+  readonly delayMs?: Duration | undefined
 }
 
 /**

@@ -86,7 +86,7 @@ export interface StatsOptions {
    * Count every job, however many there are: `isExact` is true everywhere. It reads all jobs of the queue, or the whole
    * table, some 0.1 s for a million, and is given a minute. @defaultValue false
    */
-  readonly exact?: boolean
+  readonly exact?: boolean | undefined
 }
 
 interface ExactRow {

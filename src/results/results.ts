@@ -21,7 +21,7 @@ export type JobResult<Result = unknown> =
 /** What `result` takes. */
 export interface ResultOptions {
   /** Ends the wait: the call rejects with its reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**

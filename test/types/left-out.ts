@@ -12,6 +12,7 @@ import {
   type DrainOptions,
   exponential,
   fixed,
+  type JobChanges,
   type JobsFilter,
   linear,
   type PutOptions,
@@ -43,6 +44,7 @@ export async function everywhere(
     stop: Maybe<Required<StopOptions>>
     jobs: Maybe<Required<JobsFilter>>
     collect: Maybe<Required<CollectOptions>>
+    edit: Maybe<Required<JobChanges>>
     fixed: Maybe<Required<NonNullable<Parameters<typeof fixed>[0]>>>
     linear: Maybe<Required<NonNullable<Parameters<typeof linear>[0]>>>
     exponential: Maybe<Required<NonNullable<Parameters<typeof exponential>[0]>>>
@@ -64,6 +66,12 @@ export async function everywhere(
   await bugle.jobs(given.jobs)
   await bugle.job('1', { contents: given.jobs.contents })
   await bugle.collect(given.collect)
+  await bugle.edit('1', { ...given.edit, delayMs: '5m' })
+  await bugle.edit('1', given.edit)
+  await bugle.result('1', { signal: given.collect.signal })
+  await bugle.stats('q', { exact: given.jobs.contents })
+  await bugle.put('q', 1, { unique: { key: 'a', while: undefined, forMs: given.put.delayMs } })
+  void [bugle.once('database:up', { signal: given.collect.signal })]
   await bugle.requeue('1', { signal: given.collect.signal, onProgress: given.collect.onProgress })
   void [fixed(given.fixed), linear(given.linear), exponential(given.exponential)]
   const { delayMs } = given.put

@@ -139,7 +139,7 @@ async function look(db: TestDatabase, bugle: Bugle, id: string): Promise<void> {
     ['sweep', ['["q"]']],
     ['promote', ['q', 0, null, '{}']],
     // A worker without a row takes nothing.
-    ['claim', ['q', 1, '7', null, null, null, lowestId, 'false']],
+    ['claim', ['q', 1, '7', null, null, null, lowestId, 'false', 'false']],
   ] as const) {
     const [row] = await database.query<Due & { signs?: { short: { due_in_ms: number | null } } }>(name, [...given])
     const dueInMs = name === 'claim' ? row?.signs?.short.due_in_ms : row?.dueInMs

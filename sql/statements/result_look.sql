@@ -2,7 +2,22 @@
 -- $1 ids as an array literal of bigint
 -- rows: one: xmin, target: as claim.sql has them; jobs as JSON: of those that are there [{ "id", "state", "result" as
 --   JSON text, "error" }, ...]
+-- Results that come to 1 MB as they are stored, or the first of them; other archived jobs are "unread": many heavy
+--   ones are more than one value of PostgreSQL's can hold.
 -- plan: job_pkey and archive_pkey, by an array of keys
+with archived as materialized (
+  select id, result
+  from :"schema".archive
+  where id = any ($1::text::bigint[])
+),
+weighed as (
+  select
+    id,
+    result,
+    row_number() over (order by id) = 1
+      or coalesce(sum(pg_column_size(result)) over (order by id), 0) <= 1048576 as is_read
+  from archived
+)
 select
   pg_snapshot_xmin(pg_current_snapshot())::text as xmin,
   (
@@ -20,8 +35,11 @@ select
       from :"schema".job
       where id = any ($1::text::bigint[])
       union all
-      select id::text, 'archived', result::text, null
-      from :"schema".archive
-      where id = any ($1::text::bigint[])
+      select
+        id::text,
+        case when is_read then 'archived' else 'unread' end,
+        case when is_read then result::text end,
+        null
+      from weighed
     ) as found
   ) as jobs

@@ -127,6 +127,8 @@ export function createResults({ database, decode, listen, sweepMs, onDeaf }: Res
         last = await ask(part)
         first ??= last
         for (const id of part) tellIfOver(id, last.jobs)
+        // Heavy results come by one look after the other.
+        if (last.jobs.some(({ state }) => state === 'unread')) isRaised = true
       }
       return first === null || last === null ? null : dueAfter(cover, first, last)
     } catch (error) {

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, vi } from 'vitest'
+import { loadStatements } from '../../../src/database/statements.js'
 import { ack, type Bugle, reject } from '../../../src/index.js'
 import { broken } from '../../support/broken.js'
 import { signal, type TestDatabase } from '../../support/database.js'
@@ -220,6 +221,24 @@ function ownTimers(): ReadonlySet<unknown> {
   onTestFinished(() => void vi.unstubAllGlobals())
   return timers
 }
+
+test('result: heavy results come by several looks', async ({ db }) => {
+  const bugle = db.bugle({ listen: false })
+  const ids = await bugle.putMany('q', [1, 2, 3], { delayMs: 3_600_000 })
+  const coming = ids.map((id) => bugle.result(id))
+  // Random text, which is not compressed: 0.8 MB each.
+  await db.sql.unsafe(`
+    with gone as (delete from ${db.s}.job returning *)
+    insert into ${db.s}.archive (id, queue, payload, priority, run_at, attempt, lease, crashes, created_at, result)
+    select id, queue, payload, priority, run_at, attempt, lease, crashes, created_at, (
+      select to_jsonb(string_agg(md5(random()::text || m || gone.id), '')) from generate_series(1, 25000) as m
+    ) from gone`)
+  const [look] = await db.sql.unsafe(loadStatements(db.schema).result_look, [`{${ids}}`])
+  expect(look?.jobs.map(({ state }: { state: string }) => state)).toEqual(['archived', 'unread', 'unread'])
+  for (const one of await Promise.all(coming)) {
+    expect(one).toMatchObject({ outcome: 'acked', result: expect.stringMatching(/^[0-9a-f]{800000}$/) })
+  }
+})
 
 test('result: bad input is refused', async ({ db }) => {
   const bugle = db.bugle()

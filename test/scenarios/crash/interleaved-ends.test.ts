@@ -6,7 +6,15 @@ import { at, heldProxy } from '../../support/held-proxy.js'
 import { startProxy } from '../../support/proxy.js'
 import { fullRows } from '../../support/rows.js'
 import { holdersOfK, untilAwake, untilSoundAsleep } from '../../support/sleepers.js'
-import { fence, holdClaims, isPending, timed, withoutHeartbeat, workerRows } from '../../support/stopping.js'
+import {
+  fence,
+  holdClaims,
+  isPending,
+  timed,
+  untilShown,
+  withoutHeartbeat,
+  workerRows,
+} from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
 // Each test puts two things into the one order that could go wrong: the second begins before the first is over.
@@ -53,9 +61,12 @@ for (const how of ['stop', 'close'] as const) {
     const proxy = await heldProxy(db)
     const bugle = db.bugle({ connectionString: proxy.connectionString, ...withoutHeartbeat })
     const consumer = await bugle.consume('q', () => {})
-    // A consumer without K sends nothing before a heartbeat, the first statement of leaving.
+    // A consumer without K sends nothing before a heartbeat, the first statement of leaving: not once the heartbeat that
+    // shows its pause is answered. One that is silenced would take the control session with it, and the only connection
+    // of the pool would ask who blocks it.
     await consumer.pause()
     await untilAwake(db, 'q')
+    await untilShown(db, { isPaused: true })
     await fence(db)
     const end: (times?: typeof byForce) => Promise<unknown> = how === 'stop' ? consumer.stop : bugle.close
     proxy.silence()

@@ -61,9 +61,9 @@ for (const how of ['stop', 'close'] as const) {
     const proxy = await heldProxy(db)
     const bugle = db.bugle({ connectionString: proxy.connectionString, ...withoutHeartbeat })
     const consumer = await bugle.consume('q', () => {})
-    // A consumer without K sends nothing before a heartbeat, the first statement of leaving: not once the heartbeat that
-    // shows its pause is answered. One that is silenced would take the control session with it, and the only connection
-    // of the pool would ask who blocks it.
+    // A consumer without K sends nothing before a heartbeat, the first statement of leaving. But the heartbeat that
+    // shows its pause must be answered by then: one that is silenced takes the control session with it, and the only
+    // connection of the pool asks who blocks it.
     await consumer.pause()
     await untilAwake(db, 'q')
     await untilShown(db, { isPaused: true })

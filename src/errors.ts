@@ -71,6 +71,8 @@ export type BugleErrorCode =
   | 'CANCELLED'
   /** The job ran for longer than its `timeoutMs`: end the run. */
   | 'TIMEOUT'
+  /** The job's process died while it ran, too often or in its last attempt: look at what the process said of it. */
+  | 'CRASHED'
 
 /**
  * Every error that Bugle throws.

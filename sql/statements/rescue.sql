@@ -99,8 +99,9 @@ rescued as (
         'attempt', attempt
       )
       when 'crashed' then jsonb_build_object(
-        'name', 'Error',
+        'name', 'BugleError',
         'message', format('its process died while it ran: crash %s, attempt %s', crashes + 1, attempt),
+        'code', 'CRASHED',
         'failedBy', 'crashed',
         'attempt', attempt
       )

@@ -58,11 +58,10 @@ test('F2 a job that kills its process is failed after maxCrashes, by whoever res
     kind: null,
     attempt: 2,
     cause: 'crashed',
-    error: { message },
+    error: { code: 'CRASHED', message },
   })
-  expect(await fullRows(db)).toMatchObject([
-    { id, state: 'failed', worker_id: null, crashes: 2, last_error: { failedBy: 'crashed', attempt: 2, message } },
-  ])
+  const last_error = { failedBy: 'crashed', code: 'CRASHED', attempt: 2, message }
+  expect(await fullRows(db)).toMatchObject([{ id, state: 'failed', worker_id: null, crashes: 2, last_error }])
   expect((await fullRows(db))[0]?.finished_at).not.toBeNull()
 })
 

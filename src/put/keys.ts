@@ -33,7 +33,8 @@
  * key. A put looks there first, inserts its job under the key, then takes the row, if it is over. Two that both found
  * it free meet at the job's entry in `job_key`. The second goes on only when the first one's job has let go of the
  * key; by then the row is taken and committed, the second does not get it, takes its own job back in the same
- * transaction, and looks again. Puts of one key that do not say `forMs` do not look there.
+ * transaction, and looks again. A put that replaces the waiting job begins the time anew: it has that job locked, and
+ * writes only a row that is this job's, or over. Puts of one key that do not say `forMs` do not look there.
  *
  * **Cost**: rows without a key are in neither place, and the index's predicate ends for them at its first test. That
  * each statement prepares the predicate costs a plain put 1.5 % of the server's time. It cost about as much when it was

@@ -273,6 +273,11 @@ begin
     raise invalid_parameter_value using
       message = 'put takes max_attempts and timeout_ms from 1 up, and flags without a null';
   end if;
+  if put.key is null and (put.key_mode, put.key_while) is distinct from ('keep', 'waiting')
+    or put.key is null and put.key_for_ms is not null
+  then
+    raise invalid_parameter_value using message = 'put takes key_mode, key_while and key_for_ms with a key only';
+  end if;
   if put.key is not null then
     select keyed.id
     into put_id
@@ -451,6 +456,21 @@ begin
         where job.id = held_id
           and job.key = given.key
           and job.state in ('ready', 'scheduled');
+        if found and given.key_for_ms is not null then
+          insert into taken_key as taken (queue, key, job_id, until)
+          values (
+            put_keyed.queue,
+            given.key,
+            held_id,
+            clock_timestamp() + given.key_for_ms * interval '1 ms'
+          )
+          on conflict (queue, key) do update
+          set job_id = excluded.job_id,
+            until = greatest(taken.until, excluded.until)
+          where taken.job_id = excluded.job_id
+            or taken.until <= clock_timestamp();
+          exit;
+        end if;
       end if;
       exit when found;
     end loop;

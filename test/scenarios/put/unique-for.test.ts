@@ -45,6 +45,28 @@ test('H5 for a time: a job that waits is replaced, and keeps the key beyond its 
   expect(await db.sql.unsafe(`select from ${db.s}.taken_key where until > now()`)).toEqual([])
 })
 
+test('H5 for a time: the time counts from the put that replaced the job last', async ({ db }) => {
+  const bugle = db.bugle()
+  const id = await bugle.put('q', 'first', { unique, delayMs: 7_200_000 })
+  await db.sql.unsafe(`update ${db.s}.taken_key set until = now() + interval '1 s'`)
+  const left = () =>
+    db.sql.unsafe(`
+    select key, job_id::text as id, until > now() + interval '1 min' as "isLong" from ${db.s}.taken_key`)
+  // What says less than the row does not take its time away.
+  expect(await bugle.put('q', 'second', { unique: { key: 'ada', forMs: 1 }, keyMode: 'replace' })).toBe(id)
+  expect(await left()).toEqual([{ key: 'ada', id, isLong: false }])
+  expect(await bugle.putMany('q', ['third'], { unique, keyMode: 'replace' })).toEqual([id])
+  expect(await left()).toEqual([{ key: 'ada', id, isLong: true }])
+  // Of a former job whose time is over.
+  await db.sql.unsafe(`update ${db.s}.taken_key set until = now() - interval '1 ms', job_id = 0`)
+  expect(await bugle.put('q', 'fourth', { unique, keyMode: 'replace' })).toBe(id)
+  expect(await left()).toEqual([{ key: 'ada', id, isLong: true }])
+  await db.sql.unsafe(`update ${db.s}.job set state = 'ready', run_at = now()`)
+  await bugle.drain('q', () => {})
+  expect(await bugle.put('q', 'fifth', { unique })).toBe(id)
+  expect(await fullRows(db)).toEqual([])
+})
+
 test('H5 for a time: a put that is rolled back takes no key', async ({ db }) => {
   const bugle = db.bugle()
   const no = new Error('no')
@@ -91,6 +113,9 @@ test('H5 from SQL put takes every option by name, and keys as put() does', async
   await expect(put(`'4', key => 'a', key_mode => 'reject'`)).rejects.toMatchObject({ code: '23505' })
   await expect(put(`'4', key => 'b', key_mode => 'drop'`)).rejects.toMatchObject({ code: '22023' })
   await expect(put(`'4', key => 'b', key_while => 'done'`)).rejects.toMatchObject({ code: '22023' })
+  for (const only of [`key_mode => 'replace'`, `key_while => 'running'`, 'key_for_ms => 1', 'key_mode => null']) {
+    await expect(put(`'4', ${only}`), only).rejects.toMatchObject({ code: '22023' })
+  }
   await expect(put(`'4', run_at => now(), delay_ms => 1`)).rejects.toMatchObject({ code: '22023' })
   await put(`'5', flags => '{x}', timeout_ms => 7, max_attempts => 2, run_at => now() + interval '1 hour'`)
   expect((await fullRows(db))[1]).toMatchObject({

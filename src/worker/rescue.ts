@@ -224,7 +224,7 @@ export function createRescue(options: RescueOptions): Rescue {
   function tellFailed({ owner, id, queue, kind, attempt, cause, message }: RescuedRow): void {
     if (cause === null) return
     const text = message ?? cause
-    const error = new BugleError(cause === 'cancelled' ? 'CANCELLED' : 'CRASHED', text)
+    const error = cause === 'cancelled' ? new BugleError('CANCELLED', text) : new BugleError('CRASHED', text)
     events.emit('job:failed', { queue, id, kind, attempt, workerId: owner, error, cause, runMs: null })
   }
 

@@ -5,7 +5,7 @@
  * The claim statement is sent as the library sends it: prepared, by a session with its settings. Two claims are timed:
  * one that finds as many as it asks for, all put right before it, and settled after it; and one that finds nothing.
  */
-import { lowestId } from '../dist/consume/claim.js'
+import { lowestId } from '../dist/consume/statements.js'
 import { loadStatements } from '../dist/database/statements.js'
 import { rotated } from './contenders/run.mjs'
 import { migrate } from './measure/consumers.mjs'

@@ -1,4 +1,4 @@
-import { lowestId } from '../../dist/consume/claim.js'
+import { lowestId } from '../../dist/consume/statements.js'
 import { loadStatements } from '../../dist/database/statements.js'
 import { openSession } from '../measure/session.mjs'
 import { bugle } from './bugle.mjs'

@@ -224,7 +224,7 @@ execute function :"schema".free_key();
 -- writer gives it back at once and stays silent. One expression, so that a cancel cannot come between taking K and
 -- giving it back.
 -- A row due within a minute is announced like a ready one, so that sleepers set their timers by it; they look for those
--- that are due later themselves, every half minute (src/consume/due.ts).
+-- that are due later themselves, every half minute (src/consume/claim/due.ts).
 -- The notification's channel is named after this table's oid (statements/channel.sql says the same to listeners). The
 -- payload is the queue and nothing else, so that the rows of one transaction fold into one notification.
 -- A wake-up never fails a write. While the server's queue of notifications is half full, since some session listens

@@ -9,7 +9,7 @@
 -- $9 'true' or 'false': whether it may commit asynchronously, so that its answer does not wait for the disk. Only a
 --   claim without acks may, and who may send one says src/worker/trust.ts
 -- rows: the claimed jobs, by id, their times in seconds since 1970, run_at null where it is created_at, payload and
---   progress as JSON text, whose length tells what a job weighs (src/consume/claim-size.ts);
+--   progress as JSON text, whose length tells what a job weighs (src/consume/claim/claim-size.ts);
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   claimed_at: in seconds since 1970, of all of them; took_ms: how long this statement took, up to here
 --   acked: null: all acked jobs have matched; otherwise the ids of those that have

@@ -1,6 +1,6 @@
 -- writers: does a transaction that is older than a debt hold ROW EXCLUSIVE on the job table?
 -- Such a transaction may have inserted a row whose trigger ran before a consumer took its K. A younger one has not:
--- its trigger tests K later, and it may come at any moment, so it must not be waited for (consume/sleep.ts).
+-- its trigger tests K later, and it may come at any moment, so it must not be waited for (consume/claim/sleep.ts).
 -- $1 target bigint: as the debt's first claim has it (claim.sql); older: with a lower id
 -- One reading of pg_locks, grouped: two readings would be two moments. A prepared transaction has no pid there; its
 -- virtualtransaction is its own.

@@ -2,11 +2,11 @@ import { closedError } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
 import type { ConsumerOptions, StopOptions } from '../options.js'
 import type { StopReport } from '../stop-report.js'
+import { createSuspectTurn } from './claim/suspects.js'
 import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from './consumer.js'
-import { resolveHandlers } from './handlers.js'
+import { resolveHandlers } from './run/handlers.js'
 import type { StepLimit } from './step.js'
 import { stoppedConsumer } from './stopped.js'
-import { createSuspectTurn } from './suspects.js'
 
 /**
  * The consumers of one instance, at most one per queue, from the wait for the database to the end of the last abandoned

@@ -55,9 +55,9 @@ export type TakeResult =
  * a K nobody would ever give up, so the session is ended, unless pg_locks says that it holds none.
  *
  * Lost means that every lock is void at that moment. Nothing is lost with them: a consumer that slept hears it by
- * `onLost`, sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/sleep.ts). The presence
- * lock is taken right after connecting, shared, and so beside that of a predecessor that the server has not yet missed
- * (a half-open connection), which is ended then: its K would make every writer notify for nobody.
+ * `onLost`, sweeps until `onRegained`, takes K again, and with it owes a new debt (see consume/claim/sleep.ts). The
+ * presence lock is taken right after connecting, shared, and so beside that of a predecessor that the server has not
+ * yet missed (a half-open connection), which is ended then: its K would make every writer notify for nobody.
  */
 export interface ControlSession {
   /** Resolves after the first try to connect, whatever came of it; further ones go on by themselves. */

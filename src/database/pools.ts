@@ -109,7 +109,10 @@ const patience: Readonly<Record<PoolName, Patience>> = {
 /** Of a statement that a connection must be opened for: TCP, TLS, the log-in, a first statement, and its own two. */
 const tripsPerStatement = 10
 
-/** Claims skip what is locked; an outcome whose row is held by others steps aside after this (consume/settler.ts). */
+/**
+ * Claims skip what is locked; an outcome whose row is held by others steps aside after this
+ * (consume/settle/settler.ts).
+ */
 const shortLocks = { lock_timeout: '1s' } as const
 
 /**

@@ -30,12 +30,12 @@ export interface ResultOptions {
  * **Pushed.** A job that ends says so to those who wait (hearing.ts), and one look at its row follows.
  *
  * **Why nothing is lost.** Who ends a job tests first whether somebody waits, and commits then: one that tested before
- * our lock was taken is silent, and a look may come before its commit. As in the sleep protocol (consume/sleep.ts) the
- * lock is therefore a debt: its first look says which transaction id comes next, and until a look has seen all older
- * ones ended, looks go on: after 10 ms, and twice as long each time. A transaction of somebody else that stays open may
- * keep the debt from being paid; then a result that was not told comes late by as much again as it was waited for.
- * After that only what is told is looked at, and a sweep, every half minute, finds what nobody tells: a plain ack of a
- * consumer that keeps nothing, and what is discarded.
+ * our lock was taken is silent, and a look may come before its commit. As in the sleep protocol
+ * (consume/claim/sleep.ts) the lock is therefore a debt: its first look says which transaction id comes next, and until
+ * a look has seen all older ones ended, looks go on: after 10 ms, and twice as long each time. A transaction of
+ * somebody else that stays open may keep the debt from being paid; then a result that was not told comes late by as
+ * much again as it was waited for. After that only what is told is looked at, and a sweep, every half minute, finds
+ * what nobody tells: a plain ack of a consumer that keeps nothing, and what is discarded.
  *
  * **Right without notifications.** While nothing is heard (no listener, a pooler, a full queue of notifications, an
  * outage) every second has its look.

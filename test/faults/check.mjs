@@ -28,8 +28,8 @@ const deadlySlackMs = 5_000
 /** The same for an answer that was lost: a statement's deadline, and two heartbeats. */
 const lostAnswerSlackMs = 20_000
 /**
- * How long a job that has not begun is held, at least, before it is given back (src/consume/look-ahead.ts); and with it
- * all that is held (src/consume/slots.ts).
+ * How long a job that has not begun is held, at least, before it is given back (src/consume/claim/look-ahead.ts); and
+ * with it all that is held (src/consume/run/slots.ts).
  */
 const patienceMs = 50
 

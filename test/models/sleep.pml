@@ -5,7 +5,7 @@
  *   writer           a transaction that puts one job, and the trigger wake() in sql/migrations/0001_jobs.sql. Three
  *                    steps that anything may come between: it gets its id and inserts; the trigger tests the sleep
  *                    lock (K in the comments of src); it commits, which sends the notification, or it rolls back.
- *   consumer         the loop of src/consume/dispatcher.ts, with the decisions of src/consume/sleep.ts. A claim
+ *   consumer         the loop of src/consume/claim/dispatcher.ts, with the decisions of sleep.ts beside it. A claim
  *                    (sql/statements/claim.sql) is two steps: its snapshot, then its taking of rows (skip locked).
  *                    The look for writers is sql/statements/writers.sql. The sleep lock is taken in two steps:
  *                    the server grants it, then its answer is read.

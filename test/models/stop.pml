@@ -4,9 +4,10 @@
  *
  * What mirrors what:
  *   server      the claim's statement (sql/statements/claim.sql). It goes on when nobody waits for it any more.
- *   dispatcher  src/consume/dispatcher.ts: it claims once, and after the stop it gives back what the claim brings.
- *   handler     a job in this process: slots.ts, run.ts and settler.ts, all in src/consume. Its outcome is sent
- *               until it is answered.
+ *   dispatcher  src/consume/claim/dispatcher.ts: it claims once, and after the stop it gives back what the claim
+ *               brings.
+ *   handler     a job in this process: run/slots.ts, run/run-job.ts and settle/settler.ts, all in src/consume. Its
+ *               outcome is sent until it is answered.
  *   stop        src/consume/stop.ts and the end of src/consume/consumer.ts, then the leave of src/worker/worker.ts:
  *               what no run explains goes back, and the worker's row is deleted (sql/statements/worker_delete.sql)
  *               unless a running job names it.

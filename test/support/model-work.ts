@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { Claimed } from '../../src/consume/claim.js'
-import type { Settled } from '../../src/consume/ending.js'
+import type { Settled } from '../../src/consume/settle/ending.js'
+import type { Claimed } from '../../src/consume/statements.js'
 import {
   assertEarliest,
   type Claim,

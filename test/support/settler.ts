@@ -1,5 +1,5 @@
-import type { Ending, Settled, Settlement } from '../../src/consume/ending.js'
-import { type Answers, createSettler } from '../../src/consume/settler.js'
+import type { Ending, Settled, Settlement } from '../../src/consume/settle/ending.js'
+import { type Answers, createSettler } from '../../src/consume/settle/settler.js'
 
 export function settlement(id: string, ending: Ending = { is: 'acked' }, ackedInTransaction = false): Settlement {
   return { id, lease: '7', workerId: '5', attempt: 1, ending, ackedInTransaction }

@@ -1,6 +1,6 @@
 import type postgres from 'postgres'
 import { expect, onTestFinished } from 'vitest'
-import { lowestId } from '../../../src/consume/claim.js'
+import { lowestId } from '../../../src/consume/statements.js'
 import { loadStatements } from '../../../src/database/statements.js'
 import type { Bugle } from '../../../src/index.js'
 import { type TestDatabase, test } from '../../support/database.js'

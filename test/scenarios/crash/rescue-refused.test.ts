@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { giveBack } from '../../../src/consume/claim.js'
+import { giveBack } from '../../../src/consume/statements.js'
 import { signal, test } from '../../support/database.js'
 import { operator } from '../../support/operator.js'
 import { orphans } from '../../support/orphans.js'

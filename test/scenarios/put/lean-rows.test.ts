@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { giveBack, lowestId } from '../../../src/consume/claim.js'
+import { giveBack, lowestId } from '../../../src/consume/statements.js'
 import { type Bugle, type BugleEvents, type Job, release } from '../../../src/index.js'
 import { type Collected, signal, type TestDatabase, test } from '../../support/database.js'
 import { operator } from '../../support/operator.js'

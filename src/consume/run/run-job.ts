@@ -1,0 +1,268 @@
+import createDebug from 'debug'
+import { BugleError, describe, toError } from '../../errors.js'
+import type { CallbackPlace, Events, FailureCause, JobEvent } from '../../events.js'
+import type { Job, JobHandler } from '../../job.js'
+import type { ConsumerOptions } from '../../options.js'
+import { failure, type Outcome } from '../../outcome.js'
+import type { Payloads } from '../../payloads.js'
+import type { Transaction } from '../../transactions/transaction.js'
+import type { ClaimedJob } from '../claimed-job.js'
+import { type Ending, givenBack, type Settled, type Settlement } from '../settle/ending.js'
+import type { Settler } from '../settle/settler.js'
+import type { RunEnd } from '../tally.js'
+import { createAttempt } from './attempt.js'
+import { RunContext, type Surroundings } from './context.js'
+import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
+import { runBegins, runEnds } from './lost-outcome.js'
+import type { Run } from './runs.js'
+
+const log = createDebug('bugle:run')
+
+/**
+ * One claimed job, from its claim until its outcome is durable and reported: prepared (codec, schema), attempted
+ * (middleware, handler), decided (retry strategy, limits), settled, reported (events, `onFailed`).
+ *
+ * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's
+ * own.
+ */
+interface RunJobs {
+  /**
+   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler
+   * has ended. That ack is written with the next claim, and the consumer counts it until then.
+   *
+   * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+   */
+  runJob(run: Run): Promise<void>
+  /** Claimed, and not to be run here: back to its queue, as if it had not been claimed. Never rejects. */
+  giveBack(run: Run): Promise<void>
+}
+
+interface RunParts {
+  readonly queue: string
+  readonly bugle: unknown
+  readonly options: ConsumerOptions
+  /** undefined: there is none for that kind. */
+  readonly handlerFor: (kind: string | null) => JobHandler<Job> | undefined
+  readonly payloads: Payloads
+  readonly settler: Settler
+  /** The fenced ack in the caller's transaction; `result` as JSON text for the archive. */
+  readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
+  /** The handler has ended, after so many ms, at that moment on performance.now(). */
+  readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
+  /** Its outcome is durable, or will never be. Its events may come later. */
+  readonly onSettled: (run: Run, end: RunEnd) => void
+  readonly events: Events
+}
+
+export function createRunJobs(parts: RunParts): RunJobs {
+  const { queue, options, payloads, settler, events } = parts
+  const { keep, onFailed } = options
+
+  const decisionParts: DecisionParts = {
+    retryStrategy: options.retryStrategy,
+    keep,
+    encode: (what, value) => payloads.encode(value, what),
+    onBrokenStrategy: (error) => callbackError('retryStrategy', error),
+  }
+
+  const attempt = createAttempt(options.middleware, options.outcome)
+  const surroundings: Surroundings = {
+    bugle: parts.bugle,
+    context: options.context,
+    ack: async (tx, claimed, result) => {
+      const text = keep === 'failed' ? null : payloads.encode(result ?? null, 'result')
+      await parts.ackInTransaction(tx, claimed, text)
+    },
+  }
+
+  async function runJob(run: Run): Promise<void> {
+    const { claimed } = run
+    // One that is aborted already is only brought to its end.
+    if (run.reason === null && events.has('job:started'))
+      events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
+    const startedAt = performance.now()
+    let job = claimed.job
+    let decision: Decision
+    try {
+      // No await where there is nothing to wait for: it would cost more than most of what is done here.
+      const prepared = payloads.isAsStored ? job : run.scope.runInAsyncScope(payloads.prepare, undefined, job)
+      job = prepared instanceof Promise ? await prepared : prepared
+      const handler = parts.handlerFor(job.kind)
+      // Aborted while it was prepared, or waited to begin: then it does not begin.
+      if (run.reason !== null) decision = interrupted
+      else if (handler === undefined) decision = noHandler(job)
+      else {
+        run.begin(claimed.timeoutMs ?? options.timeoutMs)
+        const before = runBegins()
+        const attempted = run.scope.runInAsyncScope(attempt, undefined, handler, job, new RunContext(run, surroundings))
+        const outcome = attempted instanceof Promise ? await attempted : attempted
+        run.end()
+        const lost = runEnds(outcome, attempted === outcome ? before : null, run.isStuck)
+        if (lost !== null) tellLost(job, lost)
+        const ended = run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome
+        const decided = decide(decisionParts, job, ended, run)
+        decision = decided instanceof Promise ? await decided : decided
+      }
+    } catch (error) {
+      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws:
+      // a slot and a job must not be lost by it.
+      decision = { is: 'failed', error: toError(error), cause: 'invalid' }
+    }
+    const endedAt = performance.now()
+    const runMs = endedAt - startedAt
+    parts.onEnded(claimed, runMs, endedAt)
+    const ending = endingOf(decision, claimed.job.attempt)
+    const settlement = settlementOf(run, ending)
+    if (ending.is === 'acked') {
+      settler.ack(settlement, (settled) => {
+        parts.onSettled(run, endOf(decision, settled))
+        if (settled.is !== 'durable' || events.has('job:acked')) void tell(job, decision, settled, runMs, run)
+      })
+    } else {
+      const settled = await settler.settle(settlement)
+      parts.onSettled(run, endOf(decision, settled))
+      await tell(job, decision, settled, runMs, run)
+    }
+  }
+
+  async function giveBack(run: Run): Promise<void> {
+    const settled = await settler.settle(settlementOf(run, givenBack))
+    // A job that only goes back has no event. One that was cancelled has: somebody waits to hear of it.
+    if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, null, run)
+    parts.onSettled(run, endOfGivenBack(settled))
+  }
+
+  /** @param runMs - the handler's time; null: it never began */
+  async function tell(job: Job, decision: Decision, settled: Settled, runMs: number | null, run: Run): Promise<void> {
+    const about = aboutJob(run.claimed)
+    switch (settled.is) {
+      case 'stale':
+        log('%s: its outcome %s came too late', about.id, decision.is)
+        events.emit('job:stale', { ...about, lease: run.claimed.lease })
+        return
+      case 'given-up':
+        log('%s: its outcome %s could not be written any more', about.id, decision.is)
+        return
+      case 'refused':
+        return tellFailed(run, job, settled.error, 'invalid', runMs)
+      case 'cancelled':
+        return tellFailed(run, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled', runMs)
+      case 'acked-before':
+        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
+        return
+    }
+    switch (decision.is) {
+      case 'acked':
+        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
+        return
+      case 'failed':
+        return tellFailed(run, job, decision.error, decision.cause, runMs)
+      case 'retrying': {
+        const { error, retriesLeft } = decision
+        const retryAt = waitsUntil(settled, decision)
+        events.emit('job:retrying', { ...about, error, retryAt, retriesLeft, runMs: runMs ?? 0 })
+        return
+      }
+      case 'partial':
+        events.emit('job:partial', { ...about, runAt: waitsUntil(settled, decision) })
+        return
+      case 'released':
+        events.emit('job:released', about)
+        return
+      case 'interrupted':
+        events.emit('job:interrupted', { ...about, reason: run.reason?.code ?? 'SHUTDOWN' })
+        return
+    }
+  }
+
+  async function tellFailed(
+    run: Run,
+    job: Job,
+    error: Error,
+    cause: FailureCause,
+    runMs: number | null,
+  ): Promise<void> {
+    events.emit('job:failed', { ...aboutJob(run.claimed), error, cause, runMs })
+    if (onFailed === undefined) return
+    try {
+      await run.scope.runInAsyncScope(onFailed, undefined, job, error)
+    } catch (thrown) {
+      callbackError('onFailed', thrown)
+    }
+  }
+
+  function tellLost({ id }: Job, lost: string): void {
+    callbackError('handler', new BugleError('OUTCOME_LOST', `job ${id} is acked, but its handler ${lost}`))
+  }
+
+  function callbackError(where: CallbackPlace, thrown: unknown): void {
+    events.emit('callback:error', { queue, where, error: toError(thrown) })
+  }
+
+  return { runJob, giveBack }
+}
+
+const interrupted: Decision = { is: 'interrupted' }
+
+function settlementOf({ claimed, wasAckedInTransaction }: Run, ending: Ending): Settlement {
+  const { job, lease, workerId } = claimed
+  return { id: job.id, lease, workerId, attempt: job.attempt, ending, ackedInTransaction: wasAckedInTransaction }
+}
+
+/** What every event about the job says. */
+export function aboutJob({ job: { queue, id, kind, attempt }, workerId }: ClaimedJob): JobEvent {
+  return { queue, id, kind, attempt, workerId }
+}
+
+/**
+ * What is written after `ctx.ack(tx)`. If the transaction was committed there is no row any more, and whatever is
+ * written matches nothing. If there is one, the transaction was rolled back: then a handler that returns as if all were
+ * well has lost what it did in there, and the run failed.
+ */
+function unlessCommitted(outcome: Outcome): Outcome {
+  if (outcome.type !== 'ack') return outcome
+  return failure(new Error('the transaction in which the handler acked the job was not committed'))
+}
+
+function noHandler({ queue, kind }: Job): Decision {
+  const what = kind === null ? 'jobs without a kind' : `the kind ${describe(kind)}`
+  const error = new BugleError('NO_HANDLER', `no handler for ${what} in the queue ${describe(queue)}`)
+  return { is: 'failed', error, cause: 'no-handler' }
+}
+
+/** It was not run: what came too late of it is no run's outcome. */
+function endOfGivenBack(settled: Settled): RunEnd {
+  if (settled.is === 'durable') return 'released'
+  return settled.is === 'stale' ? 'unknown' : endOf(interrupted, settled)
+}
+
+function endOf(decision: Decision, settled: Settled): RunEnd {
+  switch (settled.is) {
+    case 'stale':
+      return 'stale'
+    case 'given-up':
+      return 'unknown'
+    case 'refused':
+    case 'cancelled':
+      return 'failed'
+    case 'acked-before':
+      return 'completed'
+  }
+  switch (decision.is) {
+    case 'acked':
+      return 'completed'
+    case 'retrying':
+      return 'retried'
+    case 'released':
+    case 'partial':
+      return 'deferred'
+    case 'failed':
+    case 'interrupted':
+      return decision.is
+  }
+}
+
+/** By the database's clock; only where its answer was lost by ours. */
+function waitsUntil(settled: Settled, { delayMs }: { readonly delayMs: number }): Date {
+  return new Date((settled.is === 'durable' ? settled.runAt : null) ?? Date.now() + delayMs)
+}

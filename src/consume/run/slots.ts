@@ -1,0 +1,247 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import createDebug from 'debug'
+import PQueue from 'p-queue'
+import { toError } from '../../errors.js'
+import type { Gate } from '../claim/dispatcher.js'
+
+const log = createDebug('bugle:slots')
+
+/**
+ * The places where handlers run, `concurrency` of them, and the jobs that are held until one is free.
+ *
+ * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would
+ * cost more than a short handler does. Held jobs begin in the order in which they came.
+ *
+ * - None begins while the gate is closed; when it opens again, they do.
+ * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not
+ *   keep answers, timers and signals out.
+ * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
+ * - So is, at once, what would make the held jobs weigh more than `mostHeldBytes`: a claim of light jobs may have met
+ *   heavy ones (claim-size.ts).
+ */
+interface Slots<Job extends Held> {
+  /** Jobs that were claimed: they begin as soon as there are slots. */
+  start(jobs: readonly Job[]): void
+  /** Whatever is held, and has not begun: it never will. */
+  takeBack(): Job[]
+  /** How many have not begun. */
+  readonly held: number
+  /** How many slots are not free. */
+  readonly taken: number
+  /** How many will be when what is held has begun; 0 or less: none. */
+  readonly free: number
+  /** For how long slots have been taken, one at least, in ms. */
+  readonly busyMs: number
+  /** For how long all of them have been taken, in ms. */
+  readonly fullMs: number
+  /** Resolves when no slot is taken. */
+  onIdle(): Promise<void>
+}
+
+interface Held {
+  /** performance.now() */
+  readonly claimedAt: number
+  /** What it weighs. */
+  readonly bytes: number
+}
+
+export interface SlotsParts<Job> {
+  readonly concurrency: number
+  /** Never rejects. Resolves when the slot is free for the next one. */
+  readonly run: (job: Job) => Promise<void>
+  /** A job has run. */
+  readonly onRan: () => void
+  readonly giveBack: (jobs: readonly Job[]) => void
+  /** What is held was given back, since no slot came free. */
+  readonly onImpatience: () => void
+  readonly gate: Gate
+  /** ms */
+  readonly patienceMs: number
+  /** Of all that is held beyond the slots. */
+  readonly mostHeldBytes: number
+  /** A slot is free, and nothing is held. */
+  readonly onFree: () => void
+  readonly now: () => number
+}
+
+const sliceMs = 5
+/** Jobs that have begun and are still in the list of those that are held. */
+const mostBegun = 1_000
+
+export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
+  const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
+  const queue = new PQueue({ concurrency })
+  let held: Job[] = []
+  /** In `held`: those before it have begun. */
+  let next = 0
+  /** What the others weigh. */
+  let heldBytes = 0
+  let sliceEndsAt = 0
+  /** Whether a slot is taken. */
+  const busy = createStopwatch(now)
+  /** Whether all of them are. */
+  const full = createStopwatch(now)
+  let isAwaitingGate = false
+  let isWatching = false
+
+  async function runHeld(): Promise<void> {
+    for (let job = take(); job !== undefined; job = take()) {
+      await parts.run(job)
+      parts.onRan()
+      if (now() < sliceEndsAt) continue
+      await nextTurn()
+      sliceEndsAt = now() + sliceMs
+    }
+  }
+
+  function take(): Job | undefined {
+    const job = held[next]
+    if (job === undefined) return undefined
+    if (!gate.isOpen) {
+      void awaitGate()
+      return undefined
+    }
+    next += 1
+    heldBytes -= job.bytes
+    // What has begun is let go of, though there may always be others.
+    if (next === held.length || next === mostBegun) forgetBegun()
+    return job
+  }
+
+  async function awaitGate(): Promise<void> {
+    if (isAwaitingGate) return
+    isAwaitingGate = true
+    while (!gate.isOpen && held.length > 0) {
+      await gate.opened()
+      // It is told of the worker's stop as well, and may have closed again.
+      if (!gate.isOpen) await sleep(10, undefined, { ref: false })
+    }
+    isAwaitingGate = false
+    begin()
+  }
+
+  function begin(): void {
+    let free = Math.min(freeSlots(), heldNow())
+    if (free <= 0) return
+    sliceEndsAt = now() + sliceMs
+    for (; free > 0; free -= 1) {
+      queue
+        .add(runHeld)
+        .catch((error) => log('%s', toError(error).message))
+        .finally(freed)
+    }
+    busy.is(true)
+    full.is(taken() === concurrency)
+  }
+
+  function freed(): void {
+    busy.is(taken() > 0)
+    full.is(taken() === concurrency)
+    parts.onFree()
+  }
+
+  function taken(): number {
+    return queue.pending + queue.size
+  }
+
+  function freeSlots(): number {
+    return concurrency - taken()
+  }
+
+  function heldNow(): number {
+    return held.length - next
+  }
+
+  function freeLeft(): number {
+    return freeSlots() - heldNow()
+  }
+
+  function forgetBegun(): void {
+    held = held.slice(next)
+    next = 0
+  }
+
+  function takeBack(): Job[] {
+    forgetBegun()
+    heldBytes = 0
+    return held.splice(0)
+  }
+
+  /** One timer for all of them. */
+  function watch(): void {
+    const oldest = held[next]
+    if (isWatching || oldest === undefined || patienceMs === Number.POSITIVE_INFINITY) return
+    isWatching = true
+    const leftMs = oldest.claimedAt + patienceMs - now()
+    const inMs = leftMs > 0 ? Math.ceil(leftMs) : patienceMs
+    setTimeout(() => {
+      isWatching = false
+      const first = held[next]
+      // Who waits for the gate is not waiting for a slot.
+      if (first === undefined || !gate.isOpen || now() < first.claimedAt + patienceMs) return watch()
+      log('%d jobs were held for too long', heldNow())
+      parts.onImpatience()
+      giveBack(takeBack())
+    }, inMs).unref()
+  }
+
+  /** Those that begin or may be held; the others are given back. */
+  function keep(jobs: readonly Job[]): readonly Job[] {
+    let bytes = heldBytes
+    for (let kept = Math.max(0, freeLeft()); kept < jobs.length; kept += 1) {
+      bytes += jobs[kept]?.bytes ?? 0
+      if (bytes <= mostHeldBytes) continue
+      // With all that come after it: they are younger, and must not overtake it.
+      giveBack(jobs.slice(kept))
+      return jobs.slice(0, kept)
+    }
+    return jobs
+  }
+
+  return {
+    start(jobs) {
+      for (const job of keep(jobs)) {
+        held.push(job)
+        heldBytes += job.bytes
+      }
+      // After what was asked for in this turn: the next claim goes out before handlers take the event loop.
+      process.nextTick(() => {
+        begin()
+        watch()
+      })
+    },
+    takeBack,
+    get held() {
+      return heldNow()
+    },
+    get taken() {
+      return taken()
+    },
+    get free() {
+      return freeLeft()
+    },
+    get busyMs() {
+      return busy.ms
+    },
+    get fullMs() {
+      return full.ms
+    },
+    onIdle: () => queue.onIdle(),
+  }
+}
+
+/** For how long something has been so, in all, in ms. */
+function createStopwatch(now: () => number) {
+  let since: number | null = null
+  let beforeMs = 0
+  return {
+    is(isSo: boolean): void {
+      if (isSo === (since !== null)) return
+      if (since !== null) beforeMs += now() - since
+      since = isSo ? now() : null
+    },
+    get ms(): number {
+      return beforeMs + (since === null ? 0 : now() - since)
+    },
+  }
+}

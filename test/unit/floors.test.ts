@@ -19,6 +19,7 @@ const floors = [
     'terminal',
     'thinning',
     'version',
+    'wakeup',
     'with-resolvers',
   ],
   ['checks', 'deadline', 'define-queues', 'demand-node', 'event-stream', 'reading'],

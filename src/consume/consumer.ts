@@ -19,6 +19,7 @@ import { createDueTimer } from './claim/due.js'
 import { createFloor } from './claim/floor.js'
 import { createLookAhead, roundTripMs } from './claim/look-ahead.js'
 import type { SuspectTurn } from './claim/suspects.js'
+import { createInFlight } from './in-flight.js'
 import { keptFor } from './run/decision.js'
 import type { Handlers } from './run/handlers.js'
 import { watchLongRuns } from './run/long-runs.js'
@@ -121,6 +122,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const choice: Choice = { queue, kinds: handlers.kinds, withoutFlags: options.withoutFlags }
   const now = (): number => performance.now()
   const tally = createTally(now())
+  const inFlight = createInFlight()
+  let isLooking = false
   /** When each claim in flight was sent, the oldest first. */
   const claimsSentAt: number[] = []
   /** How many jobs they ask for. */
@@ -198,6 +201,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const slots = createSlots<Run>({
     concurrency,
     run: (run) => {
+      inFlight.begun(1)
       if (run.claimed.workerId === worker.id) return runJob(run)
       // The worker was given up while the claim was on its way, or while the job was held: others may have the job. The
       // new id explains no such row.
@@ -205,7 +209,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     },
     // The slot of a plain ack is free for the next claim.
     onRan: () => dispatcher.slotFreed(),
-    giveBack,
+    giveBack: giveBackCounted,
     onImpatience() {
       lookAhead.lost()
       settler.flush()
@@ -245,6 +249,8 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   function forget(run: Run): void {
     runs.remove(run)
+    inFlight.settled()
+    assertAgrees()
     claimer.ended(run.claimed)
     dispatcher.slotFreed()
   }
@@ -255,6 +261,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
    * with a claim, counts as settled: a slot must not stay empty for a round trip longer than it has to.
    */
   function wanted(): number {
+    assertAgrees()
     const taken = runs.size + asking - travelling - Math.min(settler.waitingAcks, mostAtOnce)
     const free = concurrency - taken
     const ahead = mayHold()
@@ -303,6 +310,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     const fullBeforeMs = slots.fullMs
     claimsSentAt.push(sentAt)
     asking += limit
+    const flight = inFlight.claimSent(limit, carried?.acks.length ?? 0, sentAt)
     try {
       const mayBeForgotten = !options.durableClaims && worker.isTrusted
       const request = { acks: carried?.acks ?? [], from, proves, mayBeForgotten }
@@ -320,6 +328,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       // Due rows that are promoted in this moment are left behind as well: they are ready in the next.
       const leftBehind = claimed.leftBehind || due.isPromoting || due.promotions !== promotionsBefore
       const added = runs.add(jobs)
+      flight.answered(jobs.length)
       // A claim that was sent before the pause: what finds a slot begins, and the rest goes back.
       if (claimed.paused || pausesSeen !== pausesBefore) void nextTurn().then(giveBackHeld)
       draining.claimed(jobs)
@@ -330,7 +339,33 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     } finally {
       asking -= limit
       claimsSentAt.splice(claimsSentAt.indexOf(sentAt), 1)
+      flight.over()
     }
+  }
+
+  function assertAgrees(): void {
+    const old = [asking, runs.size, claimsSentAt[0] ?? null]
+    const news = [inFlight.asked, inFlight.claimed, inFlight.oldestClaimAt]
+    if (old.join() !== news.join()) agreement(`${old} ${news}`)
+    // The old ones are not in step while an answer is on its way from the claim to the slots, and when acks went.
+    if (slots.held > inFlight.held || inFlight.held > inFlight.claimed) agreement(`held ${slots.held} ${inFlight.held}`)
+    if (isLooking) return
+    isLooking = true
+    setImmediate(() => {
+      isLooking = false
+      if (slots.held !== inFlight.held) agreement(`held later ${slots.held} ${inFlight.held}`)
+      if (travelling !== inFlight.travelling) agreement(`travelling ${travelling} ${inFlight.travelling}`)
+    })
+  }
+
+  function agreement(what: string): void {
+    process.stderr.write(`DISAGREE ${queue}: ${what}\n`)
+    process.abort()
+  }
+
+  function giveBackCounted(given: readonly Run[]): void {
+    inFlight.begun(given.length)
+    for (const run of given) void giveBackOne(run)
   }
 
   const draining = createDraining({
@@ -358,7 +393,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const dispatcher = createDispatcher<Run>({
     claim,
     start: slots.start,
-    giveBack,
+    giveBack: giveBackCounted,
     gate: worker,
     wanted,
     overlaps,
@@ -441,13 +476,9 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     for (const run of runs.all()) if (isMeant(run)) run.abort(...reason)
   }
 
-  function giveBack(given: readonly Run[]): void {
-    for (const run of given) void giveBackOne(run)
-  }
-
   /** Nothing is claimed now, so acks that were held for a claim go too. */
   function giveBackHeld(): void {
-    giveBack(slots.takeBack())
+    giveBackCounted(slots.takeBack())
     settler.flush()
   }
 
@@ -456,7 +487,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
 
   const machine = createStop({
     endClaiming: () => {
-      giveBack(slots.takeBack())
+      giveBackCounted(slots.takeBack())
       return Promise.all([dispatcher.stop(), due.stop()])
     },
     // Its hooks too, `onFailed` above all, belong to a run.
@@ -548,7 +579,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     stopped,
     stop: async (given) => stop(given),
     pause: async () => {
-      giveBack(slots.takeBack())
+      giveBackCounted(slots.takeBack())
       const parked = dispatcher.pause()
       worker.showSoon()
       await parked

@@ -1,9 +1,9 @@
 /**
  * One loop waits, and others tell it that something has changed.
  *
- * The wait's own condition says when it is over. It is asked when the wait begins, and at each `look`. So whoever changes
- * what a condition reads calls `look` after that: a change before the wait is seen at its begin, one during the wait at
- * the look, and none is missed. A look that comes while nobody waits costs a comparison.
+ * The wait's own condition says when it is over. It is asked when the wait begins, and at each `look`. So whoever
+ * changes what a condition reads calls `look` after that: a change before the wait is seen at its begin, one during the
+ * wait at the look, and none is missed. A look that comes while nobody waits costs a comparison.
  */
 export interface Wakeup {
   /** What the wait waits for may have come. */

@@ -39,9 +39,9 @@ export function createFailoverLedger() {
   }
 
   /**
-   * Whether the second of two acks is told of a run whose claim was lost with a primary, while its ack had no answer. On
-   * the new primary the job ran once more. So the row is missing when that ack is sent again, and it counts as its own:
-   * it is told twice, and settled once (src/worker/trust.ts).
+   * Whether the second of two acks is told of a run whose claim was lost with a primary, while its ack had no answer.
+   * On the new primary the job ran once more. So the row is missing when that ack is sent again, and it counts as its
+   * own: it is told twice, and settled once (src/worker/trust.ts).
    *
    * @param {Told} after
    */

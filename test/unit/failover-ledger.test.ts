@@ -29,7 +29,7 @@ test('an ack that is lost with an asynchronous primary comes twice; that of a sy
   expect(ledgerOf(true, at).violations).toMatchObject([expect.stringContaining('settled twice')])
 })
 
-test('a run whose claim is lost may be told as acked after the job ran once more, if it began before the promotion', () => {
+test('a run whose claim is lost may be told as acked after the job ran once more, if it began before', () => {
   const at = { ranFirst: 9_990, ackedFirst: 11_200, ackedSecond: 10_800 }
   expect(ledgerOf(false, at)).toMatchObject({ violations: [], ackedAgain: 1 })
   expect(ledgerOf(true, at).violations).toHaveLength(1)

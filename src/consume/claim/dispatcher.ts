@@ -124,7 +124,7 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
         await doze.begin()
         return asleep
       case 'sleep':
-        await sleep('asleep', holds() ? Number.POSITIVE_INFINITY : locking.retakeMs)
+        await sleep('asleep', Math.min(holds() ? Number.POSITIVE_INFINITY : locking.retakeMs, proofs.againMs))
         return claim()
     }
   }

@@ -439,6 +439,21 @@ test('seenEmpty waits for a claim that began after the call and proved the queue
   await dispatcher.stop()
 })
 
+test('who waits for an empty queue is told though K cannot be had and a claim has left jobs behind', async () => {
+  const { dispatcher, claim, proving } = dispatcherUnderTest({ lock: null })
+  ;(await claim()).answer(answer([]))
+  await settled()
+  const empty = dispatcher.seenEmpty()
+  // Nobody tells when that is over.
+  for (let times = 0; times < 3; times += 1) (await claim()).answer(answer([], { leftBehind: true }))
+  ;(await claim()).answer(answer([]))
+  await empty
+  expect(proving).toEqual([false, true, true, true, true])
+  await settled()
+  expect(proving).toHaveLength(5)
+  await dispatcher.stop()
+})
+
 /** A claim is about to be sent, or on its way, or the loop has come to rest: acks wait, or are told to go. */
 function restingDispatcher(overrides: Partial<DispatcherParts<number>> = {}) {
   const rests: boolean[] = []

@@ -27,11 +27,11 @@ import { type MigrationReport, migrate } from './database/migrate.js'
 import { createOutage } from './database/outage.js'
 import { createPrimary, describeServer } from './database/primary.js'
 import { loadStatements } from './database/statements.js'
-import { deadline } from './deadline.js'
 import { BugleError } from './errors.js'
 import { createEvents, type EventSource } from './events.js'
 import { setInternals } from './internals.js'
 import { logEvents } from './logging.js'
+import { createMoment, type Moment } from './moment.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
@@ -354,12 +354,16 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
     sweepMs: resolved.sweepMs,
     onDeaf: (reason) => warn('BUGLE_DEAF', reason),
   })
+  const now = (): number => performance.now()
   let closing: Promise<void> | null = null
-  let closeBy = Number.POSITIVE_INFINITY
+  /** When the last stop is to be over, as far as the calls of `close` say. */
+  const stopBy = createMoment(now)
+  /** When all is to be over; null: consumers are still being stopped, or nothing is. */
+  let endBy: Moment | null = null
   let ignoreSignals: (() => void) | null = null
   /** A signal has closed the instance, or is closing it. */
   let isSignalled = false
-  /** Every consumer has stopped, and connections are being ended. */
+  /** Connections are being ended. */
   let isEnding = false
   /** Closed for puts as well. */
   let isShut = false
@@ -405,25 +409,27 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
 
   async function close(options?: StopOptions): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? resolved : noTimes)
-    closeBy = Math.min(closeBy, performance.now() + graceMs + abortMs)
+    stopBy.sooner(now() + graceMs + abortMs)
     // When there are no consumers, no put is taken from this call on; otherwise handlers may still put.
     isShut ||= consumers.isEmpty
     const stopped = consumers.stop(options)
     // What comes after the last stop is made shorter as well.
-    if (isEnding) void database.end(tidyUpBy(closeBy, performance.now(), closeMs))
+    endBy?.sooner(tidyUpBy(stopBy.at, now(), closeMs))
+    if (endBy !== null && isEnding) void database.end(endBy.at)
     closing ??= stopped.then(end)
     return closing
   }
 
-  async function end(stopBy: number): Promise<void> {
+  /** @param lastStopBy - the latest deadline of the consumers that were stopped */
+  async function end(lastStopBy: number): Promise<void> {
     isShut = true
-    const by = tidyUpBy(Math.max(closeBy, stopBy), performance.now(), closeMs)
+    endBy = createMoment(now, tidyUpBy(Math.max(stopBy.at, lastStopBy), now(), closeMs))
     // A start that was aborted in the middle tidies up after itself, and needs the database for it.
-    await deadline(worker.settled(), by - performance.now(), 'the worker').catch(() => {})
+    await endBy.before(worker.settled())
     isEnding = true
     results.end(closedError())
     try {
-      await Promise.all([consumers.isAnyPresent ? worker.linger(by) : undefined, database.end(by)])
+      await Promise.all([consumers.isAnyPresent ? worker.linger(endBy.at) : undefined, database.end(endBy.at)])
       events.end(closedError())
     } finally {
       ignoreSignals?.()

@@ -22,7 +22,7 @@ const floors = [
     'with-resolvers',
   ],
   ['checks', 'deadline', 'define-queues', 'demand-node', 'event-stream', 'reading'],
-  ['codec', 'embedded', 'events', 'outcome', 'payload', 'retry-after', 'schema'],
+  ['codec', 'embedded', 'events', 'moment', 'outcome', 'payload', 'retry-after', 'schema'],
   ['database', 'logging'],
   ['listen', 'transactions'],
   ['job'],

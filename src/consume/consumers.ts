@@ -17,7 +17,7 @@ import { stoppedConsumer } from './stopped.js'
  * - **begun**: it claims. A stop of all stops it.
  * - **stopped**: its queue may be consumed again. It counts as present as long as a run goes on that it had to abandon.
  */
-interface Consumers {
+export interface Consumers {
   /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the reason of its own signal */
   consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */

@@ -17,6 +17,7 @@ import { createClosing } from './closing.js'
 import type { Codec } from './codec.js'
 import type { Consumer } from './consume/consumer.js'
 import { createConsumers } from './consume/consumers.js'
+import { resolveConsumerOptions, resolveDrainOptions } from './consume/options.js'
 import { demandHandlerSecond } from './consume/run/handlers.js'
 import { settleAlsoLate } from './consume/settle/late.js'
 import { giveBack } from './consume/statements.js'
@@ -31,13 +32,7 @@ import { loadStatements } from './database/statements.js'
 import { createEvents, type Events } from './events.js'
 import { setInternals } from './internals.js'
 import { logEvents } from './logging.js'
-import {
-  type BugleOptions,
-  type CreateBugleOptions,
-  resolveBugleOptions,
-  resolveConsumerOptions,
-  resolveDrainOptions,
-} from './options.js'
+import { type BugleOptions, type CreateBugleOptions, resolveBugleOptions } from './options.js'
 import { createPayloads } from './payloads.js'
 import type { PutOptions, PutOptionsOf } from './put/options.js'
 import { put, putMany } from './put/put.js'

@@ -19,6 +19,7 @@ export type { BoundedCount, BugleStats, QueueStats, StatsOptions, WorkerState, W
 export type { Bugle } from './bugle.js'
 export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
+export type { ConsumeOptions, DrainOptions, Keep } from './consume/options.js'
 export type { ConsumerStats, Percentiles } from './consume/tally.js'
 export { createBugle } from './create-bugle.js'
 export type { ConnectionFields } from './database/connection.js'
@@ -49,10 +50,7 @@ export type { JsonInput, Jsonify } from './jsonify.js'
 export type { Logger } from './logging.js'
 export type {
   BugleOptions,
-  ConsumeOptions,
   CreateBugleOptions,
-  DrainOptions,
-  Keep,
   KeepTimes,
   StopOptions,
 } from './options.js'

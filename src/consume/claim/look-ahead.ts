@@ -1,4 +1,4 @@
-import type { ConsumerOptions } from '../../options.js'
+import type { ConsumerOptions } from '../options.js'
 import { mostAtOnce } from '../settle/settler.js'
 
 /**

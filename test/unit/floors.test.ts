@@ -10,6 +10,7 @@ const src = join(new URL('../..', import.meta.url).pathname, 'src')
  */
 const floors = [
   [
+    'backoff',
     'duration',
     'errors',
     'jsonify',

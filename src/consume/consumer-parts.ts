@@ -1,9 +1,9 @@
 import type { Database, Query } from '../database/database.js'
 import type { Events } from '../events.js'
-import type { ConsumerOptions } from '../options.js'
 import type { Payloads } from '../payloads.js'
 import type { Worker } from '../worker/worker.js'
 import type { SuspectTurn } from './claim/suspects.js'
+import type { ConsumerOptions } from './options.js'
 import type { Handlers } from './run/handlers.js'
 import type { StepLimit } from './step.js'
 

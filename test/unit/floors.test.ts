@@ -10,6 +10,7 @@ const src = join(new URL('../..', import.meta.url).pathname, 'src')
  */
 const floors = [
   [
+    'backoff',
     'duration',
     'errors',
     'jsonify',
@@ -23,7 +24,7 @@ const floors = [
     'with-resolvers',
   ],
   ['checks', 'deadline', 'define-queues', 'demand-node', 'event-stream', 'reading'],
-  ['codec', 'embedded', 'events', 'outcome', 'payload', 'retry-after', 'schema'],
+  ['codec', 'embedded', 'events', 'moment', 'outcome', 'payload', 'retry-after', 'schema'],
   ['database', 'logging'],
   ['listen', 'transactions'],
   ['job'],
@@ -33,8 +34,9 @@ const floors = [
   ['options', 'putter'],
   ['consume', 'signals'],
   ['admin', 'internals'],
-  ['results'],
+  ['closing', 'results'],
   ['bugle'],
+  ['create-bugle'],
   ['define-worker'],
   ['doctor', 'index', 'testing'],
   ['demo'],

@@ -1,6 +1,6 @@
-import type { ConsumerOptions } from '../../options.js'
 import type { Gate } from '../gate.js'
 import type { InFlight } from '../in-flight.js'
+import type { ConsumerOptions } from '../options.js'
 import type { ClaimSize } from './claim-size.js'
 import { jobsToAskFor } from './jobs-to-ask-for.js'
 import type { LookAhead } from './look-ahead.js'

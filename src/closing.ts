@@ -67,11 +67,11 @@ export function createClosing({ times, consumers, worker, database, ...parts }: 
 
   async function close(options?: StopOptions): Promise<void> {
     const { graceMs, abortMs } = resolveStopTimes(options, closing === null ? times : noTimes)
-    stopBy.sooner(now() + graceMs + abortMs)
+    const isSooner = stopBy.sooner(now() + graceMs + abortMs)
     isShut ||= consumers.isEmpty
     const stopped = consumers.stop(options)
     // What comes after the last stop is made shorter as well.
-    endBy?.sooner(tidyUpBy(stopBy.at, now(), closeMs))
+    if (isSooner) endBy?.sooner(tidyUpBy(stopBy.at, now(), closeMs))
     if (endBy !== null && isEnding) void database.end(endBy.at)
     closing ??= stopped.then(end)
     return closing

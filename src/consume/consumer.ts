@@ -109,6 +109,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
     isLeaving = true
     worker.remove(member)
     await worker.leave(tidyUpBy(machine.deadlineAt, now(), leaveMs))
+    isLeaving = false
     tellGone()
   }
 

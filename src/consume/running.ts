@@ -70,8 +70,7 @@ export function createRunning(parts: ConsumerParts, core: Core) {
     },
     onSettled: (run, end) => {
       tally.count(end)
-      runs.remove(run)
-      inFlight.settled()
+      if (runs.remove(run)) inFlight.settled()
       turns.ended(run.claimed)
       reasons.slotFreed()
     },

@@ -7,8 +7,8 @@
  *             with the commit, then its answer. It carries out a statement to its end even when the client has given
  *             up on it. A claim is sql/statements/claim.sql, perhaps with an ack that travels along; an ack that goes
  *             alone is settle.sql.
- *   claimer   one claim after another of a process: dispatcher.ts, the run of the job (run.ts), and settler.ts, all in
- *             src/consume. claimer(p, 0) is the loop's claim, claimer(p, 1) the claim beside it.
+ *   claimer   one claim after another of a process: claim/dispatcher.ts, the run of the job (run/run-job.ts), and
+ *             settle/settler.ts, all in src/consume. claimer(p, 0) is the loop's claim, claimer(p, 1) the claim beside it.
  *   beat      the heartbeat of a process (src/worker/presence.ts, sql/statements/heartbeat.sql) and what it decides:
  *             a new worker id when the row is gone, and the comparison of src/worker/reconcile.ts.
  *   rescuer   src/worker/rescue.ts: bury (worker_bury.sql) and collect (rescue.sql). It judges process 0 only.

@@ -32,36 +32,36 @@ const leastToOverlap = 100
 export function createDemand(parts: DemandParts): Demand {
   const { state, gate, inFlight, lookAhead, claimSize, quota, concurrency, prefetch } = parts
 
-  function ahead(): number {
+  function mostAhead(): number {
     return Math.min(lookAhead.jobs, claimSize.mostHeld)
   }
 
   /**
    * Not with a number as `prefetch`: held jobs stay held then, whatever handlers do, and acks must not wait for that.
    */
-  function overlapsWith(held: number): boolean {
-    return prefetch === 'earned' && held >= leastToOverlap
+  function overlapsWith(ahead: number): boolean {
+    return prefetch === 'earned' && ahead >= leastToOverlap
   }
 
   function jobs(waitingAcks: number): number {
-    const held = ahead()
+    const ahead = mostAhead()
     return jobsToAskFor(inFlight, waitingAcks, {
       slots: concurrency,
-      ahead: held,
+      ahead,
       mostPerClaim: claimSize.most,
       mostLeft: quota.left,
-      overlaps: overlapsWith(held),
+      overlaps: overlapsWith(ahead),
     })
   }
 
   return {
     jobs,
     get overlaps() {
-      return overlapsWith(ahead())
+      return overlapsWith(mostAhead())
     },
     isClaimComing(waitingAcks) {
       if (isAboutToClaim(state, gate, () => jobs(waitingAcks))) return true
-      return inFlight.held > 0 && overlapsWith(ahead()) && gate.isOpen && !state.isStopping
+      return inFlight.held > 0 && overlapsWith(mostAhead()) && gate.isOpen && !state.isStopping
     },
   }
 }

@@ -95,6 +95,8 @@ export function createDispatcher<Job>(parts: DispatcherParts<Job>): Dispatcher {
     parts.onRest()
     await beside.answered
     parked.tellAll()
+    // What has changed while the claim beside was waited for, nobody tells again.
+    if (state.isStopping || mayClaim(state, gate)) return state.enter('awake')
     const changed = gateChanged.wait()
     if (!gate.isOpen) void gate.opened().then(gateChanged.tellAll)
     await changed

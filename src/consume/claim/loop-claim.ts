@@ -84,7 +84,7 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
     if (log.enabled) log('claimed %d of %d', found, asked)
     begin(answer.jobs)
     first.resolve()
-    proofs.answered({ empty: found < asked && !leftBehind && !paused, paused })
+    proofs.answered({ empty: found < asked && !leftBehind && !paused, paused, found })
     beside.wasFull = found === asked
     if (found === asked && doze.isDozing) parts.callOthers(asked)
     if (found > 0) doze.end()

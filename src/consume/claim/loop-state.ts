@@ -4,8 +4,8 @@ import type { Gate } from '../gate.js'
 const log = createDebug('bugle:dispatcher')
 
 /**
- * What the loop of a dispatcher does now. It is in one mode at a time, and enters each in one place, the dispatcher;
- * all others read it. `DEBUG=bugle:dispatcher` shows each.
+ * What the loop of a dispatcher does now. It is in one mode at a time, and the loop alone enters them (dispatcher.ts,
+ * loop-claim.ts, and its waits in reasons.ts); all others read it. `DEBUG=bugle:dispatcher` shows each.
  */
 export type Mode =
   /** Neither claims nor waits: between two of the others, in one turn of the event loop or a few. */
@@ -18,13 +18,13 @@ export type Mode =
   | 'closed'
   /** Awake without K, for the time of its timer (sleep.ts). */
   | 'lingering'
-  /** For a short time until its next claim, as jobs were left behind. A wake-up ends it. */
+  /** For a short time, or none, until its next claim: jobs were left behind, or a debt is new. A wake-up ends it. */
   | 'waiting'
   /** After an error, until its next claim. */
   | 'failing'
   /** With K, until all older writers have ended: a debt (sleep.ts). */
   | 'paying'
-  /** Until it is woken. It may doze (doze.ts). */
+  /** Until it is woken, with K; without K also for a time. It may doze (doze.ts). */
   | 'asleep'
   /** Its last claim found the queue paused, for all processes: until that is over. */
   | 'queue-paused'
@@ -36,7 +36,7 @@ export interface LoopState {
   enter(mode: Mode): void
   /** It waits, asleep or for its next claim: then, and only then, a sweep is of use to it. */
   readonly isWaiting: boolean
-  /** It waits for a wake-up, and for nothing else. */
+  /** It waits for a wake-up, above all. */
   readonly isAsleep: boolean
   /** The consumer is, in this process. What is in flight may still end. */
   isPaused: boolean

@@ -13,7 +13,7 @@ export interface Proofs {
   /** A claim is about to be sent. @returns whether somebody waits for what it proves */
   begin(): boolean
   /** It was answered. */
-  answered(is: { readonly empty: boolean; readonly paused: boolean }): void
+  answered(is: { readonly empty: boolean; readonly paused: boolean; readonly found: number }): void
   /** It was not: the next one may prove it. */
   failed(): void
   /** After how many ms to claim again at the latest; Infinity: nobody waits. */
@@ -26,7 +26,7 @@ interface Waiting {
   readonly orPaused: boolean
 }
 
-/** Doubled with each claim that proves nothing. */
+/** Doubled with each claim that finds and proves nothing. */
 const proveAgainMs = { least: 10, most: 1_000 } as const
 
 export function createProofs(): Proofs {
@@ -40,14 +40,15 @@ export function createProofs(): Proofs {
       before = waiting.length
       return before > 0
     },
-    answered({ empty, paused }) {
+    answered({ empty, paused, found }) {
       if (before === 0) return
       const asked = waiting.slice(0, before)
       const isTold = ({ orPaused }: Waiting): boolean => empty || (paused && orPaused)
       waiting = waiting.filter((one, at) => at >= before || !isTold(one))
       before = 0
       for (const one of asked) if (isTold(one)) one.tell()
-      againMs = waiting.length === 0 ? proveAgainMs.least : Math.min(2 * againMs, proveAgainMs.most)
+      const isNew = waiting.length === 0 || found > 0
+      againMs = isNew ? proveAgainMs.least : Math.min(2 * againMs, proveAgainMs.most)
     },
     get againMs() {
       return waiting.length === 0 ? Number.POSITIVE_INFINITY : againMs

@@ -10,11 +10,11 @@ import type { LoopState, Mode } from './loop-state.js'
  * during the claim leaves it up, and one more claim follows.
  */
 export interface Reasons {
-  /** There may be jobs: a sweep found some, a session is back. It ends every wait but that after an error. */
+  /** There may be jobs: a sweep found some, a session is back. It ends every `rest` but that after an error. */
   raise(): void
   /** There may be jobs, says a notification. It ends neither a linger nor a wait after an error. */
   wakeUp(): void
-  /** The way to the database is free again: it ends a wait of whatever kind. */
+  /** The way to the database is free again: it ends every `rest`. */
   hurry(): void
   /** A job may be wanted again: a slot is free, or will be with the next claim. Called twice per job. */
   slotFreed(): void
@@ -100,6 +100,7 @@ export function createReasons(state: LoopState): Reasons {
       state.enter('awake')
     },
     async freeSlot() {
+      // The loop has asked in this very turn whether a job is wanted: what was told before that is known.
       isSlotFree = false
       state.enter('full')
       await slots.wait(() => isSlotFree)

@@ -13,7 +13,8 @@ import type { RunScope } from './run-scope.js'
 export interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
-  remove(run: Run): void
+  /** @returns whether it was in here */
+  remove(run: Run): boolean
   knows(id: string, lease: string): boolean
   /** Those that are in here now. */
   all(): readonly Run[]
@@ -30,9 +31,7 @@ export function createRuns(parts: RunHooks): Runs {
         return run
       })
     },
-    remove({ claimed }) {
-      runs.delete(keyOf(claimed.job.id, claimed.lease))
-    },
+    remove: ({ claimed }) => runs.delete(keyOf(claimed.job.id, claimed.lease)),
     knows: (id, lease) => runs.has(keyOf(id, lease)),
     all: () => [...runs.values()],
   }

@@ -750,6 +750,46 @@ test('a pause waits for the claim beside; what waits to know what it has taken d
   await dispatcher.stop()
 })
 
+test('a gate that opens while the claim beside is waited for is seen: the loop claims on', async () => {
+  const { gate, close, open } = gateUnderTest()
+  const { claim, stop, own, beside } = await withOneBeside({ gate })
+  close()
+  own.answer(answer(ten(11)))
+  await settled()
+  open()
+  await settled()
+  beside.answer(answer(ten(21)))
+  ;(await claim()).answer(answer([]))
+  await stop()
+})
+
+for (const how of ['resume', 'stop'] as const) {
+  test(`a ${how} that comes while a pause waits for the claim beside is seen`, async () => {
+    const { dispatcher, claim, stop, own, beside } = await withOneBeside()
+    const paused = dispatcher.pause()
+    own.answer(answer(ten(11)))
+    await settled()
+    if (how === 'resume') dispatcher.resume()
+    const stopped = how === 'stop' ? dispatcher.stop() : null
+    await settled()
+    beside.answer(answer(ten(21)))
+    if (how === 'resume') (await claim()).answer(answer([]))
+    await (stopped ?? stop())
+    await paused
+  })
+}
+
+test('acks that came during a claim that fails need not wait for the next one', async () => {
+  const heldAtRest: boolean[] = []
+  const under = dispatcherUnderTest({ onRest: () => heldAtRest.push(under.isAboutToClaim()), random: () => 1e6 })
+  const first = await under.claim()
+  heldAtRest.splice(0)
+  first.fail(new Error('no answer'))
+  await settled()
+  expect(heldAtRest).toEqual([false])
+  await under.dispatcher.stop()
+})
+
 /** Everything that needs no further answer has happened. */
 async function settled(): Promise<void> {
   for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve))

@@ -1,8 +1,8 @@
 /**
- * What a process asks of the database, and what it costs, while there is nothing to do: with 1, 10 and 100 queues, and
- * with two transactions open all along: one that has written to another table of the same database, and one in another
- * database of the server. Such ones hold back what snapshots can prove, so falling asleep takes another way; they must
- * not keep anybody awake.
+ * What a process asks of the database, and what it costs, while there is nothing to do: with 1, 10, 100 and 1,000
+ * queues, and with two transactions open all along: one that has written to another table of the same database, and one
+ * in another database of the server. Such ones hold back what snapshots can prove, so falling asleep takes another way;
+ * they must not keep anybody awake.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate, startConsumer, stopAll } from './measure/consumers.mjs'
@@ -13,7 +13,7 @@ import { allCalls, between, startCountingServer, statementCounts } from './measu
 import { openTransaction } from './measure/transaction.mjs'
 
 export const tries = 2
-const queueCounts = [1, 10, 100]
+const queueCounts = [1, 10, 100, 1_000]
 const withTransactions = ', transactions open'
 export const cases = ['', withTransactions].flatMap((suffix) =>
   queueCounts.map((count) => `${titleOf(count)}${suffix}`),

@@ -11,8 +11,13 @@ import { databaseFault, sqlState, takesNoWrites } from './verdict.js'
 
 const log = createDebug('bugle:control')
 
-/** The lock table is shared with the application: no worker takes more of it than this. */
-const mostLocks = 200
+/**
+ * The server has room for so many locks in all (its lock table), which the application and the workers share: half of
+ * it is for the workers, in equal parts. One that was alone keeps what it has when others come. No part is smaller than
+ * `leastLocks`.
+ */
+const shareOfWorkers = 0.5
+const leastLocks = 200
 /** A K that somebody holds exclusively is waited for this long, and no other consumer's longer. */
 export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
@@ -126,6 +131,8 @@ interface ControlOptions {
   readonly link: Link
   readonly statements: Statements
   readonly workerId: () => string
+  /** How many workers share the tables, this one included. */
+  readonly workers: () => number
   /** Whether notifications arrive. */
   readonly isHeard: () => boolean
   readonly onLost: () => void
@@ -151,6 +158,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   /** The channel of the tables under whose oids its locks are; null: it has taken none yet. */
   let tables: string | null = null
   let pid: number | null = null
+  /** Locks for which its server has room; 0: not known. */
+  let lockTable = 0
   /** As whom the session is present. */
   let presentAs: string | null = null
   /** As whom a session of ours, this one or a former one, was present before. */
@@ -270,8 +279,9 @@ export function createControlSession(options: ControlOptions): ControlSession {
     try {
       const by = await query<PresentRow>('presence_take', [id], answerMs, priority.presence)
       if (!hasLocked(by)) return
-      const { pid: ownPid = null, up_ms: serverUpMs = 0 } = by.rows[0] ?? {}
+      const { pid: ownPid = null, up_ms: serverUpMs = 0, lock_table: room = 0 } = by.rows[0] ?? {}
       pid = ownPid
+      lockTable = room
       presentAs = id
       options.onPresent(serverUpMs)
       if (lastPresentAs === id) await query('presence_terminate', [id], answerMs, priority.presence)
@@ -320,6 +330,8 @@ export function createControlSession(options: ControlOptions): ControlSession {
   }
 
   const locks = (): number => held.size + dozing.size + taking
+  const mostLocks = (): number =>
+    Math.max(leastLocks, Math.floor((lockTable * shareOfWorkers) / Math.max(1, options.workers())))
 
   function lock(queue: string): QueueLock {
     const own: QueueLock = {
@@ -327,7 +339,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
       async take() {
         if (held.has(own)) return 'held'
         if (!isHeard()) return 'deaf'
-        if (locks() >= mostLocks) return 'limit'
+        if (locks() >= mostLocks()) return 'limit'
         taking += 1
         try {
           const by = await query<LockedRow>('asleep_take', [queue], answerMs, priority.sleep)
@@ -352,7 +364,7 @@ export function createControlSession(options: ControlOptions): ControlSession {
       },
       async doze() {
         const takes = !dozing.has(own)
-        if (!held.has(own) || (takes && locks() >= mostLocks)) return noDozers
+        if (!held.has(own) || (takes && locks() >= mostLocks())) return noDozers
         try {
           const by = await query<DozeRow>('doze', [queue, String(takes)], answerMs, priority.presence)
           if (!hasLocked(by)) return noDozers
@@ -429,6 +441,7 @@ interface LockedRow {
 interface PresentRow extends LockedRow {
   readonly pid: number
   readonly up_ms: number
+  readonly lock_table: number
 }
 
 /** A session that holds K. */

@@ -150,6 +150,8 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
   /** That sessions are apart; null: it is not being proven. */
   let proving: Promise<void> | null = null
   let isLingering = false
+  /** Those that share the tables, this one included, as the last heartbeat saw them. */
+  let workers = 1
   let showing: NodeJS.Timeout | null = null
   const now = (): number => performance.now()
 
@@ -212,6 +214,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     },
     send,
     onBeat: (beat) => {
+      workers = beat.others.length + 1
       reconcile(beat)
       for (const job of beat.running) if (job.cancelled) cancel(job.id)
       for (const one of consumers) {
@@ -301,6 +304,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
       link: database.link,
       statements: database.statements,
       workerId: () => presence.id,
+      workers: () => workers,
       isHeard: () => listener?.health === 'live',
       isDown: database.areSessionsDown,
       onUp: database.onUp,

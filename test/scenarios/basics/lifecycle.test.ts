@@ -1,7 +1,10 @@
-import { expect } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
+import { withStatements } from '../../support/changed-statements.js'
 import { signal, test } from '../../support/database.js'
 import { startProxy } from '../../support/proxy.js'
 import { refuse } from '../../support/refusals.js'
+import { insertWorker } from '../../support/stats.js'
+import { untilShown } from '../../support/stopping.js'
 import { until } from '../../support/until.js'
 
 test('handlers may put while their consumer is being stopped by close', async ({ db }) => {
@@ -162,20 +165,36 @@ test('an abort ends the wait for a database that is down, also behind another co
 })
 
 test('more queues than a worker may hold locks for: the rest says so and lives by sweeps', async ({ db }) => {
-  const bugle = db.bugle()
-  const unprotected = db.collect(bugle, 'consumer:unprotected')
+  // Of a server that has room for 808 locks, each of two workers may take a quarter.
+  await insertWorker(db, 9, '0 s')
+  const { createBugle } = await withStatements((statements) => {
+    const presence_take = statements.presence_take.replace(
+      /current_setting\('max_locks[^;]* as lock_table/,
+      '808 as lock_table',
+    )
+    expect(presence_take).not.toBe(statements.presence_take)
+    return { ...statements, presence_take }
+  })
+  const { connectionString, schema } = db
+  const bugle = createBugle({ connectionString, schema, name: schema, sweepMs: 0, logger: false })
+  onTestFinished(() => bugle.close())
+  const unprotected: unknown[] = []
+  bugle.on('consumer:unprotected', ({ reason, pid }) => unprotected.push([reason, pid]))
   const ran = new Map<string, Promise<void>>()
   const queues = Array.from({ length: 205 }, (_, n) => `queue ${n}`)
-  await Promise.all(
-    queues.map(async (queue) => {
-      const done = signal()
-      ran.set(queue, done.promise)
-      await bugle.consume(queue, () => done.resolve())
-    }),
-  )
-  for (let n = 0; n < 5; n += 1) expect(await unprotected.next()).toMatchObject({ reason: 'limit', pid: null })
+  const consume = async (queue: string): Promise<void> => {
+    const done = signal()
+    ran.set(queue, done.promise)
+    await bugle.consume(queue, () => done.resolve())
+  }
+  // The first heartbeat counts the workers.
+  await consume(queues[0] ?? '')
+  await untilShown(db)
+  await Promise.all(queues.slice(1).map(consume))
+  await until(() => unprotected.length === 3)
   await Promise.all(queues.map((queue) => bugle.put(queue, null)))
   await Promise.all(ran.values())
+  expect(unprotected).toEqual(Array(3).fill(['limit', null]))
   await bugle.close()
   expect(await db.jobs()).toEqual([])
 })

@@ -13,6 +13,7 @@ test('a control session that waits for its own pause connects at once when an ou
     link: createLink(() => performance.now()),
     statements: loadStatements('x'),
     workerId: () => '1',
+    workers: () => 1,
     isHeard: () => true,
     onLost: () => {},
     onRegained: () => {},

@@ -127,7 +127,17 @@ export default defineConfig({
     maxWorkers: 4,
     projects: [
       // Nothing here needs a server, and no file leaves anything behind for the next one.
-      { root, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'threads' as const, isolate: false } },
+      {
+        root,
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          pool: 'threads' as const,
+          isolate: false,
+          // Some compute for a second, and on a busy machine for ten.
+          testTimeout: 30_000,
+        },
+      },
       onServer('postgres', 18, {
         include: ['test/{cli,demo,doctor,embedded,scenarios,testing}/**/*.test.ts'],
         exclude: unnamed,

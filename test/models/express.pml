@@ -5,7 +5,7 @@
  *
  * What mirrors what:
  *   session   the server's process of a lane's one session. It carries out one message at a time: the write of what was
- *             claimed before and its commit, the snapshot of the next claim, the lock of the row, the answer.
+ *             claimed before, its commit and the snapshot of the next claim; then the lock of the row; then the answer.
  *   lane      the client of that session (src/consume/express/lane.ts), and what it does when the session is lost
  *             (recover.ts there): each part is written once more, alone.
  *   keeper    a run that has a lease: one that a lane has kept (a running job like any other from then on), or one of a
@@ -88,6 +88,11 @@
 #define FREES 0
 #endif
 #define MAX_CRASHES 2
+#if CANCEL || EDIT || RECONNECT || DOWN || defined(SECOND) || defined(AGAIN)
+#define OTHERS 1
+#else
+#define OTHERS 0
+#endif
 #ifdef POISON
 #define IDS 20
 #else
@@ -130,6 +135,7 @@ bool isOpen[2];
 bool isInClaim[2];       /* the transaction of the last claim is open */
 bool isToEnd[2];         /* terminated, or its socket closed */
 bool isLeft[2];          /* the client listens no more, and the server does not know it */
+bool isAtWork[2];        /* its process carries a message out, or is about to end */
 
 /* Its message: what becomes of the claimed row, and then the next claim. */
 #define FREE 0   /* nothing was claimed, or it has not begun */
@@ -255,10 +261,15 @@ inline endTransaction(p) {
 #define isUnmarked (!isMarked)
 #endif
 
+/* begin, and the snapshot of the next claim. */
+inline look(p) { isAtWork[p] = true; isInClaim[p] = true; may = mayClaim(forWorker[p]) && !isCalm && isTrusted }
+inline rest(p) { says = 0; may = false; j = 0; t = 0; l = 0; at = 0; isAtWork[p] = false }
+
 proctype session(byte p) {
   byte says, j, t, l, at;
   bool may;
-  do
+next:
+  if
   :: d_step {   /* the write; in a session that the driver has made anew it waits for others' locks */
        isOpen[p] && isSent[p] && (isInClaim[p] || part[p] == FREE || locker == 0) ->
        says = COMMIT;
@@ -274,46 +285,39 @@ proctype session(byte p) {
             fi
        :: else
        fi;
-       endTransaction(p)
-     };
-     goto claim
-  :: d_step { isOpen[p] && isSent[p] && isInClaim[p] && aborts > 0 -> aborts--; says = ROLLBACK; endTransaction(p) };
-claim:
-     if
-     :: !isOpen[p] -> goto ended
-     :: d_step {   /* begin, and the snapshot of the claim */
-          isOpen[p] -> isInClaim[p] = true; may = mayClaim(forWorker[p]) && !isCalm && isTrusted
-        }
-     fi;
-     if
-     :: !isOpen[p] -> goto ended
-     :: d_step {   /* the lock */
-          isOpen[p] ->
-          if
-          :: may && state == READY && locker == 0 && crashes == 0 && isUnmarked ->
+       endTransaction(p); look(p)
+     }
+  :: d_step {
+       isOpen[p] && isSent[p] && isInClaim[p] && aborts > 0 ->
+       aborts--; says = ROLLBACK; endTransaction(p); look(p)
+     }
+  fi;
+  if
+  :: d_step { !isOpen[p] -> rest(p) }; goto next
+  :: d_step {   /* the lock */
+       isOpen[p] ->
+       if
+       :: may && state == READY && locker == 0 && crashes == 0 && isUnmarked ->
 #ifndef NO_LOCK
-               locker = p + 1;
+            locker = p + 1;
 #endif
-               j = job; t = text; l = lease; at = place
-          :: else
-          fi
-        }
-     fi;
-     if
-     :: !isOpen[p] -> goto ended
-     :: d_step {
-          isOpen[p] ->
-          if
-          :: isLeft[p] -> skip
-          :: else -> tag[p] = says; gotJob[p] = j; gotText[p] = t; gotLease[p] = l; gotPlace[p] = at
-          fi;
-          isSent[p] = false
-        }
-     fi;
-ended:
-     atomic { says = 0; may = false; j = 0; t = 0; l = 0; at = 0 }
-  :: isOver && !isSent[p] -> break
-  od
+            j = job; t = text; l = lease; at = place
+       :: else
+       fi
+     }
+  fi;
+  if
+  :: d_step { !isOpen[p] -> rest(p) }
+  :: d_step {
+       isOpen[p] ->
+       if
+       :: isLeft[p] -> skip
+       :: else -> tag[p] = says; gotJob[p] = j; gotText[p] = t; gotLease[p] = l; gotPlace[p] = at
+       fi;
+       isSent[p] = false; rest(p)
+     }
+  fi;
+  goto next
 }
 
 inline send(p, what) {
@@ -381,8 +385,8 @@ proctype lane(byte p) {
   bool ok;
 closed:
   if
-  :: !isAlive[p] || isOver -> goto dead
-  :: d_step { isAlive[p] && !isOpen[p] && !isOver -> isOpen[p] = true; send(p, FREE) }
+  :: !isAlive[p] -> goto dead
+  :: d_step { isAlive[p] && !isOpen[p] && !isAtWork[p] && !isOver -> isOpen[p] = true; send(p, FREE) }
   fi;
 wait:
   if
@@ -409,7 +413,6 @@ wait:
   :: d_step { isAlive[p] && runJob[p] > 0 && frees > 0 -> frees--; dropRun(p); send(p, FREE) }; goto wait
   :: d_step { isAlive[p] && runJob[p] > 0 -> begin(p) }
   :: !isAlive[p] -> goto dead
-  :: isOver && runJob[p] == 0 -> goto dead
   fi;
   if
   :: !isAlive[p] -> goto dead
@@ -460,23 +463,17 @@ alone:
   fi;
 dead:
 #ifdef POISON
-  if
-  :: isOver -> skip
-  :: d_step { !isAlive[p] && !isOpen[p] && !isOver -> dropRun(p); dropAnswer(p); isLaneDown[p] = true };
-     if
-     :: isAlive[p] -> goto closed
-     :: isOver
-     fi
-  fi
+  if :: d_step { !isAlive[p] && !isOpen[p] -> dropRun(p); dropAnswer(p); isLaneDown[p] = true } fi;
+  isAlive[p] -> goto closed
 #else
   skip
 #endif
 }
 
+#ifndef POISON
 proctype keeper(byte p) {
   bool ok;
   do
-#ifndef POISON
   :: d_step {
        isAlive[p] && keptLease[p] > 0 ->
        settle(keptJob[p], keptText[p], keptOwner[p], keptLease[p]);
@@ -491,10 +488,9 @@ proctype keeper(byte p) {
        isAlive[p] && keptLease[p] > 0 && lost > 0 && late == 0 ->
        delay(LATE_SETTLE, keptJob[p], keptText[p], keptLease[p], 0, keptOwner[p], 0)
      }
-#endif
-  :: isOver && (!isAlive[p] || keptLease[p] == 0) -> break
   od
 }
+#endif
 
 inline claimDurably() {
   wasMarked = isMarked; leaseBefore = lease; placeBefore = place;
@@ -512,7 +508,6 @@ proctype durable() {
   :: d_step { canClaim && isTrusted && crashes == 0 -> claimDurably(); isForgettable = true; beginDurable() }
 #endif
   :: d_step { canClaim && lost > 0 -> lost--; claimDurably() }
-  :: isOver -> break
   od
 }
 
@@ -533,7 +528,6 @@ proctype lateOne() {
      }
   :: d_step { late == LATE_SETTLE -> settle(lateJob, lateText, lateOwner, lateLease); forgetLate() }
   :: d_step { late > 0 -> forgetLate() }
-  :: isOver -> break
   od
 }
 
@@ -564,7 +558,6 @@ proctype beats() {
   :: d_step { !isAlive[1] && isLaneDown[1] && !isOpen[1] && !hasRow[id[1]] && !isOver -> restart(1); isLaneDown[1] = false }
   :: d_step { !isAlive[2] && !hasRow[id[2]] && !isOver -> isAlive[2] = true; takeId(2) }
 #endif
-  :: isOver -> break
   od
 }
 
@@ -597,7 +590,6 @@ proctype rescuer() {
 #ifndef NO_COLLECT
   :: d_step { state == RUNNING && !hasRow[owner] -> collect() }
 #endif
-  :: isOver -> break
   od
 }
 
@@ -614,7 +606,6 @@ proctype server() {
 #endif
   :: d_step { isCalm && state != READY -> isCalm = false }
   :: d_step { isShaken && state != READY -> isShaken = false }
-  :: isOver && (isAlive[0] || !isOpen[0]) && (isAlive[1] || !isOpen[1]) -> break
   od
 }
 
@@ -647,7 +638,6 @@ proctype poison() {
 #ifdef KILLS_SERVER
   :: d_step { isAlive[2] && isBegun[2] && isForgettable -> kill(2); forgetClaim() }
 #endif
-  :: isOver -> break
   od
 }
 #endif
@@ -657,6 +647,7 @@ inline putSecond() {
   isForgettable = false
 }
 
+#if OTHERS
 proctype events() {
   do
 #if CANCEL
@@ -687,9 +678,9 @@ proctype events() {
        putSecond()
      }
 #endif
-  :: isOver -> break
   od
 }
+#endif
 
 proctype tick() {
   bool t;
@@ -699,15 +690,18 @@ proctype tick() {
 init {
   atomic {
     takeId(0); takeId(1); takeId(2);
-    run session(0); run lane(0); run keeper(0);
+    run session(0); run lane(0);
 #ifndef SOLO
-    run session(1); run lane(1); run keeper(1);
+    run session(1); run lane(1);
 #endif
-    run durable(); run keeper(2); run beats(); run rescuer(); run server();
-#if LOST
+#ifndef POISON
+    run keeper(0); run keeper(1); run keeper(2);
+#endif
+    run durable(); run beats(); run rescuer(); run server();
+#if LOST && !defined(POISON)
     run lateOne();
 #endif
-#if CANCEL || EDIT || RECONNECT || DOWN || defined(SECOND) || defined(AGAIN)
+#if OTHERS
     run events();
 #endif
 #ifdef POISON

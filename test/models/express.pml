@@ -88,7 +88,7 @@
 #define FREES 0
 #endif
 #define MAX_CRASHES 2
-#if CANCEL || EDIT || RECONNECT || DOWN || defined(SECOND) || defined(AGAIN)
+#if CANCEL || EDIT || RECONNECT || DOWN || defined(SECOND) || defined(AGAIN) || defined(LATER)
 #define OTHERS 1
 #else
 #define OTHERS 0
@@ -104,14 +104,19 @@
 #define RUNNING 2
 #define GONE 3     /* settled: no row */
 #define FAILED 4   /* cancelled, or crashed too often: the row stays */
-byte state = READY, job = 1, text = 0, lease = 1, owner = 0, crashes = 0, place = 0;
+#ifdef LATER
+byte state = GONE;
+#else
+byte state = READY;
+#endif
+byte job = 1, text = 0, lease = 1, owner = 0, crashes = 0, place = 0;
 bool isMarked = false;
 byte locker = 0;         /* 1 or 2: the lane of process 0 or 1 has it locked */
 byte highestLease = 1;
 bool isCalm = false;     /* the queue */
 bool isShaken = false;   /* the server has crashed a moment ago */
 bool hasRow[IDS], hasLane[IDS];   /* by worker id: its row is there, and says that it has a lane */
-#if defined(SECOND) || defined(AGAIN)
+#if defined(SECOND) || defined(AGAIN) || defined(LATER)
 bool isPutMissing = true;
 #else
 bool isPutMissing = false;
@@ -128,7 +133,7 @@ byte lost = LOST, aborts = ABORT, bury = BURY, reconnects = RECONNECT, downs = D
 byte frees = FREES;
 byte told[3];            /* outcomes of each job that were told, with proof */
 byte starts = 0;
-bool isBegun[3];         /* its handler runs, of a job that kills its process */
+bool isBegun[3];         /* a lane's handler runs, of a job that kills its process */
 
 /* A lane's session at the server. */
 bool isOpen[2];
@@ -212,7 +217,7 @@ inline begin(p) {
   starts++; assert(starts <= 1)
 #endif
 #ifdef POISON
-  starts++; assert(starts <= MOST); isBegun[p] = true
+  starts++; assert(starts <= MOST); isBegun[p] = (p < 2)
 #endif
 }
 
@@ -262,7 +267,10 @@ inline endTransaction(p) {
 #endif
 
 /* begin, and the snapshot of the next claim. */
-inline look(p) { isAtWork[p] = true; isInClaim[p] = true; may = mayClaim(forWorker[p]) && !isCalm && isTrusted }
+inline look(p) {
+  isAtWork[p] = true; isInClaim[p] = true; j = job;
+  may = state == READY && mayClaim(forWorker[p]) && !isCalm && isTrusted
+}
 inline rest(p) { says = 0; may = false; j = 0; t = 0; l = 0; at = 0; isAtWork[p] = false }
 
 proctype session(byte p) {
@@ -280,7 +288,9 @@ next:
             if
             :: isThere(p) && mayKeep(forWorker[p]) ->
                  state = RUNNING; owner = forWorker[p]; lease = keepLease[p]; locker = 0; moved()
+#ifdef APART
             :: isThere(p) && !mayKeep(forWorker[p]) -> says = UNKEPT
+#endif
             :: else -> says = uncounted
             fi
        :: else
@@ -297,12 +307,12 @@ next:
   :: d_step {   /* the lock */
        isOpen[p] ->
        if
-       :: may && state == READY && locker == 0 && crashes == 0 && isUnmarked ->
+       :: may && job == j && state == READY && locker == 0 && crashes == 0 && isUnmarked ->
 #ifndef NO_LOCK
             locker = p + 1;
 #endif
-            j = job; t = text; l = lease; at = place
-       :: else
+            t = text; l = lease; at = place
+       :: else -> j = 0
        fi
      }
   fi;
@@ -333,11 +343,8 @@ inline send(p, what) {
 inline dropRun(p) { runJob[p] = 0; runText[p] = 0; runLease[p] = 0; runPlace[p] = 0; keepLease[p] = 0; part[p] = FREE; isBegun[p] = false }
 inline keepRun(p, w) {
   keptJob[p] = runJob[p]; keptText[p] = runText[p]; keptLease[p] = keepLease[p]; keptOwner[p] = w; dropRun(p)
-#ifdef POISON
-  ; isBegun[p] = true
-#endif
 }
-inline dropKept(p) { isBegun[p] = false; keptJob[p] = 0; keptText[p] = 0; keptLease[p] = 0; keptOwner[p] = 0 }
+inline dropKept(p) { keptJob[p] = 0; keptText[p] = 0; keptLease[p] = 0; keptOwner[p] = 0 }
 inline dropAnswer(p) { tag[p] = 0; gotJob[p] = 0; gotText[p] = 0; gotLease[p] = 0; gotPlace[p] = 0 }
 inline closeLane(p) {
 #ifdef NO_TERMINATE
@@ -624,7 +631,7 @@ inline forgetClaim() {
 
 #ifdef POISON
 inline kill(p) {
-  isAlive[p] = false; dropKept(p);
+  isAlive[p] = false; isBegun[p] = false; dropKept(p);
 #ifdef KILLS_SERVER
   crashServer(); isMarked = false
 #endif
@@ -632,18 +639,23 @@ inline kill(p) {
 
 proctype poison() {
   do
-  :: d_step { isAlive[0] && isBegun[0] -> kill(0) }
-  :: d_step { isAlive[1] && isBegun[1] -> kill(1) }
-  :: d_step { isAlive[2] && isBegun[2] -> kill(2) }
+  :: d_step { isAlive[0] && (isBegun[0] || keptLease[0] > 0) -> kill(0) }
+  :: d_step { isAlive[1] && (isBegun[1] || keptLease[1] > 0) -> kill(1) }
+  :: d_step { isAlive[2] && keptLease[2] > 0 -> kill(2) }
 #ifdef KILLS_SERVER
-  :: d_step { isAlive[2] && isBegun[2] && isForgettable -> kill(2); forgetClaim() }
+  :: d_step { isAlive[2] && keptLease[2] > 0 && isForgettable -> kill(2); forgetClaim() }
 #endif
   od
 }
 #endif
 
-inline putSecond() {
-  state = READY; job = 2; text = 0; lease = 1; owner = 0; crashes = 0; place = 0; isMarked = false; locker = 0;
+#ifdef EDIT_RAISES
+#define raiseIfAsked() raiseLease()
+#else
+#define raiseIfAsked() skip
+#endif
+inline put(j) {
+  state = READY; job = j; text = 0; lease = 1; owner = 0; crashes = 0; place = 0; isMarked = false; locker = 0;
   isForgettable = false
 }
 
@@ -653,11 +665,11 @@ proctype events() {
 #if CANCEL
   :: d_step {
        cancels > 0 && state == READY && locker == 0 ->
-       cancels--; state = FAILED; moved(); told[job]++; assert(told[job] <= 1)
+       cancels--; state = FAILED; text++; moved(); told[job]++; assert(told[job] <= 1)
      }
 #endif
 #if EDIT
-  :: d_step { edits > 0 && state == READY && locker == 0 -> edits--; text++; moved() }
+  :: d_step { edits > 0 && state == READY && locker == 0 -> edits--; text++; moved(); raiseIfAsked() }
 #endif
 #if RECONNECT
   :: d_step { reconnects > 0 && isOpen[0] && isInClaim[0] && !isSent[0] -> reconnects--; rollBack(0) }
@@ -667,15 +679,18 @@ proctype events() {
   :: d_step { downs > 0 && !isOver -> downs--; crashServer(); isMarked = false; forgetClaim() }
 #endif
 #ifdef SECOND
-  :: d_step { isPutMissing && (state == GONE || state == FAILED) -> isPutMissing = false; putSecond() }
-  :: d_step { isPutMissing && (state == GONE || state == FAILED) -> isPutMissing = false; putSecond(); place = 1 }
+  :: d_step { isPutMissing && (state == GONE || state == FAILED) -> isPutMissing = false; put(2) }
+  :: d_step { isPutMissing && (state == GONE || state == FAILED) -> isPutMissing = false; put(2); place = 1 }
+#endif
+#ifdef LATER
+  :: d_step { isPutMissing -> isPutMissing = false; put(1) }
 #endif
 #ifdef AGAIN
   :: d_step {
        isPutMissing -> isPutMissing = false;
        if :: isInClaim[0] -> endSession(0) :: else fi;
        if :: isInClaim[1] -> endSession(1) :: else fi;
-       putSecond()
+       put(2)
      }
 #endif
   od

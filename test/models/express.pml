@@ -10,7 +10,7 @@
  *             (recover.ts there): each part is written once more, alone.
  *   keeper    a run that has a lease: one that a lane has kept (a running job like any other from then on), or one of a
  *             durable claim; and its settle (src/consume/settle/settler.ts, sql/statements/settle.sql).
- *   durable   the claimer of process 2 (sql/statements/claim.sql). It looks again and again, as claims beside a lane do.
+ *   durable   the claimer of process 2 (sql/statements/claim.sql). It claims again and again, as it does beside a lane.
  *   rescuer   src/worker/rescue.ts: bury (with the lanes that the worker's row names), and collect.
  *   beats     a new worker id when the row is gone, the comparison of src/worker/reconcile.ts (with the job's own
  *             knowledge; lease.pml has its two heartbeats), and the process that is started again.
@@ -32,8 +32,8 @@
  * connects anew and does not say so), DOWN (crashes of the server). CRASH: process 0 dies at any moment, or never.
  * Others at work: VACUUM wipes marks, CANCEL (1: the job may be cancelled), EDIT (so many edits of the waiting row),
  * SECOND (when the row is gone another job is put, where it lay), AGAIN (the table is truncated, or falls back to an
- * older state, and another job has the same id and lease), FREES (how often a lane lets go of a job that has not begun).
- * POISON: each run kills its process at last; KILLS_SERVER: and the server.
+ * older state, and another job has the same id and lease), FREES (a lane may let go so often of a job that has not
+ * begun), LATER (the job is put at any moment). POISON: each run kills its process at last; KILLS_SERVER: and the server.
  *
  * Sizes: SOLO (one lane), QUICK (no run is kept). TICK adds a process that always moves (see lease.pml).
  *
@@ -46,13 +46,14 @@
  * Broken on purpose, each takes one guard out:
  *   NO_TAG         an answer to `commit` that says ROLLBACK counts as a commit
  *   NO_CREATED     what goes alone does not name created_at
- *   NO_VERSION     what goes alone does not name the row's version
- *   BY_PLACE       what goes alone names the row's place for its version
+ *   NO_VERSION     what goes alone does not name the row's version (xmin)
+ *   BY_PLACE       what goes alone names the row's place for its version; EDIT_RAISES: and an edit raises the lease
  *   NO_STATE       what goes alone does not ask for a ready row
  *   NO_XID         a delete does not name the transaction of its claim
  *   NO_COUNT       the server does not count what a lane deletes and keeps
  *   NO_LOCK        a lane reads the row and does not lock it
  *   NO_MARK        a lane takes a row that an aborted transaction had locked
+ *   APART          where a run cannot be kept, its transaction commits all the same
  *   NO_CALM        a burial makes no queue calm
  *   NO_TELL        a worker's row does not say that it has a lane
  *   TELL_ONCE      it says so before the process's first lane only, and a claim asks for the row alone
@@ -88,6 +89,9 @@
 #define FREES 0
 #endif
 #define MAX_CRASHES 2
+#ifndef MOST
+#define MOST 9
+#endif
 #if CANCEL || EDIT || RECONNECT || DOWN || defined(SECOND) || defined(AGAIN) || defined(LATER)
 #define OTHERS 1
 #else
@@ -340,7 +344,10 @@ inline send(p, what) {
 #endif
   part[p] = what; forWorker[p] = id[p]; tag[p] = 0; isSent[p] = isOpen[p]
 }
-inline dropRun(p) { runJob[p] = 0; runText[p] = 0; runLease[p] = 0; runPlace[p] = 0; keepLease[p] = 0; part[p] = FREE; isBegun[p] = false }
+inline dropRun(p) {
+  runJob[p] = 0; runText[p] = 0; runLease[p] = 0; runPlace[p] = 0; keepLease[p] = 0;
+  part[p] = FREE; isBegun[p] = false
+}
 inline keepRun(p, w) {
   keptJob[p] = runJob[p]; keptText[p] = runText[p]; keptLease[p] = keepLease[p]; keptOwner[p] = w; dropRun(p)
 }
@@ -561,8 +568,8 @@ proctype beats() {
   :: d_step { isUnknown(1) && !isKeeping(1, lease) -> giveBack() }
   :: d_step { isUnknown(2) -> giveBack() }
 #ifdef POISON
-  :: d_step { !isAlive[0] && isLaneDown[0] && !isOpen[0] && !hasRow[id[0]] && !isOver -> restart(0); isLaneDown[0] = false }
-  :: d_step { !isAlive[1] && isLaneDown[1] && !isOpen[1] && !hasRow[id[1]] && !isOver -> restart(1); isLaneDown[1] = false }
+  :: d_step { !isAlive[0] && isLaneDown[0] && !hasRow[id[0]] && !isOver -> restart(0); isLaneDown[0] = false }
+  :: d_step { !isAlive[1] && isLaneDown[1] && !hasRow[id[1]] && !isOver -> restart(1); isLaneDown[1] = false }
   :: d_step { !isAlive[2] && !hasRow[id[2]] && !isOver -> isAlive[2] = true; takeId(2) }
 #endif
   od

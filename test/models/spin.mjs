@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
- * @typedef {'sleep' | 'lease' | 'stop'} Model
+ * @typedef {'sleep' | 'lease' | 'stop' | 'express'} Model
  * @typedef {'safety' | 'liveness'} Mode
  *
  * @typedef {object} Question
@@ -45,14 +45,14 @@ function compilerOptions({ mode }, isToFail) {
 }
 
 /**
- * lease.pml ends wherever its job is settled, or its process dead: its safety is the assertion alone (-E: any end is
- * valid).
+ * lease.pml and express.pml end wherever their job is settled, or its process dead: their safety is the assertion alone
+ * (-E: any end is valid).
  *
  * @param {Question} question
  */
 function searchOptions({ model, mode }) {
   if (mode === 'liveness') return ['-a', '-f']
-  return model === 'lease' ? ['-E'] : []
+  return model === 'lease' || model === 'express' ? ['-E'] : []
 }
 
 /**

@@ -33,7 +33,8 @@
  * Others at work: VACUUM wipes marks, CANCEL (1: the job may be cancelled), EDIT (so many edits of the waiting row),
  * SECOND (when the row is gone another job is put, where it lay), AGAIN (the table is truncated, or falls back to an
  * older state, and another job has the same id and lease), FREES (a lane may let go so often of a job that has not
- * begun), LATER (the job is put at any moment). POISON: each run kills its process at last; KILLS_SERVER: and the server.
+ * begun), LATER (the job is put at any moment).
+ * POISON: each run kills its process at last; KILLS_SERVER: and the server.
  *
  * Sizes: SOLO (one lane), QUICK (no run is kept). TICK adds a process that always moves (see lease.pml).
  *

@@ -23,6 +23,7 @@ export const contenders = [
   'engine-128',
   'engine-500',
   'engine-2x500',
+  'engine-express',
   ...peers,
 ]
 export const defaultContenders = unlessAsked(contenders)
@@ -136,6 +137,7 @@ function ratios(names, isMain) {
     ['bugle', 'engine', ''],
     ['bugle', 'engine-128', ''],
     ['bugle', 'engine-2x500', ''],
+    ['bugle', 'engine-express', ''],
     ['bugle', 'bugle-prefetch-16', ''],
     ['bugle-prefetch-0', 'graphile-record', '>= 1'],
     ['bugle-prefetch-0', 'graphile-0.17-record', '>= 1'],

@@ -77,8 +77,15 @@ export async function ask(question, { sources, folder, limitMs, isToFail, wantsT
 
   const translated = await run('spin', [...defines, '-a', file])
   if (translated.code !== 0) return undecided('spin', translated)
-  // -O1: most checks search for less time than -O2 compiles. -w: the program is spin's, and so are its warnings.
-  const options = ['-O1', '-w', '-DVECTORSZ=4096', '-DCOLLAPSE', ...compilerOptions(question, isToFail)]
+  // -O1: most checks search for less time than -O2 compiles, and a counterexample is found before -O1 has compiled.
+  // -w: the program is spin's, and so are its warnings.
+  const options = [
+    isToFail ? '-O0' : '-O1',
+    '-w',
+    '-DVECTORSZ=4096',
+    '-DCOLLAPSE',
+    ...compilerOptions(question, isToFail),
+  ]
   const compiled = await run('gcc', [...options, '-o', 'pan', 'pan.c'])
   if (compiled.code !== 0) return undecided('gcc', compiled)
   const searched = await run('./pan', [...searchOptions(question), `-m${mostSteps}`], limitMs)

@@ -8,14 +8,30 @@ import { median, rounded, summary } from './statistics.mjs'
  */
 
 /** @param {Result} result */
-export function summarized({ figures, ratios = [], ...rest }) {
+export function summarized({ figures, beside = {}, ratios = [], ...rest }) {
+  const others = Object.entries(beside).map(([name, columns]) => [name, summaries(columns)])
+  return {
+    ...rest,
+    figures: summaries(figures),
+    ...(others.length > 0 && {
+      beside: /** @type {Record<string, Record<string, Figure>>} */ (Object.fromEntries(others)),
+    }),
+    ratios: ratios.flatMap((ratio) => measured(ratio, figures)),
+  }
+}
+
+/**
+ * @param {Result['figures']} figures
+ * @returns {Record<string, Figure>}
+ */
+function summaries(figures) {
   /** @type {Record<string, Figure>} */
-  const summaries = {}
+  const found = {}
   for (const [name, { unit, values }] of Object.entries(figures)) {
-    // A figure of every second try, say, in a run of one.
-    if (values.length === 0) continue
+    // A figure of every second try, say, in a run of one; or one that cannot be known here.
+    if (values.length === 0 || values.some(Number.isNaN)) continue
     const { median: middle, min, max } = summary(values)
-    summaries[name] = {
+    found[name] = {
       unit,
       median: rounded(middle),
       min: rounded(min),
@@ -23,7 +39,7 @@ export function summarized({ figures, ratios = [], ...rest }) {
       values: values.map(rounded),
     }
   }
-  return { ...rest, figures: summaries, ratios: ratios.flatMap((ratio) => measured(ratio, figures)) }
+  return found
 }
 
 /**
@@ -58,16 +74,24 @@ function isMet(value, wanted) {
  * @param {string} title
  * @param {ReturnType<typeof summarized>} result
  */
-export function table(title, { figures, ratios, notes = [] }) {
+export function table(title, { figures, beside = {}, ratios, notes = [] }) {
   const lines = ['', title]
   const width = Math.max(
     0,
     ...Object.keys(figures).map(({ length }) => length),
     ...ratios.map(({ name }) => name.length),
   )
-  for (const [name, { unit, median, min, max, values }] of Object.entries(figures)) {
-    const spread = values.length > 1 ? `   ${shown(min)} to ${shown(max)}` : ''
-    lines.push(`  ${name.padEnd(width)}  ${shown(median).padStart(9)} ${unit}${spread}`)
+  const rows = Object.entries(figures).map(([name, figure]) => ({
+    name,
+    text: textOf(figure),
+    columns: beside[name] ?? {},
+  }))
+  const textWidth = Math.max(0, ...rows.map(({ text }) => text.length))
+  for (const { name, text, columns } of rows) {
+    const others = Object.entries(columns).map(
+      ([label, { unit, median }]) => `   ${label} ${shown(median).padStart(6)} ${unit}`,
+    )
+    lines.push(`  ${name.padEnd(width)}  ${others.length > 0 ? text.padEnd(textWidth) : text}${others.join('')}`)
   }
   for (const { name, value, wanted, isMet: met } of ratios) {
     const ratio = value === null ? 'not measured' : `${shown(value).padStart(9)} x`
@@ -76,6 +100,12 @@ export function table(title, { figures, ratios, notes = [] }) {
   }
   lines.push(...notes.map((note) => `  ${note}`))
   return lines.join('\n')
+}
+
+/** @param {Figure} figure */
+function textOf({ unit, median, min, max, values }) {
+  const spread = values.length > 1 ? `   ${shown(min)} to ${shown(max)}` : ''
+  return `${shown(median).padStart(9)} ${unit}${spread}`
 }
 
 /** @param {number} value */

@@ -6,6 +6,8 @@ import { existsSync } from 'node:fs'
  * @property {string} case
  * @property {object} settings everything that was set, sizes too
  * @property {Readonly<Record<string, { unit: string, values: readonly number[] }>>} figures every repeat of each
+ * @property {Readonly<Record<string, Result['figures']>>} [beside] by figure: others of the same repeats, which stand
+ *   in columns beside it
  * @property {readonly Ratio[]} [ratios]
  * @property {Readonly<Record<string, { x: readonly number[], y: readonly number[], xUnit: string, yUnit: string }>>}
  *   [series]

@@ -1,7 +1,8 @@
 import { contender } from './contenders/index.mjs'
 import { peers, unlessAsked } from './contenders/names.mjs'
 import { openRun, rotated } from './contenders/run.mjs'
-import { counted, processesName } from './measure/figures.mjs'
+import { countCosts, deadRows } from './measure/costs.mjs'
+import { addValue, counted, processesName } from './measure/figures.mjs'
 import { versionsOf } from './peers.mjs'
 import { nowMs } from './processes.mjs'
 
@@ -13,6 +14,11 @@ import { nowMs } from './processes.mjs'
  * as far as its API lets it (BullMQ's worker is closed for good, so the clock sees another one, connected already);
  * then all jobs are loaded, vacuumed and checkpointed. The clock starts with the word to consume, so it includes what a
  * contender does to begin. It stops when the last completion is in the database.
+ *
+ * Beside the pace stands what a job costs, over the same time: bytes of WAL, dead rows when the consumers have ended
+ * (what autovacuum has cleared away is not among them; those of the warm-up are, where a session reports them late),
+ * processor time of the whole server and of the consumers. The server's is counted in steps of 10 ms: for a few jobs it
+ * says nothing.
  */
 export const tries = 5
 export const contenders = [
@@ -23,6 +29,7 @@ export const contenders = [
   'engine-128',
   'engine-500',
   'engine-2x500',
+  'engine-express',
   ...peers,
 ]
 export const defaultContenders = unlessAsked(contenders)
@@ -67,17 +74,20 @@ export async function* run({ tries: wanted, cases: chosen, contenders: names, is
     if (shape === undefined) continue
     /** @type {Record<string, { unit: string, values: number[] }>} */
     const figures = Object.fromEntries(names.map((one) => [one, { unit: 'jobs/s', values: [] }]))
+    /** @type {Record<string, import('./measure/figures.mjs').Figures>} */
+    const beside = Object.fromEntries(names.map((one) => [one, {}]))
     for (let repeat = 0; repeat < wanted; repeat += 1) {
       for (const one of rotated(names, repeat)) {
         const count = jobsOf(one, jobs, name)
-        const { ms, cpuMs } = await drain(await server(), one, {
+        const { ms, costs } = await drain(await server(), one, {
           ...shape,
           jobs: count,
           warmUpJobs: isSmoke ? 100 : Math.min(2_000, Math.floor(count / 5)),
         })
         const perSecond = (count * 1_000) / ms
         figures[one]?.values.push(perSecond)
-        tell(`${one}: ${Math.round(perSecond)} jobs/s (${Math.round(ms)} ms, ${Math.round(cpuMs)} ms of processor)`)
+        for (const [label, { unit, value }] of Object.entries(costs)) addValue(beside[one] ?? {}, label, unit, value)
+        tell(`${one}: ${Math.round(perSecond)} jobs/s (${Math.round(ms)} ms)`)
       }
     }
     yield {
@@ -89,6 +99,7 @@ export async function* run({ tries: wanted, cases: chosen, contenders: names, is
         contenders: Object.fromEntries(names.map((one) => [one, contender(one).settings(shape.slots)])),
       },
       figures,
+      beside,
       ratios: ratios(names, name === mainCase),
       versions: versionsOf(names),
     }
@@ -105,13 +116,26 @@ async function drain(server, name, shape) {
   try {
     await run.producer.ask('load', { from: 0, to: shape.jobs })
     await run.database.tidy()
+    const costsUpToNow = await countCosts(server, run.database)
     const startedAt = nowMs()
     run.start()
     await run.untilRan(shape.jobs)
     const doneAt = await run.untilNothingLeft()
+    const { walBytes, serverMs } = await costsUpToNow()
     await run.stop()
     const { cpuMs } = await run.proveOnce(shape.jobs)
-    return { ms: doneAt - startedAt, cpuMs }
+    await run.endProcesses()
+    const dead = await deadRows(run.database)
+    const usPerJob = (/** @type {number} */ of) => ({ unit: 'us/job', value: (of * 1_000) / shape.jobs })
+    return {
+      ms: doneAt - startedAt,
+      costs: {
+        WAL: { unit: 'B/job', value: walBytes / shape.jobs },
+        'dead rows': { unit: 'per job', value: dead / shape.jobs },
+        server: usPerJob(serverMs),
+        client: usPerJob(cpuMs),
+      },
+    }
   } finally {
     await run.end()
   }
@@ -136,6 +160,7 @@ function ratios(names, isMain) {
     ['bugle', 'engine', ''],
     ['bugle', 'engine-128', ''],
     ['bugle', 'engine-2x500', ''],
+    ['bugle', 'engine-express', ''],
     ['bugle', 'bugle-prefetch-16', ''],
     ['bugle-prefetch-0', 'graphile-record', '>= 1'],
     ['bugle-prefetch-0', 'graphile-0.17-record', '>= 1'],

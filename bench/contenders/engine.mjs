@@ -1,7 +1,7 @@
-import { lowestId } from '../../dist/consume/statements.js'
 import { loadStatements } from '../../dist/database/statements.js'
 import { openSession } from '../measure/session.mjs'
 import { bugle } from './bugle.mjs'
+import { floorAfter } from './floor.mjs'
 
 const sql = loadStatements('bugle')
 
@@ -68,18 +68,6 @@ async function settleAndClaim(client, workerId, done, limit) {
   const { rows } = await client.query({ name: 'claim', text: sql.claim, values })
   // The last row is about the queue.
   return rows.slice(0, -1)
-}
-
-/**
- * As the library has it: in a backlog, claims of one priority come by id, so the next one need not walk over what died
- * before.
- *
- * @param {readonly Job[]} claimed the last time
- * @param {number} limit of that claim
- */
-function floorAfter(claimed, limit) {
-  const [first, last] = [claimed[0], claimed.at(-1)]
-  return last !== undefined && claimed.length === limit && first?.priority === last.priority ? last.id : lowestId
 }
 
 /**

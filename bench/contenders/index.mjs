@@ -2,6 +2,7 @@
 import { bugle } from './bugle.mjs'
 import { bullmq } from './bullmq.mjs'
 import { engine } from './engine.mjs'
+import { engineExpress } from './engine-express.mjs'
 import { graphile } from './graphile.mjs'
 import { pgBoss } from './pg-boss.mjs'
 
@@ -43,6 +44,7 @@ const contenders = {
   'engine-128': engine({ batch: 128 }),
   'engine-500': engine({ batch: 500 }),
   'engine-2x500': engine({ batch: 500, connections: 2 }),
+  'engine-express': engineExpress({ batch: 500 }),
   'graphile-default': graphile('default', 'graphile-worker'),
   'graphile-recommended': graphile('recommended', 'graphile-worker'),
   'graphile-record': graphile('record', 'graphile-worker'),

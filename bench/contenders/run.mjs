@@ -73,7 +73,7 @@ export async function openRun(server, name, shape) {
       ranSome()
     })
   })
-  const ended = Promise.race(consumers.map(({ exited }) => exited))
+  const anyExited = Promise.race(consumers.map(({ exited }) => exited))
 
   function start() {
     round += 1
@@ -98,7 +98,8 @@ export async function openRun(server, name, shape) {
       }, stuckMs)
     })
     try {
-      if ((await Promise.race([enough, ended])) !== 'enough') throw new Error(`${name}: a consumer has ended by itself`)
+      if ((await Promise.race([enough, anyExited])) !== 'enough')
+        throw new Error(`${name}: a consumer has ended by itself`)
     } finally {
       clearInterval(watch)
     }
@@ -128,8 +129,16 @@ export async function openRun(server, name, shape) {
     return { startedAt, cpuMs: reports.reduce((sum, { cpuMs }) => sum + cpuMs, 0) }
   }
 
+  /** @type {Promise<unknown> | undefined} */
+  let ended
+  /** Also before the end: the database is there still, with nobody else in it. */
+  function endProcesses() {
+    ended ??= Promise.all([producer, ...consumers].map((child) => child.end('end')))
+    return ended
+  }
+
   async function end() {
-    await Promise.all([producer, ...consumers].map((child) => child.end('end')))
+    await endProcesses()
     await database.drop()
   }
 
@@ -151,7 +160,7 @@ export async function openRun(server, name, shape) {
     throw error
   }
 
-  return { name, database, producer, consumers, start, stop, untilRan, untilNothingLeft, proveOnce, end }
+  return { name, database, producer, consumers, start, stop, untilRan, untilNothingLeft, proveOnce, endProcesses, end }
 }
 
 /**

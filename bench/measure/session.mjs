@@ -1,9 +1,13 @@
 import pg from 'pg'
 import { sessionSettings } from '../../dist/database/session.js'
 
-/** @param {string} url */
-export async function connect(url) {
-  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench' })
+/**
+ * @param {string} url
+ * @param {{ pipeline?: boolean }} [options] `pipeline`: statements are sent at once, and not each after the answer to
+ *   the one before
+ */
+export async function connect(url, options = {}) {
+  const client = new pg.Client({ connectionString: url, application_name: 'bugle bench', ...options })
   // A server that stops ends it; what is asked for then fails by itself.
   client.on('error', () => {})
   await client.connect()
@@ -30,9 +34,10 @@ export async function withSession(url, use) {
  * A session with the settings that the library gives its own.
  *
  * @param {string} url
+ * @param {Parameters<typeof connect>[1]} [options]
  */
-export async function openSession(url) {
-  const client = await connect(url)
+export async function openSession(url, options) {
+  const client = await connect(url, options)
   const { rows } = await client.query('show server_version_num')
   const settings = sessionSettings(Number(rows[0].server_version_num), 10_000)
   await client.query('select set_config(key, value, false) from json_each_text($1)', [JSON.stringify(settings)])

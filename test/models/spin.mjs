@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 /**
- * @typedef {'sleep' | 'lease' | 'stop'} Model
+ * @typedef {'sleep' | 'lease' | 'stop' | 'express'} Model
  * @typedef {'safety' | 'liveness'} Mode
  *
  * @typedef {object} Question
@@ -45,14 +45,14 @@ function compilerOptions({ mode }, isToFail) {
 }
 
 /**
- * lease.pml ends wherever its job is settled, or its process dead: its safety is the assertion alone (-E: any end is
- * valid).
+ * lease.pml and express.pml end wherever their job is settled, or its process dead: their safety is the assertion alone
+ * (-E: any end is valid).
  *
  * @param {Question} question
  */
 function searchOptions({ model, mode }) {
   if (mode === 'liveness') return ['-a', '-f']
-  return model === 'lease' ? ['-E'] : []
+  return model === 'lease' || model === 'express' ? ['-E'] : []
 }
 
 /**
@@ -77,8 +77,15 @@ export async function ask(question, { sources, folder, limitMs, isToFail, wantsT
 
   const translated = await run('spin', [...defines, '-a', file])
   if (translated.code !== 0) return undecided('spin', translated)
-  // -O1: most checks search for less time than -O2 compiles. -w: the program is spin's, and so are its warnings.
-  const options = ['-O1', '-w', '-DVECTORSZ=4096', '-DCOLLAPSE', ...compilerOptions(question, isToFail)]
+  // -O1: most checks search for less time than -O2 compiles, and a counterexample is found before -O1 has compiled.
+  // -w: the program is spin's, and so are its warnings.
+  const options = [
+    isToFail ? '-O0' : '-O1',
+    '-w',
+    '-DVECTORSZ=4096',
+    '-DCOLLAPSE',
+    ...compilerOptions(question, isToFail),
+  ]
   const compiled = await run('gcc', [...options, '-o', 'pan', 'pan.c'])
   if (compiled.code !== 0) return undecided('gcc', compiled)
   const searched = await run('./pan', [...searchOptions(question), `-m${mostSteps}`], limitMs)

@@ -1,5 +1,26 @@
+import createDebug from 'debug'
+import type { Query } from '../../database/database.js'
+import { BugleError, toError } from '../../errors.js'
 import type { Settled } from '../settle/ending.js'
-import type { ExpressJob } from './batch.js'
+import type { Pauses } from '../settle/pauses.js'
+import type { Settler } from '../settle/settler.js'
+import type { Choice } from '../statements.js'
+import { Batch, type ExpressJob } from './batch.js'
+import type { LaneAnswer, LaneSession, LaneStatement } from './lane-session.js'
+import { recover } from './recover.js'
+import {
+  ackStatement,
+  announceLane,
+  claimStatements,
+  commitStatement,
+  keepStatement,
+  type LaneRequest,
+  readClaim,
+  readKept,
+} from './statements.js'
+import type { LaneTimes } from './when.js'
+
+const log = createDebug('bugle:lane')
 
 /**
  * The express lane: one session on which up to 500 short jobs share one transaction. The transaction locks ready rows,
@@ -87,9 +108,9 @@ import type { ExpressJob } from './batch.js'
  */
 export interface Lane {
   readonly state: LaneState
-  /** Jobs that it holds, from the claim's answer until their part is durable, refused or given up. */
+  /** Jobs that it holds, from the claim's answer until each is written, or let go of. */
   readonly jobs: number
-  /** Open it, and claim. Resolves when the lane is over. Never rejects. */
+  /** Open it, and claim. To be called once. Resolves when the lane is over. Never rejects. */
   run(): Promise<LaneEnd>
   /** Write now what there is, and go on. */
   cut(): void
@@ -103,19 +124,211 @@ export type LaneState = 'closed' | 'opening' | 'claiming' | 'running' | 'writing
 export type LaneEnd =
   /** In order: all that it held is durable, or free. */
   | { readonly is: 'closed' }
-  /** It could not be opened, or its worker is no longer known. */
+  /** It could not be opened. */
   | { readonly is: 'refused'; readonly error: Error }
   /** Its session was lost. What it held was written alone, as far as it could be. */
   | { readonly is: 'lost'; readonly error: Error }
 
-/** What a lane tells. */
+/** What a lane tells. Nothing of it may throw. */
 export interface LaneHooks {
-  /** Jobs that were claimed, in claim order: each is to `begin`. Must not throw. */
+  /** Jobs that were claimed, in claim order: each is to `begin`. */
   readonly start: (jobs: readonly ExpressJob[]) => void
   /** Those that have not begun never will: whoever holds them may forget them. */
   readonly takeBack: () => void
   /** What became of a plain ack. */
   readonly acked: (job: ExpressJob, settled: Settled) => void
-  /** A kept job is no longer ours: others may run it. */
+  /** A kept job is not ours: others may run it. */
   readonly leaseLost: (job: ExpressJob) => void
+}
+
+export interface LaneParts extends LaneHooks {
+  /** @throws why it cannot be opened */
+  readonly openSession: (onLost: () => void) => Promise<LaneSession>
+  readonly query: Query
+  readonly settler: Settler
+  readonly pauses: Pauses
+  readonly choice: Choice
+  /** Of the worker now. A lane keeps the one of its beginning. */
+  readonly workerId: string
+  /** What the next claim is to ask for; null: none is to be sent, and the lane ends. */
+  readonly next: () => Pick<LaneRequest, 'limit' | 'from'> | null
+  readonly times: Pick<LaneTimes, 'claimed' | 'written'>
+  /** From the claim's answer to the cut, in ms. */
+  readonly mostMs: number
+  readonly random: () => number
+}
+
+/** How long rows are locked, but for a round trip: nobody waits longer for one. */
+export const laneMs = 20
+
+export function createLane(parts: LaneParts): Lane {
+  const { choice, workerId, times, mostMs, random } = parts
+  let state: LaneState = 'closed'
+  let batch: Batch | null = null
+  let jobs = 0
+  let isClosing = false
+  let isCut = false
+  /** Ends `running`. */
+  let wake: () => void = () => {}
+  let ended: Promise<LaneEnd> | null = null
+
+  /** @throws why it cannot be opened */
+  async function open(): Promise<LaneSession> {
+    if (!(await announceLane(parts.query, workerId, choice.queue))) {
+      throw new BugleError('LEASE_LOST', `worker ${workerId} is not known any more`)
+    }
+    if (isClosing) throw new Error('closed while it was opened')
+    return parts.openSession(() => wake())
+  }
+
+  async function runToEnd(): Promise<LaneEnd> {
+    state = 'opening'
+    let opened: LaneSession
+    try {
+      opened = await open()
+    } catch (error) {
+      state = 'closed'
+      return { is: 'refused', error: toError(error) }
+    }
+    try {
+      await work(opened)
+      await opened.end()
+      state = 'closed'
+      return { is: 'closed' }
+    } catch (thrown) {
+      const error = toError(thrown)
+      log('lost while %s: %s', state, error.message)
+      state = 'lost'
+      opened.destroy(error)
+      if (batch !== null) await recoverBatch(opened, batch)
+      state = 'closed'
+      return { is: 'lost', error }
+    }
+  }
+
+  /** Resolves when it is over, with nothing held. @throws why it is lost; then `batch` is what it held */
+  async function work(on: LaneSession): Promise<void> {
+    let request = nextRequest()
+    let answers = request === null ? [] : on.exchange(claimStatements(request))
+    while (request !== null) {
+      state = 'claiming'
+      const answer = await answers.at(-1)
+      if (answer === undefined) throw new Error('the claim of an express lane was not sent')
+      const claimed = readClaim(answer, request, random)
+      const current = new Batch(claimed.rows, claimed.xid)
+      batch = current
+      jobs += current.jobs.length
+      let goesOn = times.claimed({ asked: claimed.asked, found: claimed.rows.length, tookMs: claimed.tookMs })
+      if (!isClosing && current.jobs.length > 0) await runBatch(on, current)
+      current.seal()
+      parts.takeBack()
+      const kept = current.those('kept')
+      if (!times.written({ jobs: current.jobs.length, kept: kept.length })) goesOn = false
+      request = goesOn ? nextRequest() : null
+      state = 'writing'
+      answers = await write(on, current, kept, request)
+    }
+  }
+
+  function nextRequest(): LaneRequest | null {
+    const next = isClosing ? null : parts.next()
+    return next === null ? null : { choice, workerId, ...next }
+  }
+
+  /** Resolves at the cut. @throws why the session is lost */
+  async function runBatch(on: LaneSession, current: Batch): Promise<void> {
+    state = 'running'
+    isCut = false
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      wake = resolve
+      timer = setTimeout(resolve, mostMs)
+      current.onDone(resolve)
+      parts.start(current.jobs)
+      if (isCut || isClosing || on.lost !== null) resolve()
+    })
+    clearTimeout(timer)
+    wake = () => {}
+    if (on.lost !== null) throw on.lost
+  }
+
+  /**
+   * Resolves when the commit is known, and its jobs are told.
+   *
+   * @returns the answers to all that was sent with it; the last is that to the next claim, if there is one
+   * @throws why the commit is not known, or known not to be
+   */
+  async function write(
+    on: LaneSession,
+    current: Batch,
+    kept: readonly ExpressJob[],
+    request: LaneRequest | null,
+  ): Promise<readonly Promise<LaneAnswer>[]> {
+    const acked = current.those('acked')
+    const statements: LaneStatement[] = []
+    if (acked.length > 0) statements.push(ackStatement(acked, current.xid))
+    if (kept.length > 0) statements.push(keepStatement(kept, current.xid, workerId))
+    const writes = statements.push(commitStatement)
+    if (request !== null) statements.push(...claimStatements(request))
+    const answers = on.exchange(statements)
+    const written = await Promise.all(answers.slice(0, writes))
+    const tag = written.at(-1)?.tag
+    // Not an error: what was aborted before is rolled back by it.
+    if (tag !== 'COMMIT') throw new Error(`the commit of an express lane was answered with ${tag}`)
+    batch = null
+    const keepAnswer = written.at(-2)
+    const areOurs = kept.length > 0 && keepAnswer !== undefined && readKept(keepAnswer)
+    for (const job of acked) tellAcked(job, { is: 'durable', runAt: null })
+    for (const job of kept) tellKept(job, areOurs)
+    jobs -= current.those('free').length
+    return answers
+  }
+
+  /** Nothing of it was told yet. */
+  async function recoverBatch(of: LaneSession, current: Batch): Promise<void> {
+    current.seal()
+    parts.takeBack()
+    jobs -= current.those('free').length
+    await recover(of, current.those('acked'), current.those('kept'), {
+      query: parts.query,
+      settler: parts.settler,
+      pauses: parts.pauses,
+      workerId,
+      acked: tellAcked,
+      kept: tellKept,
+    })
+  }
+
+  function tellAcked(job: ExpressJob, settled: Settled): void {
+    jobs -= 1
+    parts.acked(job, settled)
+  }
+
+  function tellKept(job: ExpressJob, isOurs: boolean): void {
+    jobs -= 1
+    if (!isOurs) parts.leaseLost(job)
+    job.tell(isOurs)
+  }
+
+  return {
+    get state() {
+      return state
+    },
+    get jobs() {
+      return jobs
+    },
+    run() {
+      ended ??= runToEnd()
+      return ended
+    },
+    cut() {
+      isCut = true
+      wake()
+    },
+    async close() {
+      isClosing = true
+      wake()
+      await ended
+    },
+  }
 }

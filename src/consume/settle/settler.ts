@@ -35,6 +35,8 @@ const log = createDebug('bugle:settler')
  *   and sees the put;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
+ * - the ack is of an express lane whose commit is not known: it goes as if its answer had been lost, by a statement of
+ *   its own, as there is no worker in the row to hold it against;
  * - the worker was given up meanwhile and goes on under a new id: outcomes of both ids go in two statements, each held
  *   against the id it was claimed under. The outcomes of the old id may still match, if nobody has collected their jobs
  *   yet;
@@ -100,7 +102,8 @@ export interface Answer {
 
 interface SettlerParts {
   /**
-   * One autocommit statement for all of them, of one worker id: either all are plain acks, or none is.
+   * One autocommit statement for all of them, of one worker id: all are plain acks, all are acks of a lane, or neither
+   * are any.
    *
    * @throws BugleError `CLOSED`: it will never be written; any other failure is tried again
    */
@@ -317,8 +320,9 @@ export function createSettler(parts: SettlerParts): Settler {
   return {
     settle(settlement) {
       return new Promise((done) => {
-        const line = settlement.ending.is === 'acked' ? acks : others
-        line.push(pendingOf(settlement, done))
+        const { is } = settlement.ending
+        const line = is === 'acked' ? acks : others
+        line.push(pendingOf(settlement, done, is === 'acked-on-lane'))
       })
     },
     ack(settlement, done) {
@@ -380,6 +384,7 @@ function firstBatch(pending: readonly Pending[]): [batch: Pending[], later: Pend
 function charsOf(ending: Ending): number {
   switch (ending.is) {
     case 'acked':
+    case 'acked-on-lane':
       return 0
     case 'archived':
       return ending.result.length
@@ -390,15 +395,17 @@ function charsOf(ending: Ending): number {
   }
 }
 
-/** Whether one statement can hold both: plain acks have their own, and each is of one worker. */
+/** Whether one statement can hold both: plain acks have their own, those of lanes too, and each is of one worker. */
 function goTogether({ settlement }: Pending, first: Pending | undefined): boolean {
   if (first === undefined) return true
   const { workerId, ending } = first.settlement
-  return settlement.workerId === workerId && (settlement.ending.is === 'acked') === (ending.is === 'acked')
+  if (settlement.workerId !== workerId) return false
+  if (ending.is === 'acked' || ending.is === 'acked-on-lane') return settlement.ending.is === ending.is
+  return settlement.ending.is !== 'acked' && settlement.ending.is !== 'acked-on-lane'
 }
 
-function pendingOf(settlement: Settlement, done: (settled: Settled) => void): Pending {
-  return { settlement, done, answerLost: false, refusals: 0, isOver: false }
+function pendingOf(settlement: Settlement, done: (settled: Settled) => void, answerLost = false): Pending {
+  return { settlement, done, answerLost, refusals: 0, isOver: false }
 }
 
 function isPowerOfTwo(count: number): boolean {
@@ -443,7 +450,7 @@ function tell(batch: readonly Pending[], answers: Answers, refusedBy: Error | nu
 function missed({ settlement, answerLost }: Pending, row: Answer): Settled {
   const { lease, ending, ackedInTransaction } = settlement
   if (row.lease === null && ackedInTransaction) return { is: 'acked-before' }
-  const wouldRemove = ending.is === 'acked' || ending.is === 'archived'
+  const wouldRemove = ending.is === 'acked' || ending.is === 'acked-on-lane' || ending.is === 'archived'
   const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'
   return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
 }

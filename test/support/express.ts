@@ -7,6 +7,7 @@ import { createPauses } from '../../src/consume/settle/pauses.js'
 import { createSettler } from '../../src/consume/settle/settler.js'
 import { writeNoOutcome, writeOutcomes } from '../../src/consume/statements.js'
 import type { Database, Query } from '../../src/database/database.js'
+import type { Statements } from '../../src/database/statements.js'
 import type { TestDatabase } from './database.js'
 import { operator } from './operator.js'
 import { until } from './until.js'
@@ -32,10 +33,15 @@ export interface LaneOptions extends Partial<Pick<LaneParts, 'choice' | 'times' 
   /** Claims, one after the other; default: 1. */
   readonly claims?: number
   readonly limit?: number
+  /** Of the lane's session; default: as of all else. */
   readonly connectionString?: string
   readonly hungAfterMs?: number
+  /** Other statements for the lane's session. */
+  readonly statements?: (statements: Statements) => Statements
   /** A session in its place, as that of a driver with a fault. */
-  readonly disguise?: (session: LaneSession) => LaneSession
+  readonly disguise?: (session: LaneSession, database: Database) => LaneSession
+  /** false: the lane does not hear that its session is lost. */
+  readonly hearsLoss?: false
   /** What goes by the pool in its place. */
   readonly query?: (query: Query) => Query
 }
@@ -46,8 +52,14 @@ const longMs = 60_000
 /** Opens a lane on the queue 'q', as worker 7 by default, whose row is there from then on. */
 export async function openLane(db: TestDatabase, options: LaneOptions = {}): Promise<LaneUnderTest> {
   const { workerId = '7', claims = 1, limit = 500, disguise = (session) => session, hungAfterMs = 300_000 } = options
-  const { database } = operator(db, options.connectionString ? { connectionString: options.connectionString } : {})
+  const { database } = operator(db)
   await database.ready()
+  const way =
+    options.connectionString === undefined
+      ? database
+      : operator(db, { connectionString: options.connectionString }).database
+  await way.ready()
+  const ownWay = { ...way, link: way.link, statements: options.statements?.(way.statements) ?? way.statements }
   const query = options.query?.(database.query) ?? database.query
   await insertWorker(db, workerId)
   const pauses = createPauses(Math.random)
@@ -66,7 +78,10 @@ export async function openLane(db: TestDatabase, options: LaneOptions = {}): Pro
   let opened: LaneSession | undefined
   const lane = createLane({
     openSession: async (onLost) => {
-      opened = disguise(await openLaneSession(database, hungAfterMs, onLost))
+      opened = disguise(
+        await openLaneSession(ownWay, hungAfterMs, (options.hearsLoss ?? true) ? onLost : () => {}),
+        ownWay,
+      )
       return opened
     },
     query,

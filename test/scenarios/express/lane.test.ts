@@ -109,9 +109,17 @@ test('express: a claim that finds nothing ends in order, and has taken nothing',
 
 test('express: a close while the claim is on its way lets its rows go by a commit', async ({ db }) => {
   const ids = await putRows(db, 2)
-  const { over, lane } = await openLane(db)
-  await lane.close()
-  await over
+  const { over, lane } = await openLane(db, {
+    disguise: (session) => ({
+      ...session,
+      lost: null,
+      exchange(statements) {
+        void lane.close()
+        return session.exchange(statements)
+      },
+    }),
+  })
+  expect(await over).toEqual({ is: 'closed' })
   const next = await openLane(db)
   expect(idsOf(await next.started())).toEqual(ids)
 })

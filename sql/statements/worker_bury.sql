@@ -44,6 +44,8 @@ made as (
   cross join lateral unnest(lanes) as lane
   -- What somebody has written there by hand must not keep a worker from being buried.
   where char_length(lane) between 1 and 128
+    -- One that is there and locked would be waited for.
+    and not exists (select from :"schema".queue where name = lane)
   on conflict (name) do nothing
 )
 select id::text as id

@@ -42,6 +42,8 @@ export interface LaneOptions extends Partial<Pick<LaneParts, 'choice' | 'times' 
   readonly disguise?: (session: LaneSession, database: Database) => LaneSession
   /** false: the lane does not hear that its session is lost. */
   readonly hearsLoss?: false
+  /** Its process is dead by the end of the test: nobody closes the lane. */
+  readonly dies?: true
   /** What goes by the pool in its place. */
   readonly query?: (query: Query) => Query
 }
@@ -106,7 +108,7 @@ export async function openLane(db: TestDatabase, options: LaneOptions = {}): Pro
     ...(options.random && { random: options.random }),
   })
   const over = lane.run()
-  onTestFinished(() => lane.close())
+  if (!options.dies) onTestFinished(() => lane.close())
   let taken = 0
   return {
     lane,

@@ -35,6 +35,7 @@ const seldomBeginnings = [
   'test/scenarios/crash/server-age.test.ts',
   'test/scenarios/crash/suspects.test.ts',
   'test/scenarios/express/plans.test.ts',
+  'test/scenarios/express/races.test.ts',
   'test/scenarios/express/role.test.ts',
   'test/scenarios/express/silent.test.ts',
   'test/scenarios/operating/admin-plans.test.ts',

@@ -33,6 +33,10 @@ export interface LaneOptions extends Partial<Pick<LaneParts, 'choice' | 'times' 
   /** Claims, one after the other; default: 1. */
   readonly claims?: number
   readonly limit?: number
+  /** A way to the database that several lanes share; default: one of its own. */
+  readonly database?: Database
+  /** In place of `started`. */
+  readonly onStart?: (jobs: readonly ExpressJob[]) => void
   /** Of the lane's session; default: as of all else. */
   readonly connectionString?: string
   readonly hungAfterMs?: number
@@ -54,7 +58,7 @@ const longMs = 60_000
 /** Opens a lane on the queue 'q', as worker 7 by default, whose row is there from then on. */
 export async function openLane(db: TestDatabase, options: LaneOptions = {}): Promise<LaneUnderTest> {
   const { workerId = '7', claims = 1, limit = 500, disguise = (session) => session, hungAfterMs = 300_000 } = options
-  const { database } = operator(db)
+  const database = options.database ?? operator(db).database
   await database.ready()
   const way =
     options.connectionString === undefined
@@ -98,7 +102,7 @@ export async function openLane(db: TestDatabase, options: LaneOptions = {}): Pro
     times: { claimed: () => true, written: () => true },
     mostMs: longMs,
     random: Math.random,
-    start: (jobs) => void batches.push(jobs),
+    start: options.onStart ?? ((jobs) => void batches.push(jobs)),
     takeBack: () => {},
     acked: (job, { is }) => void acked.push([job.claimed.job.id, is]),
     leaseLost: (job) => void lost.push(job.claimed.job.id),

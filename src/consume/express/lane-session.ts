@@ -15,6 +15,8 @@ const log = createDebug('bugle:lane')
  * place (ctid) on a new connection deletes jobs that have never run. So its first error, its first answer that is late,
  * and its end are the same: it is destroyed, and whatever was asked or will be asked is refused. No error is too small
  * for that. In a pipeline the statements after it are in the server already, and may have run.
+ *
+ * The way to the server must be a direct one: behind a pooler neither settings nor transactions are a session's own.
  */
 export interface LaneSession extends ServerProcess {
   /**

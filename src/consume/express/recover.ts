@@ -1,7 +1,7 @@
 import createDebug from 'debug'
 import type { Query } from '../../database/database.js'
-import { isRefusal, sendInParts } from '../../database/halving.js'
-import { databaseFault } from '../../database/verdict.js'
+import { isRefusalOrTimeOut, sendInParts } from '../../database/halving.js'
+import { databaseFault, isTimeOut, sqlState } from '../../database/verdict.js'
 import { BugleError, toError } from '../../errors.js'
 import type { Settled } from '../settle/ending.js'
 import type { Pauses } from '../settle/pauses.js'
@@ -20,8 +20,9 @@ const log = createDebug('bugle:lane')
  * what it has left. Ending it only keeps that wait short. So a server that is away is waited for here, and everything
  * else that is said of this statement is no reason not to go on.
  *
- * Then acks go the way of outcomes, and kept jobs are made running ones, each job by itself if the server refuses them
- * together. A job that it refuses alone is lost to us, and ready for others.
+ * Then acks go the way of outcomes, and kept jobs are made running ones. If the server refuses them together, or one of
+ * their rows is locked for a second, they go in parts, until those at fault stand alone. Such a job is lost to us, and
+ * ready for others: while nobody knows whose it is, its outcome cannot be written, and its slot is taken.
  */
 export interface RecoveryParts {
   readonly query: Query
@@ -73,8 +74,9 @@ async function keepAllAlone(jobs: readonly ExpressJob[], parts: RecoveryParts): 
   try {
     if (jobs.length === 0) return
     await send(jobs).catch(async (refusal) => {
-      if (!isRefusal(refusal)) throw refusal
-      await sendInParts(jobs, { send, sendNone: () => keepAlone(parts.query, parts.workerId, []) })
+      if (!isRefusalOrTimeOut(refusal)) throw refusal
+      const sendNone = () => keepAlone(parts.query, parts.workerId, [])
+      await sendInParts(jobs, { send, sendNone, splits: isRefusalOrTimeOut })
     })
   } catch (error) {
     log('kept jobs are not ours: %s', toError(error).message)
@@ -85,14 +87,15 @@ async function keepAllAlone(jobs: readonly ExpressJob[], parts: RecoveryParts): 
 /**
  * A statement that may be sent again, until the server has answered it.
  *
- * @throws the server's refusal; BugleError `CLOSED`
+ * @throws the server's refusal, or that its time-out has ended the statement; BugleError `CLOSED`
  */
 async function whenAnswered<T>({ pauses }: RecoveryParts, send: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await send()
     } catch (error) {
-      if (error instanceof BugleError || !['down', 'unknown', 'passing'].includes(databaseFault(error))) throw error
+      const mayPass = ['down', 'unknown', 'passing'].includes(databaseFault(error))
+      if (error instanceof BugleError || !mayPass || (sqlState(error) !== null && isTimeOut(error))) throw error
       log('try %d: %s', tries, toError(error).message)
       if (await pauses.after(tries)) tries = 0
     }

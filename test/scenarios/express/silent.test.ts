@@ -77,3 +77,23 @@ test('express: a table that is locked for longer than a second ends the lane, an
   // No lock of the lane's is left.
   expect(await db.sql.unsafe(`select id from ${db.s}.job for update skip locked`)).toHaveLength(1)
 })
+
+test('express: a kept job whose row somebody has locked is lost to us, and the others run on', async ({ db }) => {
+  const ids = await putRows(db, 3)
+  const locker = db.connect()
+  const { started, over, lost, session } = await openLane(db, {
+    query: (query) => async (name, values) => {
+      if (name === 'express_terminate') {
+        await locker`begin`
+        await locker.unsafe(`select from ${db.s}.job where id = ${ids[1]} for update`)
+      }
+      return query(name, values)
+    },
+  })
+  for (const job of await started()) job.begin()
+  await db.kill([session().pid])
+  expect(await over).toMatchObject({ is: 'lost' })
+  expect(lost).toEqual([ids[1]])
+  await locker`rollback`
+  expect((await db.jobs()).map(({ state }) => state)).toEqual(['running', 'ready', 'running'])
+})

@@ -31,14 +31,21 @@ const rowsAt = (db: TestDatabase) =>
     `select id::text as id, ctid::text as ctid, lease::text as lease from ${db.s}.job order by id`,
   )
 
+/** Jobs whose ids, leases, places and times to run come again after a restart of the sequence; created_at does not. */
+async function putEqualRows(db: TestDatabase, count: number): Promise<string[]> {
+  const rows = await db.sql.unsafe<{ id: string }[]>(`
+    insert into ${db.s}.job (queue, run_at) select 'q', '2020-01-01Z' from generate_series(1, ${count}) returning id`)
+  return rows.map(({ id }) => id)
+}
+
 test('express: acks that go alone do not delete jobs with the same ids, leases and places', async ({ db }) => {
-  const ids = await putRows(db, 60)
+  const ids = await putEqualRows(db, 60)
   const before = await rowsAt(db)
   const { acked } = await lostLane(
     db,
     async () => {
       await db.sql.unsafe(`truncate ${db.s}.job restart identity`)
-      expect(await putRows(db, 60)).toEqual(ids)
+      expect(await putEqualRows(db, 60)).toEqual(ids)
       expect(await rowsAt(db)).toEqual(before)
     },
     { acks: 59 },
@@ -49,12 +56,12 @@ test('express: acks that go alone do not delete jobs with the same ids, leases a
 })
 
 test('express: kept jobs that are written alone are not jobs with the same ids, leases and places', async ({ db }) => {
-  const ids = await putRows(db, 3)
+  const ids = await putEqualRows(db, 3)
   const { lost } = await lostLane(
     db,
     async () => {
       await db.sql.unsafe(`truncate ${db.s}.job restart identity`)
-      await putRows(db, 3)
+      await putEqualRows(db, 3)
     },
     { acks: 1 },
   )

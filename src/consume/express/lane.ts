@@ -1,5 +1,6 @@
 import createDebug from 'debug'
 import type { Query } from '../../database/database.js'
+import { databaseFault, sqlState } from '../../database/verdict.js'
 import { BugleError, toError } from '../../errors.js'
 import type { Settled } from '../settle/ending.js'
 import type { Pauses } from '../settle/pauses.js'
@@ -126,7 +127,9 @@ export type LaneEnd =
   | { readonly is: 'closed' }
   /** It could not be opened. */
   | { readonly is: 'refused'; readonly error: Error }
-  /** Its session was lost. What it held was written alone, as far as it could be. */
+  /** The server has refused a statement. What it held was written alone, as far as it could be. */
+  | { readonly is: 'failed'; readonly error: Error }
+  /** Its session was lost, or the answer to its commit makes no sense. What it held was written alone, likewise. */
   | { readonly is: 'lost'; readonly error: Error }
 
 /** What a lane tells. Nothing of it may throw. */
@@ -202,7 +205,7 @@ export function createLane(parts: LaneParts): Lane {
       opened.destroy(error)
       if (batch !== null) await recoverBatch(opened, batch)
       state = 'closed'
-      return { is: 'lost', error }
+      return { is: isRefused(error) ? 'failed' : 'lost', error }
     }
   }
 
@@ -331,4 +334,9 @@ export function createLane(parts: LaneParts): Lane {
       await ended
     },
   }
+}
+
+/** Whether the server has refused a statement, and would have answered others. */
+function isRefused(error: Error): boolean {
+  return sqlState(error) !== null && !['down', 'unknown'].includes(databaseFault(error))
 }

@@ -1,11 +1,14 @@
+import type { ClaimedJob } from '../claimed-job.js'
+
 /**
  * When a consumer has an express lane. It pays where a backlog of short jobs waits that are for it, so:
  *
  * - **It opens** after a durable claim that came back full, while look-ahead is large (handlers have been short), and
  *   whose rows were nearly all fit for it: a lane must not walk over a backlog of others at each claim.
- * - **It ends** after a claim that was short or slow, after a batch of which a quarter was kept, and when it is lost.
+ * - **It ends** after a claim that was short or slow, after a batch of which a quarter was kept, and when it fails.
  * - **Then there is none** for a second; and for twice as long as the last time, up to a minute, if it was open for
- *   less than that. After a loss there is none for a minute: a job may have done that, and on a lane nobody counts it.
+ *   less than that. After its session was lost there is none for a minute: a job may have ended the server, and on a
+ *   lane nobody counts that.
  *
  * What else speaks against a lane (options, a pause, a crash that was seen) is for its consumer to say.
  */
@@ -18,7 +21,7 @@ export interface LaneTimes {
   /** A batch is to be written. @returns whether it goes on after it */
   written(batch: { readonly jobs: number; readonly kept: number }): boolean
   /** `wasAsked`: it was closed by its consumer, and would have gone on. */
-  ended(how: 'closed' | 'refused' | 'lost', wasAsked: boolean): void
+  ended(how: 'closed' | 'refused' | 'failed' | 'lost', wasAsked: boolean): void
 }
 
 export interface DurableClaim {
@@ -30,6 +33,13 @@ export interface DurableClaim {
   readonly ahead: number
 }
 
+/** Whether a lane would have taken a job that a durable claim has taken, as far as can be told from that. */
+export function isFit({ job: { key, crashes }, bytes }: ClaimedJob): boolean {
+  return key === null && crashes === 0 && bytes <= mostBytes
+}
+
+/** As express_claim.sql has it, of what is stored; text is somewhat longer. */
+const mostBytes = 8_192
 const leastAhead = 100
 const leastFit = 0.9
 const slowMs = 20

@@ -148,7 +148,7 @@ test('express: a write that meets another connection deletes nothing there', asy
   expect(places.map(({ ctid }) => ctid)).toEqual(stay)
   ackAll(jobs)
   lane.cut()
-  expect(await over).toMatchObject({ is: 'lost' })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '22012' } })
   // Their rows are gone, whoever has deleted them.
   expect(acked.map(([id]) => id).sort()).toEqual(ids)
   expect((await db.jobs()).map(({ id }) => id)).toEqual(never)

@@ -165,7 +165,7 @@ test('express: one kept job that the server refuses does not take the others dow
   for (const job of jobs) job.begin()
   const kept = jobs.map((job) => job.keep())
   expect(await Promise.all(kept)).toEqual([true, true, false, true])
-  expect(await over).toMatchObject({ is: 'lost' })
+  expect(await over).toMatchObject({ is: 'failed' })
   expect(lost).toEqual([ids[2]])
   expect(idsOf(jobs)).toEqual(ids)
   expect((await db.jobs()).map(({ state }) => state)).toEqual(['running', 'running', 'ready', 'running'])

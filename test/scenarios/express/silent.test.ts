@@ -59,7 +59,7 @@ test('express: a process that does nothing in its transaction is cut off, and it
   first?.begin()
   second?.begin()
   first?.ack()
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '25P03' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '25P03' } })
   expect(await second?.keep()).toBe(true)
   expect(acked).toEqual([[acks, 'durable']])
   expect(await db.jobs()).toMatchObject([{ id: runs, state: 'running' }])
@@ -71,7 +71,7 @@ test('express: a table that is locked for longer than a second ends the lane, an
   await locker`begin`
   await locker.unsafe(`lock table ${db.s}.job in share mode`)
   const { over } = await openLane(db)
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '55P03' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '55P03' } })
   await locker`rollback`
   expect(await db.jobs()).toMatchObject([{ id, state: 'ready' }])
   // No lock of the lane's is left.

@@ -83,7 +83,7 @@ test('express: a trigger that keeps a row aborts the batch: that ack is stale, a
   await db.sql.unsafe(`${keeper(db.s)} ${onDelete(db.s)}`)
   const { started, over, acked } = await openLane(db)
   ackAll(await started())
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '22012' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '22012' } })
   expect(acked.toSorted()).toEqual([
     [first, 'durable'],
     [second, 'stale'],
@@ -104,7 +104,7 @@ test('express: a trigger that keeps an update aborts the batch: that job is lost
   jobs[2]?.ack()
   // The trigger hands back the row as it was, so the first is not running either: nobody may believe that it is.
   expect(await Promise.all([jobs[0]?.keep(), jobs[1]?.keep()])).toEqual([true, false])
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '22012' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '22012' } })
   expect(acked).toEqual([[acks, 'durable']])
   expect(lost).toEqual([second])
   expect((await db.jobs()).map(({ id }) => id)).toEqual([first, second])
@@ -117,7 +117,7 @@ test('express: a child’s row in the same place aborts the batch, and is not de
     insert into ${db.s}.more (id, queue, payload) values (1000, 'other', '1')`)
   const { started, over, acked } = await openLane(db)
   ackAll(await started())
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '22012' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '22012' } })
   expect(acked).toEqual([[id, 'durable']])
   expect(await db.jobs()).toMatchObject([{ id: '1000' }])
 })
@@ -130,7 +130,7 @@ test('express: a rule that keeps rows ends the lane, and the acks are written wh
   while (lane.state !== 'lost') await new Promise((resolve) => setImmediate(resolve))
   expect(acked).toEqual([])
   await db.sql.unsafe(`drop rule keep on ${db.s}.job`)
-  expect(await over).toMatchObject({ is: 'lost' })
+  expect(await over).toMatchObject({ is: 'failed' })
   expect(acked).toEqual([[id, 'durable']])
 })
 
@@ -145,7 +145,7 @@ test('express: a foreign key of the application’s keeps its row; the others ar
   expect(lane.state).toBe('lost')
   expect(acked).toEqual([[second, 'durable']])
   await db.sql.unsafe(`delete from ${db.s}.note`)
-  expect(await over).toMatchObject({ is: 'lost', error: { code: '23503' } })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '23503' } })
   expect(acked).toEqual([
     [second, 'durable'],
     [first, 'durable'],

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { createLaneTimes } from '../../../../src/consume/express/when.js'
+import type { ClaimedJob } from '../../../../src/consume/claimed-job.js'
+import { createLaneTimes, isFit } from '../../../../src/consume/express/when.js'
 
 const full = { asked: 100, found: 100, fit: 95, ahead: 200 }
 
@@ -12,7 +13,7 @@ function timesUnderTest() {
       at += ms
     },
     /** Opened, and ended after so many ms. */
-    lane(openMs: number, how: 'closed' | 'refused' | 'lost', wasAsked = false) {
+    lane(openMs: number, how: Parameters<typeof times.ended>[0], wasAsked = false) {
       times.opened()
       at += openMs
       times.ended(how, wasAsked)
@@ -54,7 +55,7 @@ test('pauses double while lanes are shorter than them, up to a minute, and begin
   expect(pauseMs()).toBe(1_000)
   for (const next of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
     pass(60_000)
-    lane(500, 'refused')
+    lane(500, next > 8_000 ? 'refused' : 'failed')
     expect(pauseMs()).toBe(next)
   }
   pass(60_000)
@@ -68,4 +69,11 @@ test('after a loss there is none for a minute; after an end that was asked for i
   expect(pauseMs()).toBe(0)
   lane(10, 'lost', true)
   expect(pauseMs()).toBe(60_000)
+})
+
+test('jobs with a key, a crash or much data are not fit', () => {
+  const job = (about: object, bytes = 8_192) =>
+    ({ job: { key: null, crashes: 0, ...about }, bytes }) as unknown as ClaimedJob
+  expect(isFit(job({}))).toBe(true)
+  expect([job({ key: 'k' }), job({ crashes: 1 }), job({}, 8_193)].map(isFit)).toEqual([false, false, false])
 })

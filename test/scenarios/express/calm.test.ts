@@ -151,9 +151,10 @@ test('calm: a job under which a lane’s process died is not taken by another la
   // By its mark.
   expect(await found()).toEqual([])
   await bury(db, database)
-  await db.sql.unsafe('checkpoint')
-  await db.sql.unsafe(`vacuum ${db.s}.job`)
-  // The mark may be gone, and the queue is calm.
+  // As a plain one may do from PostgreSQL 16 on.
+  await db.sql.unsafe(`vacuum (freeze) ${db.s}.job`)
+  expect(await db.sql.unsafe(`select xmax::text as xmax from ${db.s}.job`)).toEqual([{ xmax: '0' }])
+  // The mark is gone, and the queue is calm.
   expect(await found()).toEqual([])
   // A durable claim takes it, and its death is counted. From then on no lane does, however calm the queue was.
   const claim = ['q', 10, '8', null, null, null, '0', 'false', 'false']

@@ -168,3 +168,33 @@ test('express: the claim that went with a commit is void when the commit is not 
   expect(await db.jobs()).toMatchObject([{ id: next, state: 'ready', attempt: 0 }])
   await until(async () => (await lockedRows(db)) === 0)
 })
+
+test('express: a server process that has not heard that its lane is lost is ended, and its rows are free', async ({
+  db,
+}) => {
+  const [id = '', runs = ''] = await putRows(db, 2)
+  const { started, over, acked } = await openLane(db, {
+    // As where a machine in between has forgotten the connection: the server waits on.
+    disguise: (session) => ({
+      pid: session.pid,
+      started: session.started,
+      lost: null,
+      end: () => session.end(),
+      destroy: () => {},
+      exchange(statements) {
+        if (statements[0]?.name === 'express_begin') return session.exchange(statements)
+        const answers = statements.map(() => Promise.reject(reset))
+        for (const answer of answers) answer.catch(() => {})
+        return answers
+      },
+    }),
+  })
+  const [job, other] = await started()
+  job?.begin()
+  other?.begin()
+  job?.ack()
+  expect(await other?.keep()).toBe(true)
+  expect(await over).toEqual({ is: 'lost', error: reset })
+  expect(acked).toEqual([[id, 'durable']])
+  expect(await db.jobs()).toMatchObject([{ id: runs, state: 'running' }])
+})

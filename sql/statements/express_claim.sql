@@ -56,11 +56,12 @@ picked as materialized (
   for update skip locked
 )
 select
-  id,
-  ctid,
+  -- All of it as text: an application may have its own parsers for bigint and JSON, and they would be the lane's too.
+  id::text as id,
+  ctid::text as ctid,
   payload::text as payload,
   -- From within bounds: a row written by hand may hold infinity.
-  round(least(greatest(date_part('epoch', created_at), -8.64e12), 8.64e12) * 1e6)::bigint as created_at,
+  round(least(greatest(date_part('epoch', created_at), -8.64e12), 8.64e12) * 1e6)::bigint::text as created_at,
   case
     when kind is null
       and attempt = 0
@@ -84,9 +85,9 @@ select
         when run_at <> created_at
           then round(least(greatest(date_part('epoch', run_at), -8.64e12), 8.64e12) * 1e6)::bigint::text
       end
-    )
+    )::text
   end as more,
-  null::json as signs
+  null::text as signs
 from picked
 union all
 select
@@ -99,6 +100,6 @@ select
     'paused', paused,
     'calm', calm,
     'present', present
-  )
+  )::text
 from (select count(*) as found from picked) as counted
 cross join signs

@@ -2,8 +2,8 @@
 -- $1 worker_id bigint
 -- $2 ctids as an array literal, $3 xid text, as express_ack has them
 -- $4 new leases as an array literal of bigint, in the order of $2
--- rows: one: present: whether the worker's row is there. If not, nothing is changed: the jobs of a worker that was given
---   up would be nobody's. If it is, and a row was not changed: error 22012
+-- rows: one: present: whether the worker's row is there. If not, nothing is changed: the jobs of a worker that was
+--   given up would be nobody's. If it is, and a row was not changed: error 22012
 -- plan: tid scan
 with present as materialized (
   select id

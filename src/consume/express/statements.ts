@@ -13,8 +13,9 @@ interface ExpressRow {
   readonly payload: string
   /** Microseconds since 1970, as run_at is. */
   readonly created_at: string
-  readonly more: More | null
-  readonly signs: Signs | null
+  /** JSON text, as signs is. */
+  readonly more: string | null
+  readonly signs: string | null
 }
 
 /** What a job has beside its payload. */
@@ -77,8 +78,9 @@ export function claimStatements({ choice, workerId, limit, from }: LaneRequest):
 /** @param random - from 0 up to 1 */
 export function readClaim({ rows }: LaneAnswer, request: LaneRequest, random: () => number): ClaimOfLane {
   const all = rows as readonly ExpressRow[]
-  const signs = all.at(-1)?.signs
-  if (signs == null) throw new Error('the claim of an express lane ended without its signs')
+  const last = all.at(-1)?.signs
+  if (last == null) throw new Error('the claim of an express lane ended without its signs')
+  const signs: Signs = JSON.parse(last)
   const { queue } = request.choice
   return {
     asked: request.limit,
@@ -111,7 +113,8 @@ function toClaimedRow(
   claimedAt: number,
   random: () => number,
 ): ClaimedRow {
-  const { kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress, run_at } = row.more ?? plain
+  const more: More = row.more === null ? plain : JSON.parse(row.more)
+  const { kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress, run_at } = more
   const createdAt = new Date(Number(row.created_at) / 1e3)
   const runAt = run_at === null ? createdAt : new Date(Number(run_at) / 1e3)
   const waitsSince = Math.max(createdAt.getTime(), runAt.getTime())

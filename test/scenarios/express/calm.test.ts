@@ -16,7 +16,9 @@ async function databaseOf(db: TestDatabase): Promise<Database> {
 
 async function bury(db: TestDatabase, database: Database, id = '7'): Promise<unknown[]> {
   const [row] = await db.sql.unsafe<{ seen: string }[]>(`
-    select to_char(seen_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') as seen from ${db.s}.worker where id = ${id}`)
+    select to_char(seen_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') as seen
+    from ${db.s}.worker
+    where id = ${id}`)
   return database.query('worker_bury', [id, row?.seen ?? ''])
 }
 

@@ -1,4 +1,5 @@
-import { expect } from 'vitest'
+import pg from 'pg'
+import { expect, onTestFinished } from 'vitest'
 import { test } from '../../support/database.js'
 import { ackAll, idsOf, openLane, putRows } from '../../support/express.js'
 
@@ -122,4 +123,22 @@ test('express: a close while the claim is on its way lets its rows go by a commi
   expect(await over).toEqual({ is: 'closed' })
   const next = await openLane(db)
   expect(idsOf(await next.started())).toEqual(ids)
+})
+
+test('express: an application’s own parsers of bigint and JSON are not the lane’s', async ({ db }) => {
+  const { INT8, JSON: json, JSONB } = pg.types.builtins
+  for (const type of [INT8, json, JSONB]) {
+    const before = pg.types.getTypeParser(type)
+    onTestFinished(() => pg.types.setTypeParser(type, before))
+    pg.types.setTypeParser(type, () => 'parsed by the application')
+  }
+  const ids = await putRows(db, 2)
+  await db.sql.unsafe(`update ${db.s}.job set attempt = 2, progress = '[1]' where id = ${ids[1]}`)
+  const { started, over, acked } = await openLane(db)
+  const jobs = await started()
+  expect(idsOf(jobs)).toEqual(ids)
+  expect(jobs[1]?.claimed.job).toMatchObject({ attempt: 3, payload: 2, progress: [1] })
+  ackAll(jobs)
+  expect(await over).toEqual({ is: 'closed' })
+  expect(acked).toEqual(ids.map((id) => [id, 'durable']))
 })

@@ -110,7 +110,11 @@ test('express: a claim that finds nothing ends in order, and has taken nothing',
 
 test('express: a close while the claim is on its way lets its rows go by a commit', async ({ db }) => {
   const ids = await putRows(db, 2)
+  let started = 0
   const { over, lane } = await openLane(db, {
+    onStart: () => {
+      started += 1
+    },
     disguise: (session) => ({
       ...session,
       lost: null,
@@ -121,6 +125,7 @@ test('express: a close while the claim is on its way lets its rows go by a commi
     }),
   })
   expect(await over).toEqual({ is: 'closed' })
+  expect(started).toBe(0)
   const next = await openLane(db)
   expect(idsOf(await next.started())).toEqual(ids)
 })

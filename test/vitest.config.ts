@@ -37,6 +37,7 @@ const seldomBeginnings = [
   'test/scenarios/express/plans.test.ts',
   'test/scenarios/express/races.test.ts',
   'test/scenarios/express/role.test.ts',
+  'test/scenarios/express/server-crash.test.ts',
   'test/scenarios/express/silent.test.ts',
   'test/scenarios/operating/admin-plans.test.ts',
   'test/scenarios/operating/grants-',

@@ -4,14 +4,14 @@
 -- $1 queue text, $2 limit int, $3 worker_id bigint
 -- $4 flags as an array literal: no job that has one of them; null: whatever flags it has
 -- $5 bigint: jobs with a higher id only; the lowest bigint: all
--- rows: the locked jobs in claim order: ctid: where the row is; payload as JSON text; created_at in whole microseconds
---   since 1970; more: null for a job that has nothing but a payload, otherwise as JSON what else it has, run_at like
+-- rows: the locked jobs in claim order: ctid: where the row is; version: its xmin; payload as JSON text; created_at in
+--   whole microseconds since 1970; more: null for a job that has nothing but a payload, otherwise as JSON what else it has, run_at like
 --   created_at, or null: as that;
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   xid: of this transaction; null: no row was locked
 --   claimed_at: in seconds since 1970; took_ms: how long this statement took, up to here; found: how many were locked
---   paused: the queue is; calm: it is (worker_bury.sql); present: the worker's row is there. Unless it is neither and
---     that is there, no row was looked at
+--   paused: the queue is; calm: it is (worker_bury.sql); present: the worker's row is there, and
+--     says that it has a lane here (worker_lane.sql). Unless it is neither and that is so, no row was looked at
 -- plan: index job_ready, no sort
 -- xmax is the last transaction that has locked or updated the row, without its upper half; the nearest one before this
 --   snapshot's end is meant. Only 'committed' lets the row pass: not a transaction that is too old to be known.
@@ -23,11 +23,11 @@ with signs as materialized (
       (select calm_until > statement_timestamp() from :"schema".queue where name = $1::text),
       false
     ) as calm,
-    exists (select from :"schema".worker where id = $3::bigint) as present
+    exists (select from :"schema".worker where id = $3::bigint and $1::text = any (lanes)) as present
 ),
 picked as materialized (
   select
-    id, ctid, payload, created_at, run_at, kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress
+    id, ctid, xmin as version, payload, created_at, run_at, kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress
   from :"schema".job
   where queue = $1::text
     and state = 'ready'
@@ -59,6 +59,7 @@ select
   -- All of it as text: an application may have its own parsers for bigint and JSON, and they would be the lane's too.
   id::text as id,
   ctid::text as ctid,
+  version::text as version,
   payload::text as payload,
   -- From within bounds: a row written by hand may hold infinity.
   round(least(greatest(date_part('epoch', created_at), -8.64e12), 8.64e12) * 1e6)::bigint::text as created_at,
@@ -91,7 +92,7 @@ select
 from picked
 union all
 select
-  null, null, null, null, null,
+  null, null, null, null, null, null,
   json_build_object(
     'xid', pg_current_xact_id_if_assigned()::text,
     'claimed_at', date_part('epoch', statement_timestamp()),

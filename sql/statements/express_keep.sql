@@ -2,15 +2,10 @@
 -- $1 worker_id bigint
 -- $2 ctids as an array literal, $3 xid text, as express_ack has them
 -- $4 new leases as an array literal of bigint, in the order of $2
--- rows: one: present: whether the worker's row is there. If not, nothing is changed: the jobs of a worker that was
---   given up would be nobody's. If it is, and a row was not changed: error 22012
+-- rows: one. If a row was not changed (another transaction; a trigger, a rule or a policy has kept it), or the worker's
+--   row is not there, so that they would be nobody's: error 22012
 -- plan: tid scan
-with present as materialized (
-  select id
-  from :"schema".worker
-  where id = $1::bigint
-),
-kept as (
+with kept as (
   update :"schema".job
   set state = 'running',
     worker_id = $1::bigint,
@@ -19,14 +14,7 @@ kept as (
     lease = ($4::bigint[])[array_position($2::tid[], ctid)]
   where ctid = any ($2::tid[])
     and pg_current_xact_id_if_assigned() = $3::text::xid8
-    and exists (select from present)
+    and exists (select from :"schema".worker where id = $1::bigint)
   returning 1
 )
-select
-  exists (select from present) as present,
-  1 / (
-    case
-      when not exists (select from present) or (select count(*) from kept) = cardinality($2::tid[]) then 1
-      else 0
-    end
-  ) as counted
+select 1 / (case when (select count(*) from kept) = cardinality($2::tid[]) then 1 else 0 end) as counted

@@ -417,7 +417,7 @@ export function rowsAsClaimed(rows: readonly ({ readonly id: string } & RowAsCla
     numberArray(rows.map(({ lease }) => lease)),
     numberArray(rows.map(({ createdAt }) => createdAt)),
     numberArray(rows.map(({ runAt }) => runAt)),
-    placeArray(rows.map(({ ctid }) => ctid)),
+    numberArray(rows.map(({ version }) => version)),
   ]
 }
 
@@ -436,11 +436,6 @@ function isLess(one: string, other: string): boolean {
 // The elements are decimal strings only, so nothing needs quoting.
 export function numberArray(numbers: readonly string[]): string {
   return `{${numbers.join(',')}}`
-}
-
-/** Places in a table (ctid), such as (0,1). */
-export function placeArray(places: readonly string[]): string {
-  return `{${places.map((place) => `"${place}"`).join(',')}}`
 }
 
 function textArray(texts: readonly string[]): string {

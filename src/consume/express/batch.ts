@@ -59,6 +59,8 @@ export class Batch {
 /** As the claim's answer says it. */
 export interface ClaimedRow {
   readonly claimed: ClaimedJob
+  /** Where it lies in the table (ctid), such as (0,1): that holds as long as the claim's transaction. */
+  readonly place: string
   readonly asClaimed: RowAsClaimed
 }
 
@@ -70,6 +72,7 @@ export interface ClaimedRow {
 export class ExpressJob {
   /** Its lease is the one under which it is kept: no row has it before that. */
   readonly claimed: ClaimedJob
+  readonly place: string
   readonly asClaimed: RowAsClaimed
   readonly #batch: Batch
   #part: Part = 'held'
@@ -77,8 +80,9 @@ export class ExpressJob {
   #isOurs: boolean | null = null
   #waiting: ((isOurs: boolean) => void)[] | null = null
 
-  constructor({ claimed, asClaimed }: ClaimedRow, batch: Batch) {
+  constructor({ claimed, place, asClaimed }: ClaimedRow, batch: Batch) {
     this.claimed = claimed
+    this.place = place
     this.asClaimed = asClaimed
     this.#batch = batch
   }

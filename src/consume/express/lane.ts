@@ -17,7 +17,6 @@ import {
   keepStatement,
   type LaneRequest,
   readClaim,
-  readKept,
 } from './statements.js'
 import type { LaneTimes } from './when.js'
 
@@ -72,9 +71,8 @@ const log = createDebug('bugle:lane')
  * - free and held jobs are not written. A claim that was on its way with the commit is void: none of its jobs begins.
  *
  * **Why nothing is lost.** A row leaves the table only by a delete for an ack. Its handler had ended by then; and the
- * delete matches only the version of the row that was claimed: on the lane the version is locked from the claim to the
- * commit, so nobody has changed it; alone, by all that `fence` lists. A job that is not deleted is ready or running, as
- * ever.
+ * delete matches only the version of the row that was claimed: on the lane that version is locked from the claim to the
+ * commit, so nobody has changed it; alone, the delete names it. A job that is not deleted is ready or running, as ever.
  *
  * **Why nothing runs twice** while sessions and processes live. From the claim to the commit its row is locked, and
  * whoever takes jobs passes over locked rows or waits and looks again. With the commit the row is gone, or runs under a
@@ -89,23 +87,26 @@ const log = createDebug('bugle:lane')
  * 3. *Deleted rows are counted* by the server, and one that is missing aborts the transaction: a trigger, a rule or a
  *    policy of the application's may swallow the delete.
  * 4. *The tag decides.* `commit` in an aborted transaction is answered with ROLLBACK and no error.
- * 5. *Acks that go alone name created_at, lease and run_at as claimed, and where the row lies.* Ids and leases come
- *    again after a failover or a restart of the sequence, the time of the insert does not. A row that somebody has
- *    edited meanwhile lies elsewhere, and is not deleted by the ack of what ran before.
+ * 5. *Acks that go alone name created_at, lease and run_at as claimed, and the row's version (xmin).* Ids and leases
+ *    come again after a failover or a restart of the sequence, the time of the insert does not. A row that somebody has
+ *    edited meanwhile has another version, and is not deleted by the ack of what ran before. Its place would not tell:
+ *    a second edit may move it back.
  * 6. *The transaction's own status is never asked.* After a crash of the server its number is given out again, and the
  *    status is another's.
  * 7. *A row that an aborted transaction had locked is left alone* by lanes. It may be of a lane whose process died, and
  *    one of its jobs may be why: only durable claims count crashes. (Any updated row carries such a mark, so the mark's
  *    transaction is looked up: a committed one is no reason.)
  * 8. *Others remember that this worker had a lane*, as a vacuum may wipe those marks. Whoever buries it makes the queue
- *    calm for a minute: no lane claims from it, and the next deaths are counted.
+ *    calm for a minute: no lane claims from it, and the next deaths are counted. The worker's row says so before the
+ *    lane's first claim, and each claim asks for a row that says so: a worker that was given up has another row then.
  * 9. *A kept job's row is written only while the worker's row is there*: a running row of a worker that was given up
- *    would be nobody's. If it is not there, the acks are committed, and the kept jobs are lost to us.
+ *    would be nobody's. If it is not there, the transaction is aborted, acks and all, and they go alone: a commit would
+ *    let go of the kept jobs without a mark, and one of them may have ended this very process.
  * 10. *The session's settings*: by tid scan, or each delete reads the whole table; a time-out for a process that sits
  *    in its transaction and does nothing.
  *
- * Given up while alive (the worker is buried): the lock still holds, so nobody else has run these jobs, and the commit
- * is right. The next claim finds no worker row and takes nothing.
+ * Given up while alive (the worker is buried): the lock still holds, so nobody else has run these jobs, and a commit of
+ * acks is right. The next claim finds no worker row and takes nothing.
  */
 export interface Lane {
   readonly state: LaneState
@@ -279,10 +280,8 @@ export function createLane(parts: LaneParts): Lane {
     // Not an error: what was aborted before is rolled back by it.
     if (tag !== 'COMMIT') throw new Error(`the commit of an express lane was answered with ${tag}`)
     batch = null
-    const keepAnswer = written.at(-2)
-    const areOurs = kept.length > 0 && keepAnswer !== undefined && readKept(keepAnswer)
     for (const job of acked) tellAcked(job, { is: 'durable', runAt: null })
-    for (const job of kept) tellKept(job, areOurs)
+    for (const job of kept) tellKept(job, true)
     jobs -= current.those('free').length
     return answers
   }

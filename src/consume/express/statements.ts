@@ -1,6 +1,6 @@
 import type { Query } from '../../database/database.js'
 import type { ClaimedJob } from '../claimed-job.js'
-import { type Choice, flagsOf, inIdOrder, lowestId, numberArray, placeArray, rowsAsClaimed } from '../statements.js'
+import { type Choice, flagsOf, inIdOrder, lowestId, numberArray, rowsAsClaimed } from '../statements.js'
 import type { ClaimedRow, ExpressJob } from './batch.js'
 import type { LaneAnswer, LaneStatement, ServerProcess } from './lane-session.js'
 
@@ -9,6 +9,8 @@ import type { LaneAnswer, LaneStatement, ServerProcess } from './lane-session.js
 interface ExpressRow {
   readonly id: string | null
   readonly ctid: string
+  /** xmin */
+  readonly version: string
   /** JSON text. */
   readonly payload: string
   /** Microseconds since 1970, as run_at is. */
@@ -53,7 +55,7 @@ export interface ClaimOfLane {
   /** The queue is: then nothing was taken. */
   readonly isPaused: boolean
   readonly isCalm: boolean
-  /** Whether the worker's row is there. If not, nothing was taken. */
+  /** Whether the worker's row is there, and says that it has a lane here. If not, nothing was taken. */
   readonly isPresent: boolean
 }
 
@@ -140,8 +142,8 @@ function toClaimedRow(
     timeoutMs: timeout_ms,
     waitMs: Math.max(0, claimedAt * 1e3 - waitsSince),
   }
-  const asClaimed = { ctid: row.ctid, lease, createdAt: row.created_at, runAt: run_at ?? row.created_at }
-  return { claimed, asClaimed }
+  const asClaimed = { version: row.version, lease, createdAt: row.created_at, runAt: run_at ?? row.created_at }
+  return { claimed, place: row.ctid, asClaimed }
 }
 
 /** As the statement that keeps a job writes it. */
@@ -158,22 +160,17 @@ function nextLease(lease: string, random: () => number): string {
 
 /** To delete them within the transaction that has claimed them. */
 export function ackStatement(jobs: readonly ExpressJob[], xid: string | null): LaneStatement {
-  return { name: 'express_ack', values: [placeArray(jobs.map(({ asClaimed }) => asClaimed.ctid)), xid] }
+  return { name: 'express_ack', values: [placesOf(jobs), xid] }
 }
 
 /** To make them running ones within the transaction that has claimed them. */
 export function keepStatement(jobs: readonly ExpressJob[], xid: string | null, workerId: string): LaneStatement {
-  const places = placeArray(jobs.map(({ asClaimed }) => asClaimed.ctid))
-  return {
-    name: 'express_keep',
-    values: [workerId, places, xid, numberArray(jobs.map(({ claimed }) => claimed.lease))],
-  }
+  const leases = numberArray(jobs.map(({ claimed }) => claimed.lease))
+  return { name: 'express_keep', values: [workerId, placesOf(jobs), xid, leases] }
 }
 
-/** Whether the worker's row was there, so that they were. */
-export function readKept({ rows }: LaneAnswer): boolean {
-  const [row] = rows as readonly { readonly present: boolean }[]
-  return row?.present === true
+function placesOf(jobs: readonly ExpressJob[]): string {
+  return `{${jobs.map(({ place }) => `"${place}"`).join(',')}}`
 }
 
 export const commitStatement: LaneStatement = { name: 'express_commit', values: null }

@@ -32,8 +32,8 @@ export type Ending =
 
 /** What tells a row from any other, and from itself after a change, while nothing in it says who runs it. */
 export interface RowAsClaimed {
-  /** Where it lies in the table: after an update it lies elsewhere. */
-  readonly ctid: string
+  /** The transaction that has written it last (xmin): no version of it after an update has the same. */
+  readonly version: string
   readonly lease: string
   /** Microseconds since 1970. Ids and leases may come again, this does not. */
   readonly createdAt: string

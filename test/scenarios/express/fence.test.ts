@@ -95,25 +95,76 @@ test('express: kept jobs of a worker that is buried are lost, and acks are not',
   expect(await db.jobs()).toMatchObject([{ id: second, state: 'ready', worker_id: null }])
 })
 
-test('express: a worker that is buried while its jobs run: acks are committed, kept jobs are free for others', async ({
+test('express: a worker that is buried while its jobs run: acks go alone, kept jobs are free, and marked', async ({
   db,
 }) => {
-  const [acks = '', runs = ''] = await putRows(db, 3)
-  const { started, over, acked, lost } = await openLane(db, { claims: 3, limit: 2 })
+  const [acks = '', runs = ''] = await putRows(db, 2)
+  const { started, over, acked, lost } = await openLane(db)
   const [first, second] = await started()
   await db.sql.unsafe(`delete from ${db.s}.worker`)
   first?.begin()
   second?.begin()
   first?.ack()
   expect(await second?.keep()).toBe(false)
-  // The claim that went with it found no worker, and took nothing.
-  expect(await over).toEqual({ is: 'closed' })
+  expect(await over).toMatchObject({ is: 'failed', error: { code: '22012' } })
   expect(acked).toEqual([[acks, 'durable']])
   expect(lost).toEqual([runs])
+  expect(await db.jobs()).toMatchObject([{ id: runs, state: 'ready', attempt: 0, worker_id: null }])
+  // It may have ended that process: no lane takes it.
+  const next = await openLane(db, { workerId: '8' })
+  expect(await next.over).toEqual({ is: 'closed' })
+  expect(next.lane.jobs).toBe(0)
+})
+
+for (const [what, bury] of [
+  ['is buried', 'delete from S.worker'],
+  ['has another row, which says nothing of a lane', `update S.worker set lanes = '{}'`],
+] as const) {
+  test(`express: acks of a worker that ${what} are committed, and its next claim takes nothing`, async ({ db }) => {
+    const ids = await putRows(db, 3)
+    const { started, over, acked, lane } = await openLane(db, { claims: 3, limit: 2 })
+    const jobs = await started()
+    await db.sql.unsafe(bury.replace('S', db.s))
+    ackAll(jobs)
+    expect(await over).toEqual({ is: 'closed' })
+    expect(acked).toEqual(ids.slice(0, 2).map((id) => [id, 'durable']))
+    expect(lane.jobs).toBe(0)
+    expect(await db.jobs()).toMatchObject([{ id: ids[2], state: 'ready' }])
+  })
+}
+
+test('express: a row that was edited twice, and lies where it lay is neither acked nor kept', async ({ db }) => {
+  const [first = '', second = ''] = await putRows(db, 2)
+  const before = await rowsAt(db)
+  // Former places are free again once the transactions of other tests have ended.
+  const edited = () =>
+    until(async () => {
+      await db.sql.unsafe(`update ${db.s}.job set payload = '"edited"'`)
+      await db.sql.unsafe(`vacuum ${db.s}.job`)
+      return JSON.stringify(await rowsAt(db)) === JSON.stringify(before)
+    })
+  const { acked, lost } = await lostLane(db, edited, { acks: 1 })
+  expect(acked).toEqual([[first, 'stale']])
+  expect(lost).toEqual([second])
   expect(await db.jobs()).toMatchObject([
-    { id: runs, state: 'ready', attempt: 0, worker_id: null },
-    { state: 'ready', attempt: 0 },
+    { id: first, state: 'ready', payload: 'edited' },
+    { id: second, state: 'ready', payload: 'edited' },
   ])
+})
+
+test('express: rows that were frozen or moved by a vacuum meanwhile are acked and kept', async ({ db }) => {
+  const [first = '', second = ''] = await putRows(db, 2)
+  const { acked, lost } = await lostLane(
+    db,
+    async () => {
+      await db.sql.unsafe(`vacuum (freeze) ${db.s}.job`)
+      await db.sql.unsafe(`vacuum (full) ${db.s}.job`)
+    },
+    { acks: 1 },
+  )
+  expect(acked).toEqual([[first, 'durable']])
+  expect(lost).toEqual([])
+  expect(await db.jobs()).toMatchObject([{ id: second, state: 'running' }])
 })
 
 test('express: a worker that is not known opens no lane', async ({ db }) => {

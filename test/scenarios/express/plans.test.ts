@@ -12,7 +12,7 @@ interface Plan {
   readonly Plans?: readonly Plan[]
 }
 
-const all = `'{1}', '{1}', '{1}', '{1}', '{"(0,1)"}'`
+const all = `'{1}', '{1}', '{1}', '{1}', '{1}'`
 const calls = {
   express_claim: { values: `'q', 500, 7, '{gpu}', 0`, reads: ['job_ready', 'queue_pkey', 'queue_pkey', 'worker_pkey'] },
   express_ack: { values: `'{"(0,1)"}', '5'`, reads: ['Tid Scan'] },

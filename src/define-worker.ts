@@ -1,7 +1,8 @@
 import type { Bugle } from './bugle.js'
 import { knownKeys } from './checks.js'
 import type { Codec } from './codec.js'
-import type { BugleOptions, ConsumeOptions } from './options.js'
+import type { ConsumeOptions } from './consume/options.js'
+import type { BugleOptions } from './options.js'
 import type { HandlersOf, JobOf, QueueMap } from './queues.js'
 
 /** What a module tells `bugle work`: as its default export, or each of these as an export of its own. */

@@ -16,10 +16,12 @@ export type { MatchFilter } from './admin/matching.js'
 export type { JobError, JobRecord, JobRecordOf, JobState } from './admin/record.js'
 export type { RequeueFilter } from './admin/requeue.js'
 export type { BoundedCount, BugleStats, QueueStats, StatsOptions, WorkerState, WorkerStats } from './admin/stats.js'
-export { type Bugle, createBugle } from './bugle.js'
+export type { Bugle } from './bugle.js'
 export type { Codec } from './codec.js'
 export type { Consumer } from './consume/consumer.js'
+export type { ConsumeOptions, DrainOptions, Keep } from './consume/options.js'
 export type { ConsumerStats, Percentiles } from './consume/tally.js'
+export { createBugle } from './create-bugle.js'
 export type { ConnectionFields } from './database/connection.js'
 export type { MigrationReport } from './database/migrate.js'
 export type { DatabaseServer } from './database/primary.js'
@@ -48,10 +50,7 @@ export type { JsonInput, Jsonify } from './jsonify.js'
 export type { Logger } from './logging.js'
 export type {
   BugleOptions,
-  ConsumeOptions,
   CreateBugleOptions,
-  DrainOptions,
-  Keep,
   KeepTimes,
   StopOptions,
 } from './options.js'

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jitter } from '../backoff.js'
 import { delay, knownKeys, wholeNumber } from '../checks.js'
 import type { Database } from '../database/database.js'
 import type { CallEffect } from '../database/fault.js'
@@ -76,7 +77,7 @@ export async function collect({ database }: AdminParts, options: CollectOptions)
 
 /** Over at once when the signal aborts. */
 async function turn(signal: AbortSignal | undefined): Promise<void> {
-  await sleep(turnMs * (0.5 + Math.random()), undefined, signal && { signal }).catch(() => {})
+  await sleep(jitter(turnMs, 0.5, 1.5, Math.random), undefined, signal && { signal }).catch(() => {})
 }
 
 export interface CollectBatch {

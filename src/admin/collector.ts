@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { jitter } from '../backoff.js'
 import { toError } from '../errors.js'
 import { createBatchSize } from './batches.js'
 import { type Collectable, type CollectBatch, collectBatchSize } from './collect.js'
@@ -67,7 +68,7 @@ export function createCollector(options: CollectorOptions): Collector {
   async function run(): Promise<void> {
     let isMore = false
     for (const [what, forMs] of kept) isMore = (await isFull(what, forMs)) || isMore
-    schedule((isMore ? soonMs : everyMs) * (0.8 + 0.4 * random()))
+    schedule(jitter(isMore ? soonMs : everyMs, 0.8, 1.2, random))
   }
 
   /** One batch; whether there may be more of it. */
@@ -90,7 +91,7 @@ export function createCollector(options: CollectorOptions): Collector {
     start() {
       if (kept.every(([, forMs]) => forMs === null)) return
       stopped = false
-      schedule(firstWithinMs * random())
+      schedule(jitter(firstWithinMs, 0, 1, random))
     },
     async stop() {
       stopped = true

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
-import { type Bugle, createBugleFrom } from '../bugle.js'
+import type { Bugle } from '../bugle.js'
+import { createBugleFrom } from '../create-bugle.js'
 import type { BugleOptions } from '../options.js'
 import { interruptible } from '../terminal/ending.js'
 import type { Host } from '../terminal/host.js'

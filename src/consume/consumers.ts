@@ -1,9 +1,11 @@
 import { closedError } from '../database/database.js'
 import { BugleError, describe } from '../errors.js'
-import type { ConsumerOptions, StopOptions } from '../options.js'
+import type { StopOptions } from '../options.js'
 import type { StopReport } from '../stop-report.js'
 import { createSuspectTurn } from './claim/suspects.js'
-import { type Consumer, type ConsumerParts, type Consuming, startConsumer } from './consumer.js'
+import { type Consumer, type Consuming, startConsumer } from './consumer.js'
+import type { ConsumerParts } from './consumer-parts.js'
+import type { ConsumerOptions } from './options.js'
 import { resolveHandlers } from './run/handlers.js'
 import type { StepLimit } from './step.js'
 import { stoppedConsumer } from './stopped.js'
@@ -17,7 +19,7 @@ import { stoppedConsumer } from './stopped.js'
  * - **begun**: it claims. A stop of all stops it.
  * - **stopped**: its queue may be consumed again. It counts as present as long as a run goes on that it had to abandon.
  */
-interface Consumers {
+export interface Consumers {
   /** @throws BugleError `ALREADY_CONSUMING`, `INVALID_OPTION`, what joining throws; the reason of its own signal */
   consume(queue: string, handlers: unknown, options: ConsumerOptions): Promise<Consumer>
   /** @throws as `consume`; but once it has begun, an end by signal or close is an end like any other */

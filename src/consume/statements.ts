@@ -4,11 +4,11 @@ import { isRefusal, sendInParts } from '../database/halving.js'
 import type { StatementName } from '../database/statements.js'
 import { BugleError, jobRefused } from '../errors.js'
 import { inTransaction } from '../transactions/transaction.js'
-import type { ClaimAnswer } from './claim/dispatcher.js'
 import type { ClaimOfDue } from './claim/due.js'
+import type { ClaimAnswer } from './claim/loop-parts.js'
 import type { ClaimedJob } from './claimed-job.js'
 import { type Ending, givenBack, type RowAsClaimed, type Settlement } from './settle/ending.js'
-import type { Answer, Answers } from './settle/settler.js'
+import type { Answer, Answers } from './settle/pending.js'
 
 interface ClaimRow {
   readonly id: string | null

@@ -1,4 +1,4 @@
-import { longestTimerMs } from '../checks.js'
+import { createMoment } from '../moment.js'
 import type { ResolvedStopTimes } from '../options.js'
 
 /**
@@ -25,7 +25,7 @@ import type { ResolvedStopTimes } from '../options.js'
  *
  * **Two calls.** The second joins the first. Times can only become shorter: the grace ends at the earliest moment that
  * any call asked for, and the shortest `abortMs` counts from then; a time that a later call leaves out (Infinity)
- * stays. A call that comes in phase 3 cannot bring the grace back.
+ * stays. A call that comes in phase 3 cannot bring the grace back. That a wait hears of each call: see moment.ts.
  */
 interface Stop {
   /**
@@ -67,18 +67,16 @@ export function tidyUpBy(deadlineAt: number, now: number, afterMs: number): numb
 
 export function createStop(parts: StopParts): Stop {
   const { now } = parts
-  let graceEndsAt = Number.POSITIVE_INFINITY
+  const graceEnd = createMoment(now)
+  const deadline = createMoment(now)
   let abortMs = Number.POSITIVE_INFINITY
-  let deadlineAt = Number.POSITIVE_INFINITY
   let stopping: Promise<void> | null = null
-  /** The ends of phases have moved: a wait for one looks again. */
-  let moved = (): void => {}
 
   async function carryOut(): Promise<void> {
     const over = endAndWait()
-    if (await comesBefore(over, () => graceEndsAt)) return
+    if (await graceEnd.before(over)) return
     parts.abortRuns()
-    await comesBefore(over, () => deadlineAt)
+    await deadline.before(over)
   }
 
   async function endAndWait(): Promise<void> {
@@ -86,51 +84,23 @@ export function createStop(parts: StopParts): Stop {
     await parts.runsOver()
   }
 
-  /** Whether `over` resolves before that moment, which may move nearer. */
-  function comesBefore(over: Promise<void>, moment: () => number): Promise<boolean> {
-    return new Promise((resolve) => {
-      let timer: NodeJS.Timeout | undefined
-      let hasEnded = false
-      function end(isOver: boolean): void {
-        hasEnded = true
-        clearTimeout(timer)
-        moved = () => {}
-        resolve(isOver)
-      }
-      function look(): void {
-        if (hasEnded) return
-        clearTimeout(timer)
-        const leftMs = moment() - now()
-        if (leftMs <= 0) end(false)
-        else if (leftMs < Number.POSITIVE_INFINITY)
-          timer = setTimeout(look, Math.min(Math.ceil(leftMs), longestTimerMs))
-      }
-      moved = look
-      void over.then(() => end(true))
-      // What is over already is over, also when there is no time left.
-      setImmediate(look)
-    })
-  }
-
   return {
     request(times) {
       const at = now()
-      const graceAt = Math.min(graceEndsAt, at + times.graceMs)
       abortMs = Math.min(abortMs, times.abortMs)
-      const endsAt = Math.min(deadlineAt, graceAt + abortMs)
-      const isNew = stopping === null || graceAt < graceEndsAt || endsAt < deadlineAt
-      graceEndsAt = graceAt
-      deadlineAt = endsAt
-      if (isNew) parts.onRequest(Math.max(0, Math.round(graceAt - at)), endsAt <= at)
-      if (stopping === null) stopping = carryOut()
-      else moved()
+      const isGraceShorter = graceEnd.sooner(at + times.graceMs)
+      const isSooner = deadline.sooner(graceEnd.at + abortMs)
+      if (stopping === null || isGraceShorter || isSooner) {
+        parts.onRequest(Math.max(0, Math.round(graceEnd.at - at)), deadline.at <= at)
+      }
+      stopping ??= carryOut()
       return stopping
     },
     get isStopping() {
       return stopping !== null
     },
     get deadlineAt() {
-      return deadlineAt
+      return deadline.at
     },
   }
 }

@@ -1,7 +1,7 @@
-import type { ConsumerOptions } from '../options.js'
 import { resolveStopTimes } from '../options.js'
 import type { StopReport } from '../stop-report.js'
 import type { Consumer } from './consumer.js'
+import type { ConsumerOptions } from './options.js'
 import { createTally } from './tally.js'
 
 /**

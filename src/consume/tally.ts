@@ -5,7 +5,7 @@
  * It is fed with every job, so a run costs a few writes into arrays that are there already, and nothing is allocated
  * (measured in a loop: 25 ns of CPU a run). Whatever costs more, such as sorting, is done when somebody asks.
  */
-interface Tally {
+export interface Tally {
   /** A run has ended, whatever with. `endedAt` on performance.now(). */
   ran(claimed: Ran, runMs: number, endedAt: number): void
   count(what: Counted): void

@@ -1,9 +1,9 @@
 import createDebug from 'debug'
 import PQueue from 'p-queue'
+import { backoff, jitter } from '../backoff.js'
 import { deadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Link } from './link.js'
-import { growingPauseMs } from './pause.js'
 import type { SqlValue } from './pool.js'
 import { namedAsByPool, type Session } from './session.js'
 import type { StatementName, Statements } from './statements.js'
@@ -18,7 +18,7 @@ export const controlSettings = { lock_timeout: '1s' } as const
 const answerMs = 3_000
 const reconnectMs = { least: 50, most: 1_000 } as const
 /** In an outage, which `onUp` ends: whoever tries beside the one who tries for all is in the way of a busy server. */
-const downMs = { least: 5_000, most: 5_000 } as const
+const downMs = 5_000
 /** Statements wait for each other: those that take K come last, as each of them may take a second. */
 const priority = { presence: 1, sleep: 0 } as const
 
@@ -188,13 +188,13 @@ export function createControlSession(options: ControlOptions): ControlSession {
 
   function reconnectSoon(): void {
     if (stopped) return
-    reconnectIn(growingPauseMs(reconnectMs, failures, Math.random))
+    reconnectIn(backoff(reconnectMs, failures, Math.random))
     failures += 1
   }
 
   function reconnectIn(ms: number): void {
     const again = (): void => {
-      if (options.isDown()) reconnectIn(growingPauseMs(downMs, 0, Math.random))
+      if (options.isDown()) reconnectIn(jitter(downMs, 0.5, 1.5, Math.random))
       else void connect()
     }
     reconnecting = setTimeout(again, ms)

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
+import { backoff } from '../backoff.js'
 import { DeadlineError, deadline, unlessAborted } from '../deadline.js'
 import { BugleError, toError } from '../errors.js'
 import { type Connection, describeConnection } from './connection.js'
@@ -106,6 +107,8 @@ interface DatabaseOptions {
 
 /** Between two tries to reach the server in an outage. */
 const knockMs = { least: 400, most: 2_000 } as const
+/** Between two tries of one who waits until the server is up. */
+const whenUpMs = { least: 100, most: 2_000 } as const
 
 export function createDatabase(options: DatabaseOptions): Database {
   const { connection, listenConnection, statements, outage, primary } = options
@@ -244,8 +247,9 @@ export function createDatabase(options: DatabaseOptions): Database {
   async function knock(): Promise<void> {
     if (isKnocking) return
     isKnocking = true
-    for (let ms: number = knockMs.least; outage.isDown; ) {
-      await sleep(ms * (0.5 + Math.random()), undefined, { signal: ending.signal, ref: false }).catch(() => {})
+    for (let timesLonger = 0; outage.isDown; ) {
+      const inMs = backoff(knockMs, timesLonger, Math.random)
+      await sleep(inMs, undefined, { signal: ending.signal, ref: false }).catch(() => {})
       if (ending.signal.aborted || !outage.isDown) break
       try {
         const asked = poolsDown()
@@ -255,7 +259,7 @@ export function createDatabase(options: DatabaseOptions): Database {
           outage.gotThrough()
           // Within a second, whatever the other side does. It may have the only slot that there is.
           await session.end()
-          ms = Math.min(2 * ms, knockMs.most)
+          timesLonger += 1
           await database.ready()
           sessionOpened()
         }
@@ -265,7 +269,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         log('knocked: %s', toError(error).message)
         if (!isPermanentRefusal(error instanceof NotSentError ? error.cause : error)) continue
         if (pools === null) break
-        ms = Math.min(2 * ms, knockMs.most)
+        timesLonger += 1
       }
     }
     isKnocking = false
@@ -324,7 +328,8 @@ export function createDatabase(options: DatabaseOptions): Database {
       return looking
     },
     async whenUp(signal, work) {
-      for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2_000)) {
+      for (let failures = 0; ; failures += 1) {
+        const againMs = backoff(whenUpMs, failures, Math.random)
         signal.throwIfAborted()
         try {
           await unlessAborted(database.ready(), signal)
@@ -332,9 +337,9 @@ export function createDatabase(options: DatabaseOptions): Database {
           return
         } catch (error) {
           if (signal.aborted || !isOutage(error) || (pools === null && isRefusedForGood(error))) throw error
-          log('%s; again in about %d ms', toError(error).message, waitMs)
+          log('%s; again in %d ms', toError(error).message, againMs)
         }
-        await mayTryAgain(waitMs * (0.5 + Math.random()), signal)
+        await mayTryAgain(againMs, signal)
       }
     },
     query<Row>(name: StatementName, parameters: readonly SqlValue[]) {

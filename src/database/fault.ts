@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jitter } from '../backoff.js'
 import { BugleError, toError } from '../errors.js'
 import { databaseFault, isKeyConflict, sqlState } from './verdict.js'
 
@@ -33,7 +34,7 @@ async function despite<T>(isConflict: (error: unknown) => boolean, send: () => P
       if (!isConflict(error) || conflicts === mostConflicts) throw error
     }
     // At once at first: most meet one other. Where many meet, at random, so that they do not meet again.
-    if (conflicts > 0) await sleep(Math.random() * 2 ** conflicts)
+    if (conflicts > 0) await sleep(jitter(2 ** conflicts, 0, 1, Math.random))
   }
 }
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import createDebug from 'debug'
+import { backoff } from '../backoff.js'
 import { DeadlineError } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Host } from './connection.js'
-import { growingPauseMs } from './pause.js'
 import type { PoolConnection } from './pool-connection.js'
 import { ConnectTimeoutError } from './pool-errors.js'
 import type { Primary } from './primary.js'
@@ -128,7 +128,7 @@ export function createHealing(parts: HealingParts): Healing {
       // At first for a moment only, for the processes of a fleet not to come all at once.
       cutPause = new AbortController()
       const { signal } = cutPause
-      await sleep(growingPauseMs(healPauseMs, tries, random), undefined, { signal }).catch(() => {})
+      await sleep(backoff(healPauseMs, tries, random), undefined, { signal }).catch(() => {})
       tries += 1
       if (ending.signal.aborted) return
       const next = await firstThatAnswers()

@@ -1,11 +1,11 @@
 import createDebug from 'debug'
+import { backoff, jitter, type PauseMs } from '../backoff.js'
 import { type DeadlineError, deadline, startDeadline } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Connection, Host } from './connection.js'
 import { createFifo } from './fifo.js'
 import { createHealing } from './healing.js'
 import { createLink, type Link } from './link.js'
-import { growingPauseMs, type PauseMs } from './pause.js'
 import {
   openPoolConnection,
   type PoolConnection,
@@ -260,9 +260,7 @@ export function createPool(options: PoolOptions): Pool {
         if (mayGrow()) attempt()
         grow()
       },
-      failures === 0
-        ? growingPauseMs({ least: gapMs, most: gapMs }, 0, random)
-        : growingPauseMs(pauseMs, failures - 1, random),
+      failures === 0 ? jitter(gapMs, 0.5, 1.5, random) : backoff(pauseMs, failures - 1, random),
     )
   }
 

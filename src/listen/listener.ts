@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { backoff, jitter } from '../backoff.js'
 import { SharedSessionsError } from '../database/apart.js'
 import type { SessionFields } from '../database/driver.js'
 import { createLink, type Link } from '../database/link.js'
@@ -88,7 +89,10 @@ export interface Channels {
 }
 
 const answerMs = 5_000
-const reconnectMs = { least: 100, most: 5_000, mostDeaf: 30_000 } as const
+const reconnectMs = { least: 100, most: 5_000 } as const
+const reconnectDeafMs = { least: 100, most: 30_000 } as const
+/** Between two looks whether an outage, in which somebody tries for all, is over. */
+const downMs = 5_000
 const unlessDirect = 'give a direct connection as listenConnectionString'
 
 export function createListener(options: ListenerOptions): Listener {
@@ -200,15 +204,17 @@ export function createListener(options: ListenerOptions): Listener {
     log('lost: %s', error.message)
     close()
     become('polling')
-    const ms = Math.min(reconnectMs.least * 2 ** failures, isDeaf ? reconnectMs.mostDeaf : reconnectMs.most)
+    connectIn(backoff(isDeaf ? reconnectDeafMs : reconnectMs, failures, random))
     failures += 1
-    connectIn(ms)
   }
 
   function connectIn(ms: number): void {
     stopWaiting()
-    const again = (): void => (options.isDown?.() ? connectIn(reconnectMs.most) : void connect())
-    retry = setTimeout(again, ms * (0.5 + random()))
+    const again = (): void => {
+      if (options.isDown?.()) connectIn(jitter(downMs, 0.5, 1.5, random))
+      else void connect()
+    }
+    retry = setTimeout(again, ms)
   }
 
   function close(): void {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { jitter } from '../backoff.js'
 import { toError } from '../errors.js'
 
 /**
@@ -87,7 +88,7 @@ export function createPing({ send, onEcho, onSilence, patienceMs, random }: Ping
       if (received !== mark) return
       mark = null
       clearTimeout(timer)
-      timer = setTimeout(() => void ping(), intervalMs * (0.8 + 0.2 * random()))
+      timer = setTimeout(() => void ping(), jitter(intervalMs, 0.8, 1, random))
       onEcho()
       answered()
     },

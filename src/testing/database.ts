@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { type Bugle, createBugle } from '../bugle.js'
+import type { Bugle } from '../bugle.js'
 import { isPlainObject, knownKeys, withoutUndefined } from '../checks.js'
+import { createBugle } from '../create-bugle.js'
 import { type EmbeddedOptions, type EmbeddedPostgres, startEmbedded } from '../embedded/index.js'
 import { BugleError, describe } from '../errors.js'
 import { internalsOf } from '../internals.js'

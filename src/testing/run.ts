@@ -1,10 +1,10 @@
 import type { Bugle } from '../bugle.js'
 import { oneOf, wholeNumber } from '../checks.js'
+import type { ConsumeOptions } from '../consume/options.js'
 import { BugleError, describe } from '../errors.js'
 import type { EventSource, FailureCause, JobEvent } from '../events.js'
 import { internalsOf } from '../internals.js'
 import type { Job, Middleware } from '../job.js'
-import type { ConsumeOptions } from '../options.js'
 import type { HandlersOf, JobOf } from '../queues.js'
 import { makeDue } from './time.js'
 

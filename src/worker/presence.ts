@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { jitter } from '../backoff.js'
 import type { Dozers } from '../database/control.js'
 import { sqlState } from '../database/verdict.js'
 import { toError } from '../errors.js'
@@ -214,7 +215,7 @@ export function createPresence(options: PresenceOptions): Presence {
     if (stopped) return
     // A first failure may be that of the session alone: the next goes another way, at once.
     const soon = isWanted || failures === 1
-    const inMs = soon ? 0 : (options.word.rescueAfterMs / beatsPerWord) * (0.9 + 0.1 * random())
+    const inMs = soon ? 0 : jitter(options.word.rescueAfterMs / beatsPerWord, 0.9, 1, random)
     timer = setTimeout(() => void beat(), inMs)
     if (!keepsAlive) timer.unref()
   }

@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { jitter } from '../backoff.js'
 import type { Database } from '../database/database.js'
 import { despiteDeadlocks } from '../database/fault.js'
 import { isRefusalOrTimeOut, sendInParts } from '../database/halving.js'
@@ -98,7 +99,7 @@ export function createRescue(options: RescueOptions): Rescue {
 
   function schedule(): void {
     if (stopped) return
-    const inMs = rescueAfterMs * (closeLooks > 0 ? 1 : 3) * (0.8 + 0.4 * random())
+    const inMs = jitter(rescueAfterMs * (closeLooks > 0 ? 1 : 3), 0.8, 1.2, random)
     const at = performance.now() + inMs
     // Only sooner: where workers come and go, the next look must not be put off with each.
     if (at >= looksAt) return

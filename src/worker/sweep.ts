@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { jitter } from '../backoff.js'
 import { toError } from '../errors.js'
 
 const log = createDebug('bugle:sweep')
@@ -64,7 +65,7 @@ export function createSweeper({ sweepMs, isLive, consumers, look, random }: Swee
     const isShort = !isLive() || consumers().some((consumer) => consumer.isUnprotected)
     // What is due sooner than that stays where it is.
     sweepsAt = Math.min(sweepsAt, now + (isShort ? shortMs : untilSweep()))
-    const at = Math.min(looksAt, sweepsAt, now + dueLookMs * (0.9 + 0.1 * random()))
+    const at = Math.min(looksAt, sweepsAt, now + jitter(dueLookMs, 0.9, 1, random))
     if (at === looksAt) return
     looksAt = at
     clearTimeout(timer)
@@ -72,7 +73,7 @@ export function createSweeper({ sweepMs, isLive, consumers, look, random }: Swee
   }
 
   function untilSweep(): number {
-    return sweepMs === 0 ? Number.POSITIVE_INFINITY : sweepMs * (0.9 + 0.2 * random())
+    return sweepMs === 0 ? Number.POSITIVE_INFINITY : jitter(sweepMs, 0.9, 1.1, random)
   }
 
   async function lookAround(): Promise<void> {

@@ -7,6 +7,7 @@ import type { StatementName } from '../database/statements.js'
 import { unlessAborted } from '../deadline.js'
 import { toError } from '../errors.js'
 import type { Listener } from '../listen/listener.js'
+import { createMoment, type Moment } from '../moment.js'
 import { createParts, type Parts, type WorkerConsumer, type WorkerOptions } from './parts.js'
 
 const log = createDebug('bugle:worker')
@@ -41,7 +42,7 @@ export interface Worker {
    * @param deadlineAt - on performance.now(); it resolves by then, or little later, whatever the database does
    */
   leave(deadlineAt: number): Promise<void>
-  /** A leave that is at its end is given until then, if that is sooner. */
+  /** Every leave that was called and is not over is given until then, if that is sooner. */
   hurry(deadlineAt: number): void
   /**
    * The instance is closed while abandoned handlers go on: all ends but the presence, which goes on without keeping the
@@ -77,8 +78,8 @@ export function createWorker(options: WorkerOptions): Worker {
   let hasStarted = false
   let parts: Parts | null = null
   let members = 0
-  /** The deadline of what is being stopped comes nearer. */
-  let hurry = (_at: number): void => {}
+  /** Until when each end may take that was asked for and is not over: also a leave that still waits for its turn. */
+  const ends = new Set<Moment>()
   const awaitingOpen: (() => void)[] = []
   // Start and stop take turns: the last consumer may leave while the next one joins.
   let turn: Promise<unknown> = Promise.resolve()
@@ -112,41 +113,38 @@ export function createWorker(options: WorkerOptions): Worker {
       await starting.start()
       log('%s started', id)
     } catch (error) {
-      await stop(now() + abortedStopMs)
+      await endBy(now() + abortedStopMs, stop)
       // An abort has a reason of its own, whatever that is.
       throw signal.aborted ? error : toldError('consume', error)
     }
   }
 
-  async function stop(deadlineAt: number): Promise<void> {
+  async function stop(by: Moment): Promise<void> {
     const stopping = parts
     parts = null
     tellOpen()
     if (stopping === null) return
-    await by(deadlineAt, stopping.stop())
+    await waitFor(stopping.stop(), by)
     stopping.destroy()
     log('%s stopped', stopping.presence.id)
   }
 
-  /** Resolves with the work, or at its deadline, or little after it: what is left then goes on by itself, and ends. */
-  function by(deadlineAt: number, work: Promise<unknown>): Promise<void> {
-    return new Promise((resolve) => {
-      let timer: NodeJS.Timeout | undefined
-      let endsAt = Number.POSITIVE_INFINITY
-      function end(): void {
-        clearTimeout(timer)
-        hurry = () => {}
-        resolve()
-      }
-      hurry = (at) => {
-        if (at >= endsAt) return
-        endsAt = at
-        clearTimeout(timer)
-        timer = setTimeout(end, Math.max(at - now(), leastStopMs))
-      }
-      hurry(deadlineAt)
-      work.catch((error) => log('%s', toError(error).message)).finally(end)
-    })
+  /** Resolves with the work, or at its moment, or little after it: what is left then goes on by itself, and ends. */
+  async function waitFor(work: Promise<unknown>, by: Moment): Promise<void> {
+    const leastBy = createMoment(now, now() + leastStopMs)
+    const done = work.catch((error) => log('%s', toError(error).message))
+    if (!(await by.before(done))) await leastBy.before(done)
+  }
+
+  /** An end that `hurry` can make shorter, from this call on. */
+  async function endBy(deadlineAt: number, end: (by: Moment) => Promise<void>): Promise<void> {
+    const by = createMoment(now, deadlineAt)
+    ends.add(by)
+    try {
+      await end(by)
+    } finally {
+      ends.delete(by)
+    }
   }
 
   function inTurn(work: () => Promise<void>): Promise<void> {
@@ -156,10 +154,12 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   function leave(deadlineAt: number): Promise<void> {
-    return inTurn(async () => {
-      members -= 1
-      if (members === 0) await stop(deadlineAt)
-    })
+    return endBy(deadlineAt, (by) =>
+      inTurn(async () => {
+        members -= 1
+        if (members === 0) await stop(by)
+      }),
+    )
   }
 
   return {
@@ -193,7 +193,7 @@ export function createWorker(options: WorkerOptions): Worker {
       const joined = inTurn(async () => {
         signal.throwIfAborted()
         if (members === 0) await start(signal)
-        if (isGone) return members === 0 ? stop(now() + abortedStopMs) : undefined
+        if (isGone) return members === 0 ? endBy(now() + abortedStopMs, stop) : undefined
         members += 1
         isIn = true
       })
@@ -207,11 +207,15 @@ export function createWorker(options: WorkerOptions): Worker {
       }
     },
     leave,
-    hurry: (deadlineAt) => hurry(deadlineAt),
+    hurry(deadlineAt) {
+      for (const by of ends) by.sooner(Math.max(deadlineAt, now() + leastStopMs))
+    },
     linger: (deadlineAt) =>
-      inTurn(async () => {
-        if (parts !== null) await by(deadlineAt, parts.linger())
-      }),
+      endBy(deadlineAt, (by) =>
+        inTurn(async () => {
+          if (parts !== null) await waitFor(parts.linger(), by)
+        }),
+      ),
     async lateQuery<Row extends object>(name: StatementName, parameters: readonly SqlValue[]) {
       const control = parts?.control
       // One that is being connected again will be back: then a failure, to be tried again.

@@ -1,5 +1,6 @@
 import type { Ending, Settled, Settlement } from '../../src/consume/settle/ending.js'
-import { type Answers, createSettler } from '../../src/consume/settle/settler.js'
+import type { Answers } from '../../src/consume/settle/pending.js'
+import { createSettler } from '../../src/consume/settle/settler.js'
 
 export function settlement(id: string, ending: Ending = { is: 'acked' }, ackedInTransaction = false): Settlement {
   return { id, lease: '7', workerId: '5', attempt: 1, ending, ackedInTransaction }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
+import { resolveConsumerOptions } from '../../src/consume/options.js'
 import { type Duration, parseDuration } from '../../src/duration.js'
-import { resolveBugleOptions, resolveConsumerOptions, resolveStopTimes } from '../../src/options.js'
+import { resolveBugleOptions, resolveStopTimes } from '../../src/options.js'
 import { partial, release, retry } from '../../src/outcome.js'
 import { resolvePutOptions } from '../../src/put/options.js'
 import { fixed } from '../../src/retry.js'

@@ -10,6 +10,7 @@ const src = join(new URL('../..', import.meta.url).pathname, 'src')
  */
 const floors = [
   [
+    'backoff',
     'duration',
     'errors',
     'jsonify',
@@ -19,10 +20,11 @@ const floors = [
     'terminal',
     'thinning',
     'version',
+    'wakeup',
     'with-resolvers',
   ],
   ['checks', 'deadline', 'define-queues', 'demand-node', 'event-stream', 'reading'],
-  ['codec', 'embedded', 'events', 'outcome', 'payload', 'retry-after', 'schema'],
+  ['codec', 'embedded', 'events', 'moment', 'outcome', 'payload', 'retry-after', 'schema'],
   ['database', 'logging'],
   ['listen', 'transactions'],
   ['job'],
@@ -32,8 +34,9 @@ const floors = [
   ['options', 'putter'],
   ['consume', 'signals'],
   ['admin', 'internals'],
-  ['results'],
+  ['closing', 'results'],
   ['bugle'],
+  ['create-bugle'],
   ['define-worker'],
   ['doctor', 'index', 'testing'],
   ['demo'],

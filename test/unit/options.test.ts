@@ -1,5 +1,6 @@
 import { createServer } from 'node:net'
 import { expect, test } from 'vitest'
+import { consumerDefaults, resolveConsumerOptions, resolveDrainOptions } from '../../src/consume/options.js'
 import {
   type BugleOptions,
   type ConsumeOptions,
@@ -8,14 +9,7 @@ import {
   defineQueues,
   type PutOptions,
 } from '../../src/index.js'
-import {
-  bugleDefaults,
-  consumerDefaults,
-  resolveBugleOptions,
-  resolveConsumerOptions,
-  resolveDrainOptions,
-  resolveStopTimes,
-} from '../../src/options.js'
+import { bugleDefaults, resolveBugleOptions, resolveStopTimes } from '../../src/options.js'
 import { putDefaults, resolvePutOptions } from '../../src/put/options.js'
 import { defaultRetryStrategy } from '../../src/retry.js'
 import { refusal } from '../support/refusal.js'

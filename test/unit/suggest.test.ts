@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { resolveBugleOptions, resolveConsumerOptions } from '../../src/options.js'
+import { resolveConsumerOptions } from '../../src/consume/options.js'
+import { resolveBugleOptions } from '../../src/options.js'
 import { resolvePutOptions } from '../../src/put/options.js'
 import { exponential } from '../../src/retry.js'
 import { suggestion } from '../../src/suggest.js'

@@ -1,4 +1,4 @@
-import { mostAtOnce } from '../settle/settler.js'
+import { mostAtOnce } from '../most-at-once.js'
 
 /**
  * How many jobs a claim may ask for by what jobs weigh: bounds in bytes, where slots and look-ahead are bounds in jobs.
@@ -21,7 +21,7 @@ import { mostAtOnce } from '../settle/settler.js'
  * What this does not bound: jobs that run, up to one payload per slot; and the first claim, which asks for a job per
  * slot. A claim of light jobs that meets heavy ones for the first time brings them all, `mostAtOnce` at most.
  */
-interface ClaimSize {
+export interface ClaimSize {
   /** Jobs per claim, from 1 up. */
   readonly most: number
   /** Jobs that may be held beyond the slots; 0: even one is too heavy. */

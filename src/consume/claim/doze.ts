@@ -45,7 +45,7 @@ const log = createDebug('bugle:doze')
  * - A count can only bring the answer nearer: others that have come since make no wait longer that is under way.
  * - A count that fails is one of nobody: the control session has lost K with its locks, or is about to.
  */
-interface Doze {
+export interface Doze {
   /** Whether notifications may be answered late. */
   readonly isDozing: boolean
   /** Whether a notification waits for its answer. */

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { toError } from '../../errors.js'
-import { withResolvers } from '../../with-resolvers.js'
-import type { ClaimedJob } from '../claimed-job.js'
-import type { StepLimit } from '../step.js'
+import type { InFlight } from '../in-flight.js'
+import type { Quota } from './quota.js'
 
 /**
  * When a consumer that drains its queue is done: of the jobs that were there, and of those that its own runs put or
@@ -15,7 +14,7 @@ import type { StepLimit } from '../step.js'
  * - it was asked for while this consumer was **still**: no outcome waits to be durable, and no slot is taken, not even
  *   by a hook;
  * - **nothing was claimed** here from the moment it was asked for until its answer: not by itself, not by a claim that
- *   was in flight then, and not by a claim beside it, whose answer we wait for as well (dispatcher.ts).
+ *   was in flight then, and not by a claim beside it, whose answer we wait for as well (beside.ts).
  *
  * Otherwise, wait until what was claimed is over, and claim again.
  *
@@ -28,7 +27,7 @@ import type { StepLimit } from '../step.js'
  *   that claim's answer is here. Nothing runs then, and the claim saw nothing. But this consumer was not still when the
  *   claim was asked for, or the job was claimed since;
  * - due jobs become ready by this consumer's own promotion, which commits after the claim's snapshot: a claim during
- *   which one was in flight, or has ended, counts as one that left jobs behind (consumer.ts);
+ *   which one was in flight, or has ended, counts as one that left jobs behind (claims.ts);
  * - a claim beside the loop's own takes jobs before the loop's claim looks, and is answered after it;
  * - a job of others, locked by a transaction of theirs: it is left behind, so the claim proves nothing;
  * - a put of others that commits after the snapshot: nobody is promised that it runs.
@@ -46,10 +45,6 @@ import type { StepLimit } from '../step.js'
  * time before, so a drain finds a moment in which all of them are. It waits for an outcome that the database refuses.
  */
 interface Draining {
-  /** How many more jobs it may claim. */
-  readonly claimable: number
-  /** A claim was answered: with these jobs, none of which has begun. */
-  claimed(jobs: readonly ClaimedJob[]): void
   /**
    * Resolves once nothing runs and nothing is ready (with 'scheduled': nothing is ready or scheduled). It resolves
    * earlier when the queue is paused for all processes, or when the limit is reached and what was claimed has run. At a
@@ -59,8 +54,8 @@ interface Draining {
 }
 
 export interface DrainingParts {
-  /** null: it claims whatever there is. */
-  readonly limit: StepLimit | null
+  readonly quota: Pick<Quota, 'used'>
+  readonly inFlight: Pick<InFlight, 'everClaimed'>
   /**
    * Resolves when a claim that began after this call has proven the queue empty, or has found it paused; or at the
    * stop.
@@ -84,38 +79,35 @@ export interface DrainingParts {
 const scheduledLookMs = 1_000
 
 export function createDraining(parts: DrainingParts): Draining {
-  const { limit, isStopping } = parts
-  let everClaimed = 0
-  let claimable = limit?.jobs ?? Number.POSITIVE_INFINITY
-  const { promise: sated, resolve: tellSated } = withResolvers<void>()
+  const { quota, inFlight, isStopping } = parts
 
   /** Resolves also where the queue is found paused, and at the stop. */
   async function ranDry(): Promise<void> {
     for (;;) {
       const wasStill = parts.isStill()
-      const before = everClaimed
+      const before = inFlight.everClaimed
       await parts.seenEmpty()
       await parts.besideAnswered()
-      if (isStopping() || (wasStill && everClaimed === before)) return
+      if (isStopping() || (wasStill && inFlight.everClaimed === before)) return
       await parts.runsOver()
     }
   }
 
   async function nothingLeft(until: 'ready' | 'scheduled'): Promise<void> {
     let overdueWaitMs = 1
-    let before = everClaimed
+    let before = inFlight.everClaimed
     for (;;) {
       await ranDry()
       if (until === 'ready' || parts.isQueuePaused() || isStopping()) return
-      const hasClaimed = everClaimed > before
-      before = everClaimed
+      const hasClaimed = inFlight.everClaimed > before
+      before = inFlight.everClaimed
       const dueInMs = await parts.nextScheduled().catch((error) => {
         parts.onError(toError(error))
         return scheduledLookMs
       })
       if (dueInMs === null) {
         await ranDry()
-        if (everClaimed === before) return
+        if (inFlight.everClaimed === before) return
         continue
       }
       // One that is due and does not become ready is locked by somebody.
@@ -126,16 +118,6 @@ export function createDraining(parts: DrainingParts): Draining {
   }
 
   return {
-    get claimable() {
-      return claimable
-    },
-    claimed(jobs) {
-      everClaimed += jobs.length
-      if (limit === null) return
-      for (const { job } of jobs) limit.onClaimed(job)
-      claimable -= jobs.length
-      if (claimable <= 0) tellSated()
-    },
-    drained: (until) => Promise.race([nothingLeft(until), sated.then(parts.runsOver)]),
+    drained: (until) => Promise.race([nothingLeft(until), quota.used.then(parts.runsOver)]),
   }
 }

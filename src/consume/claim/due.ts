@@ -27,7 +27,7 @@ const log = createDebug('bugle:due')
  *
  * All processes of a queue set their timers for the same row. Promotions skip locked rows, so one of them promotes it.
  */
-interface DueTimer {
+export interface DueTimer {
   /** Call with the answer of each claim. */
   claimed(answer: ClaimOfDue): void
   /** A sweep has seen when the nearest is due. */

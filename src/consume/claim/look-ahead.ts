@@ -1,5 +1,5 @@
-import type { ConsumerOptions } from '../../options.js'
-import { mostAtOnce } from '../settle/settler.js'
+import { mostAtOnce } from '../most-at-once.js'
+import type { ConsumerOptions } from '../options.js'
 
 /**
  * How many jobs a consumer may hold beyond its slots: claimed, and not begun.

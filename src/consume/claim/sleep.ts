@@ -88,7 +88,7 @@ export interface ClaimSigns {
   readonly tripMs: number
 }
 
-interface SleepProtocol {
+export interface SleepProtocol {
   /** A notification came, whether or not we slept. @returns whether they come so fast that none may be answered late */
   notified(): boolean
   /** K was just taken. */

@@ -1,3 +1,5 @@
+import type { ClaimedJob } from '../claimed-job.js'
+
 /**
  * The turn in which one job runs that a process has died under: a suspect. One worker has one turn, whatever its
  * queues.
@@ -55,6 +57,28 @@ export function createSuspectTurn(): SuspectTurn {
         if (owner === own) owner = null
       }
       return over
+    },
+  }
+}
+
+/** The turns that suspects of one consumer have. */
+export interface Turns {
+  /** @param end - ends its turn */
+  began(suspect: ClaimedJob, end: () => void): void
+  /** The outcome of a job is durable, or will never be; or its run is stuck. */
+  ended(claimed: ClaimedJob): void
+}
+
+/** @param wake - there may be jobs: another suspect may be claimed */
+export function createTurns(wake: () => void): Turns {
+  const turns = new Map<ClaimedJob, () => void>()
+  return {
+    began: (suspect, end) => void turns.set(suspect, end),
+    ended(claimed) {
+      if (claimed.job.crashes === 0) return
+      turns.get(claimed)?.()
+      turns.delete(claimed)
+      wake()
     },
   }
 }

@@ -10,21 +10,17 @@ import type { RunScope } from './run-scope.js'
  * A job is in here from the very turn of the event loop in which its claim is answered until its outcome is durable or
  * refused by the fence. One job may be in here twice, under two leases: while its former handler still runs.
  */
-interface Runs {
+export interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
   remove(run: Run): void
   knows(id: string, lease: string): boolean
-  readonly size: number
   /** Those that are in here now. */
   all(): readonly Run[]
-  /** Resolves when none is left. */
-  empty(): Promise<void>
 }
 
 export function createRuns(parts: RunHooks): Runs {
   const runs = new Map<string, Run>()
-  let awaitingEmpty: (() => void)[] = []
   return {
     add(claimed) {
       const claimedAt = parts.now()
@@ -36,22 +32,9 @@ export function createRuns(parts: RunHooks): Runs {
     },
     remove({ claimed }) {
       runs.delete(keyOf(claimed.job.id, claimed.lease))
-      if (runs.size > 0 || awaitingEmpty.length === 0) return
-      const toTell = awaitingEmpty
-      awaitingEmpty = []
-      for (const tell of toTell) tell()
     },
     knows: (id, lease) => runs.has(keyOf(id, lease)),
-    get size() {
-      return runs.size
-    },
     all: () => [...runs.values()],
-    empty() {
-      if (runs.size === 0) return Promise.resolve()
-      return new Promise((resolve) => {
-        awaitingEmpty.push(resolve)
-      })
-    },
   }
 }
 

@@ -2,7 +2,8 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { toError } from '../../errors.js'
-import type { Gate } from '../claim/dispatcher.js'
+import type { Gate } from '../gate.js'
+import { createHeldJobs, type Held } from './held-jobs.js'
 
 const log = createDebug('bugle:slots')
 
@@ -19,7 +20,7 @@ const log = createDebug('bugle:slots')
  * - So is, at once, what would make the held jobs weigh more than `mostHeldBytes`: a claim of light jobs may have met
  *   heavy ones (claim-size.ts).
  */
-interface Slots<Job extends Held> {
+export interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
   start(jobs: readonly Job[]): void
   /** Whatever is held, and has not begun: it never will. */
@@ -36,13 +37,6 @@ interface Slots<Job extends Held> {
   readonly fullMs: number
   /** Resolves when no slot is taken. */
   onIdle(): Promise<void>
-}
-
-interface Held {
-  /** performance.now() */
-  readonly claimedAt: number
-  /** What it weighs. */
-  readonly bytes: number
 }
 
 export interface SlotsParts<Job> {
@@ -65,17 +59,11 @@ export interface SlotsParts<Job> {
 }
 
 const sliceMs = 5
-/** Jobs that have begun and are still in the list of those that are held. */
-const mostBegun = 1_000
 
 export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
   const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
   const queue = new PQueue({ concurrency })
-  let held: Job[] = []
-  /** In `held`: those before it have begun. */
-  let next = 0
-  /** What the others weigh. */
-  let heldBytes = 0
+  const held = createHeldJobs<Job>()
   let sliceEndsAt = 0
   /** Whether a slot is taken. */
   const busy = createStopwatch(now)
@@ -95,23 +83,18 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   }
 
   function take(): Job | undefined {
-    const job = held[next]
-    if (job === undefined) return undefined
+    if (held.first === undefined) return undefined
     if (!gate.isOpen) {
       void awaitGate()
       return undefined
     }
-    next += 1
-    heldBytes -= job.bytes
-    // What has begun is let go of, though there may always be others.
-    if (next === held.length || next === mostBegun) forgetBegun()
-    return job
+    return held.take()
   }
 
   async function awaitGate(): Promise<void> {
     if (isAwaitingGate) return
     isAwaitingGate = true
-    while (!gate.isOpen && held.length > 0) {
+    while (!gate.isOpen && held.count > 0) {
       await gate.opened()
       // It is told of the worker's stop as well, and may have closed again.
       if (!gate.isOpen) await sleep(10, undefined, { ref: false })
@@ -121,7 +104,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   }
 
   function begin(): void {
-    let free = Math.min(freeSlots(), heldNow())
+    let free = Math.min(freeSlots(), held.count)
     if (free <= 0) return
     sliceEndsAt = now() + sliceMs
     for (; free > 0; free -= 1) {
@@ -148,46 +131,31 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     return concurrency - taken()
   }
 
-  function heldNow(): number {
-    return held.length - next
-  }
-
   function freeLeft(): number {
-    return freeSlots() - heldNow()
-  }
-
-  function forgetBegun(): void {
-    held = held.slice(next)
-    next = 0
-  }
-
-  function takeBack(): Job[] {
-    forgetBegun()
-    heldBytes = 0
-    return held.splice(0)
+    return freeSlots() - held.count
   }
 
   /** One timer for all of them. */
   function watch(): void {
-    const oldest = held[next]
+    const oldest = held.first
     if (isWatching || oldest === undefined || patienceMs === Number.POSITIVE_INFINITY) return
     isWatching = true
     const leftMs = oldest.claimedAt + patienceMs - now()
     const inMs = leftMs > 0 ? Math.ceil(leftMs) : patienceMs
     setTimeout(() => {
       isWatching = false
-      const first = held[next]
+      const { first } = held
       // Who waits for the gate is not waiting for a slot.
       if (first === undefined || !gate.isOpen || now() < first.claimedAt + patienceMs) return watch()
-      log('%d jobs were held for too long', heldNow())
+      log('%d jobs were held for too long', held.count)
       parts.onImpatience()
-      giveBack(takeBack())
+      giveBack(held.takeAll())
     }, inMs).unref()
   }
 
   /** Those that begin or may be held; the others are given back. */
   function keep(jobs: readonly Job[]): readonly Job[] {
-    let bytes = heldBytes
+    let { bytes } = held
     for (let kept = Math.max(0, freeLeft()); kept < jobs.length; kept += 1) {
       bytes += jobs[kept]?.bytes ?? 0
       if (bytes <= mostHeldBytes) continue
@@ -200,19 +168,16 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
 
   return {
     start(jobs) {
-      for (const job of keep(jobs)) {
-        held.push(job)
-        heldBytes += job.bytes
-      }
+      for (const job of keep(jobs)) held.push(job)
       // After what was asked for in this turn: the next claim goes out before handlers take the event loop.
       process.nextTick(() => {
         begin()
         watch()
       })
     },
-    takeBack,
+    takeBack: held.takeAll,
     get held() {
-      return heldNow()
+      return held.count
     },
     get taken() {
       return taken()

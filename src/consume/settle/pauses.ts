@@ -1,4 +1,4 @@
-import { growingPauseMs } from '../../database/pause.js'
+import { backoff } from '../../backoff.js'
 
 /** Pauses between the tries of what failed. All that are under way end when somebody gets through to the database. */
 export interface Pauses {
@@ -25,7 +25,7 @@ export function createPauses(random: () => number): Pauses {
           resolve(isCutShort)
         }
         const cut = (): void => end(true)
-        const timer = setTimeout(end, growingPauseMs(pauseMs, tries, random), false).unref()
+        const timer = setTimeout(end, backoff(pauseMs, tries, random), false).unref()
         underWay.add(cut)
       })
     },

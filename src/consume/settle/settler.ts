@@ -1,10 +1,13 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import createDebug from 'debug'
 import { isRefusal, type Refused, sendInParts } from '../../database/halving.js'
 import { databaseFault, isTimeOut, sqlState } from '../../database/verdict.js'
 import { BugleError, toError } from '../../errors.js'
-import { type Ending, type Settled, type Settlement, withoutData, withPlainText } from './ending.js'
+import type { Settled, Settlement } from './ending.js'
+import { settleInPart } from './lesser.js'
+import { createLine } from './line.js'
 import { createPauses } from './pauses.js'
+import { end, isOutdated, type Pending, pendingOf, tell } from './pending.js'
+import type { SettlerParts } from './settler-parts.js'
 
 const log = createDebug('bugle:settler')
 
@@ -86,117 +89,13 @@ export interface Carried {
   failed(error: unknown): void
 }
 
-/**
- * Outcomes that did not match: id, and the row's lease and state now (null: no row); and, with `matched`, jobs that
- * wait, with their `runAt` (null: cancelled).
- */
-export type Answers = readonly Answer[]
-
-export interface Answer {
-  readonly id: string
-  readonly lease: string | null
-  readonly state: string | null
-  readonly matched?: boolean
-  readonly runAt?: number | null
-}
-
-interface SettlerParts {
-  /**
-   * One autocommit statement for all of them, of one worker id: all are plain acks, all are acks of a lane, or neither
-   * are any.
-   *
-   * @throws BugleError `CLOSED`: it will never be written; any other failure is tried again
-   */
-  readonly write: (batch: readonly Settlement[]) => Promise<Answers>
-  /** Whether a claim is about to take acks along. */
-  readonly isHeld: () => boolean
-  /**
-   * The same statement as for outcomes like this one, but for no job.
-   *
-   * @throws what `write` throws
-   */
-  readonly writeNone: (like: Settlement) => Promise<unknown>
-  /** A failure other than the connection's, such as a privilege that is missing. It is tried again. */
-  readonly onError: (error: Error) => void
-  /** The database refuses this outcome, and would take others. Again after 2 tries, 4, 8, ... of one that is kept. */
-  readonly onRefused: (settlement: Settlement, error: Error, whatNow: WhatNow) => void
-  readonly random: () => number
-}
-
-/** What becomes of an outcome that the database refuses. */
-export type WhatNow =
-  /** It is sent again until the database takes it. */
-  | 'kept'
-  /** It was stored, with its result or progress in ASCII. */
-  | 'stored in ASCII'
-  /** It was stored without its data. */
-  | 'stored without data'
-
-/**
- * Outcomes per statement. More gain little (`npm run bench -- throughput`), and each one takes time in which the
- * server's other statements, and this process's other work, wait.
- */
-export const mostAtOnce = 500
-/**
- * Length of results, progress and errors per statement, in UTF-16 units: the statement reads its list again for each
- * one.
- */
-const mostCharsAtOnce = 1_000_000
-const durable: Settled = { is: 'durable', runAt: null }
-
-interface Pending {
-  readonly settlement: Settlement
-  readonly done: (settled: Settled) => void
-  /** A statement with it may have committed. */
-  answerLost: boolean
-  /** How often it was refused alone. */
-  refusals: number
-  /** It is told what became of it. */
-  isOver: boolean
-}
-
 export function createSettler(parts: SettlerParts): Settler {
   const { write, isHeld, onError } = parts
   const pauses = createPauses(parts.random)
-  const acks = createLine(isHeld)
-  const others = createLine(() => false)
+  const acks = createLine({ isHeld, settleAll })
+  const others = createLine({ isHeld: () => false, settleAll })
   let aside: Pending[] = []
   let goingOneByOne = false
-
-  function createLine(isLineHeld: () => boolean) {
-    let pending: Pending[] = []
-    let isFlushing = false
-    return {
-      get length() {
-        return pending.length
-      },
-      push(outcome: Pending): void {
-        pending.push(outcome)
-        if (!isFlushing && !isLineHeld()) void this.flush()
-      },
-      async flush(): Promise<void> {
-        if (isFlushing) return
-        isFlushing = true
-        while (pending.length > 0 && !isLineHeld()) {
-          // Handlers that end in the same turn of the event loop share a statement.
-          await nextTurn()
-          if (!isLineHeld()) await settleAll(this.take())
-        }
-        isFlushing = false
-      },
-      take(): Pending[] {
-        const [batch, later] = firstBatch(pending)
-        pending = later
-        return batch
-      },
-      /** What is not of that worker goes to the other line. */
-      moveOthersOf(workerId: string, line: { push(outcome: Pending): void }): void {
-        if (pending.every(({ settlement }) => settlement.workerId === workerId)) return
-        for (const outcome of pending) if (outcome.settlement.workerId !== workerId) line.push(outcome)
-        pending = pending.filter(({ settlement }) => settlement.workerId === workerId)
-      },
-    }
-  }
 
   /** Resolves when each of them is over or has stepped aside, or goes on by itself. */
   async function settleAll(all: readonly Pending[]): Promise<void> {
@@ -264,39 +163,12 @@ export function createSettler(parts: SettlerParts): Settler {
 
   async function settleEach(refused: readonly Refused<Pending>[]): Promise<void> {
     for (const { member, error } of refused) {
-      if (isDueForLess(member.refusals) && (await settleInPart(member, error))) continue
+      if (isDueForLess(member.refusals) && (await settleInPart(parts, member, error))) continue
       member.refusals += 1
       if (isPowerOfTwo(member.refusals)) parts.onRefused(member.settlement, error, 'kept')
       aside.push(member)
       void pauses.after(member.refusals).then(settleOneByOne)
     }
-  }
-
-  /** The same ending with less of its data. @returns whether the database has taken that */
-  async function settleInPart(outcome: Pending, refusal: Error): Promise<boolean> {
-    const { settlement } = outcome
-    const { ending, attempt } = settlement
-    for (const [lesser, how] of [
-      [withPlainText(ending), 'stored in ASCII'],
-      [withoutData(ending, attempt), 'stored without data'],
-    ] as const) {
-      if (lesser === null) continue
-      try {
-        const answers = await write([{ ...settlement, ending: lesser }])
-        if (isOutdated(outcome, answers)) return false
-        if (how === 'stored without data' && ending.is === 'failed') tell([outcome], answers, refusal)
-        else {
-          tell([outcome], answers)
-          if (hasValue(ending)) parts.onRefused(settlement, refusal, how)
-        }
-        return true
-      } catch (error) {
-        log('%s, %s: %s', settlement.id, how, toError(error).message)
-        if (databaseFault(error) === 'unknown') outcome.answerLost = true
-        if (!isRefusal(error)) return false
-      }
-    }
-    return false
   }
 
   function stepAside(batch: readonly Pending[]): void {
@@ -360,54 +232,6 @@ export function createSettler(parts: SettlerParts): Settler {
   }
 }
 
-/** The first of them that can go in one statement, and the others. */
-function firstBatch(pending: readonly Pending[]): [batch: Pending[], later: Pending[]] {
-  const ids = new Set<string>()
-  const batch: Pending[] = []
-  const later: Pending[] = []
-  const first = pending[0]
-  let chars = 0
-  for (const outcome of pending) {
-    const { id, ending } = outcome.settlement
-    const isFull = batch.length === mostAtOnce || (batch.length > 0 && chars + charsOf(ending) > mostCharsAtOnce)
-    if (isFull || ids.has(id) || !goTogether(outcome, first)) {
-      later.push(outcome)
-    } else {
-      batch.push(outcome)
-      chars += charsOf(ending)
-    }
-    ids.add(id)
-  }
-  return [batch, later]
-}
-
-function charsOf(ending: Ending): number {
-  switch (ending.is) {
-    case 'acked':
-    case 'acked-on-lane':
-      return 0
-    case 'archived':
-      return ending.result.length
-    case 'failed':
-      return (ending.error.stack?.length ?? 0) + ending.error.message.length
-    case 'waiting':
-      return (ending.progress?.length ?? 0) + (ending.error?.stack?.length ?? 0) + (ending.error?.message.length ?? 0)
-  }
-}
-
-/** Whether one statement can hold both: plain acks have their own, those of lanes too, and each is of one worker. */
-function goTogether({ settlement }: Pending, first: Pending | undefined): boolean {
-  if (first === undefined) return true
-  const { workerId, ending } = first.settlement
-  if (settlement.workerId !== workerId) return false
-  if (ending.is === 'acked' || ending.is === 'acked-on-lane') return settlement.ending.is === ending.is
-  return settlement.ending.is !== 'acked' && settlement.ending.is !== 'acked-on-lane'
-}
-
-function pendingOf(settlement: Settlement, done: (settled: Settled) => void, answerLost = false): Pending {
-  return { settlement, done, answerLost, refusals: 0, isOver: false }
-}
-
 function isPowerOfTwo(count: number): boolean {
   return Number.isInteger(Math.log2(count))
 }
@@ -421,50 +245,8 @@ function isOpen({ isOver }: Pending): boolean {
   return !isOver
 }
 
-/** Whether a handler gave it what is stored, and would miss it. */
-function hasValue(ending: Ending): boolean {
-  return ending.is === 'archived' || (ending.is === 'waiting' && ending.progress !== null)
-}
-
-function end(outcome: Pending, settled: Settled): void {
-  outcome.isOver = true
-  outcome.done(settled)
-}
-
-/** @param refusedBy - the batch was written without its data, since this refuses it */
-function tell(batch: readonly Pending[], answers: Answers, refusedBy: Error | null = null): void {
-  if (answers.length === 0 && refusedBy === null) {
-    for (const outcome of batch) end(outcome, durable)
-    return
-  }
-  const rows = new Map(answers.map((row) => [row.id, row]))
-  for (const outcome of batch) {
-    const row = rows.get(outcome.settlement.id)
-    if (row !== undefined && row.matched !== true) end(outcome, missed(outcome, row))
-    else if (refusedBy !== null) end(outcome, { is: 'refused', error: refusedBy })
-    else if (row === undefined) end(outcome, durable)
-    else end(outcome, row.runAt == null ? { is: 'cancelled' } : { is: 'durable', runAt: row.runAt })
-  }
-}
-
-function missed({ settlement, answerLost }: Pending, row: Answer): Settled {
-  const { lease, ending, ackedInTransaction } = settlement
-  if (row.lease === null && ackedInTransaction) return { is: 'acked-before' }
-  const wouldRemove = ending.is === 'acked' || ending.is === 'acked-on-lane' || ending.is === 'archived'
-  const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'
-  return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
-}
-
 /** Whether the claim may have committed: also when our own code threw, since it throws over an answer that has come. */
 function mayHaveCommitted(error: unknown): boolean {
   const fault = databaseFault(error)
   return fault === 'unknown' || (fault === 'other' && sqlState(error) === null)
-}
-
-/** A row still running under the very lease that did not match: it was seen as it was before the statement. */
-function isOutdated({ settlement }: Pending, answers: Answers): boolean {
-  return answers.some(
-    ({ id, lease, state, matched }) =>
-      id === settlement.id && matched !== true && state === 'running' && lease === settlement.lease,
-  )
 }

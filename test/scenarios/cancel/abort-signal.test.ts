@@ -32,7 +32,7 @@ test('the signal: the same object each time, in middleware and handler, and none
     constructor() {
       super()
       // A session that is opened meanwhile has one as well.
-      if (new Error().stack?.includes('active-runs')) made += 1
+      if (new Error().stack?.includes('run/runs')) made += 1
     }
   }
   onTestFinished(() => {

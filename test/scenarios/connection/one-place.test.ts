@@ -108,10 +108,13 @@ test("where only sessions are missing, the first connection after an outage is t
   await proxy.heal()
   await up.next()
   await until(async () => (await db.backends('listener')).length === 1)
-  const roles = await Promise.all(
+  const [pool = 0, control, listener] = await Promise.all(
     (['', 'control', 'listener'] as const).map(async (role) => (await db.backends(role)).length),
   )
-  expect([roles, proxy.connections - before]).toEqual([[1, 1, 1], 3])
+  expect([control, listener]).toEqual([1, 1])
+  // One, and a second one where a busy machine lets statements wait for the first. None was opened in vain.
+  expect([1, 2]).toContain(pool)
+  expect(proxy.connections - before).toBe(pool + 2)
 })
 
 /** The server has missed all of the instance's sessions. */

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { createClaimer } from '../../../../src/consume/claim/claimer.js'
-import { createSuspectTurn } from '../../../../src/consume/claim/suspects.js'
+import { createSuspectTurn, createTurns } from '../../../../src/consume/claim/suspects.js'
 import type { ClaimRequest } from '../../../../src/consume/statements.js'
 import type { Database } from '../../../../src/database/database.js'
 import { databaseError } from '../../../support/settler.js'
@@ -56,15 +56,18 @@ function underTest(
   }
   const turn = createSuspectTurn()
   let wakes = 0
+  const wake = (): void => {
+    wakes += 1
+  }
+  const turns = createTurns(wake)
   const claimer = createClaimer({
     database: { query } as unknown as Database,
     choice: { queue: 'q', kinds: null, withoutFlags: [] },
     turn,
+    turns,
     freeFor,
     onTurn: () => sent.push('turn'),
-    wake: () => {
-      wakes += 1
-    },
+    wake,
     onError: ({ message }) => errors.push(message),
     now: () => performance.now(),
   })
@@ -72,6 +75,7 @@ function underTest(
     sent,
     errors,
     turn,
+    turns,
     claimer,
     wakes: () => wakes,
     forgettable,
@@ -121,39 +125,39 @@ test('a claim may be forgotten, but not one that carries acks, of a suspect, pas
 })
 
 test('one suspect is claimed, alone; the next one when its outcome is durable', async () => {
-  const { claim, claimer, sent } = underTest(rowsOf('1! 2 3!'))
+  const { claim, turns, sent } = underTest(rowsOf('1! 2 3!'))
   const first = await claim(5)
   expect(first).toMatchObject({ ids: '1,2', asked: 5, found: 2, leftBehind: true })
   expect(sent).toEqual(['claim 5', 'turn', 'claim_listed 1'])
   expect(await claim(5)).toMatchObject({ ids: '', found: 0, leftBehind: true })
   const [suspect] = first.jobs
-  if (suspect !== undefined) claimer.ended(suspect)
+  if (suspect !== undefined) turns.ended(suspect)
   expect(await claim(5)).toMatchObject({ ids: '3', found: 1, leftBehind: false })
 })
 
 test('one that is stuck leaves its turn; its end, in the turn of the next one, leaves that alone', async () => {
-  const { claim, claimer } = underTest(rowsOf('1! 2! 3!'))
+  const { claim, turns } = underTest(rowsOf('1! 2! 3!'))
   const [stuck] = (await claim(5)).jobs
   if (stuck === undefined) throw new Error('no suspect was claimed')
-  claimer.ended(stuck)
+  turns.ended(stuck)
   const [next] = (await claim(5)).jobs
   expect(next?.job.id).toBe('2')
-  claimer.ended(stuck)
+  turns.ended(stuck)
   expect(await claim(5)).toMatchObject({ ids: '', leftBehind: true })
-  if (next !== undefined) claimer.ended(next)
+  if (next !== undefined) turns.ended(next)
   expect(await claim(5)).toMatchObject({ ids: '3', leftBehind: false })
 })
 
 test('a suspect that nobody aborts leaves its turn after ten minutes, and the consumer claims the next', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
-  const { claim, claimer, wakes } = underTest(rowsOf('1! 2! 3!'))
+  const { claim, turns, wakes } = underTest(rowsOf('1! 2! 3!'))
   const [hanging] = (await claim(5)).jobs
   await vi.advanceTimersByTimeAsync(599_999)
   expect([wakes(), await claim(5)]).toMatchObject([0, { ids: '' }])
   await vi.advanceTimersByTimeAsync(1)
   expect([wakes(), await claim(5)]).toMatchObject([1, { ids: '2' }])
-  if (hanging !== undefined) claimer.ended(hanging)
+  if (hanging !== undefined) turns.ended(hanging)
   expect(await claim(5)).toMatchObject({ ids: '' })
 })
 

@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest'
-import { type ClaimAnswer, createDispatcher, type DispatcherParts } from '../../../../src/consume/claim/dispatcher.js'
+import { createDispatcher } from '../../../../src/consume/claim/dispatcher.js'
+import type { ClaimAnswer, DispatcherParts } from '../../../../src/consume/claim/loop-parts.js'
+import { createLoopState, isAboutToClaim } from '../../../../src/consume/claim/loop-state.js'
+import { createReasons } from '../../../../src/consume/claim/reasons.js'
 import { signal } from '../../../support/signal.js'
 
 type Answer = ClaimAnswer<number>
@@ -15,7 +18,11 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
   let held = false
   let dozing = 0
   const calls: number[] = []
-  const dispatcher = createDispatcher<number>({
+  const state = createLoopState()
+  const reasons = createReasons(state)
+  const parts: DispatcherParts<number> = {
+    state,
+    reasons,
     claim: (limit, proves) => {
       asked.push(limit)
       proving.push(proves)
@@ -51,9 +58,13 @@ function dispatcherUnderTest(overrides: Partial<DispatcherParts<number>> = {}) {
     now: () => performance.now(),
     random: () => 0.5,
     ...overrides,
-  })
+  }
+  const dispatcher = createDispatcher(parts)
   return {
     dispatcher,
+    state,
+    reasons,
+    isAboutToClaim: () => isAboutToClaim(state, parts.gate, parts.wanted),
     asked,
     proving,
     started,
@@ -101,26 +112,26 @@ function answer(jobs: number[], extra: Partial<Answer> = {}): Answer {
 }
 
 test('an empty queue is claimed once, then under the lock once more, and then slept on', async () => {
-  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()
+  const { dispatcher, claim, asked, isHeld, state } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
   await dispatcher.firstClaim
   ;(await claim()).answer(answer([]))
   await settled()
   expect(isHeld()).toBe(true)
-  expect(dispatcher.isWaiting).toBe(true)
+  expect(state.isWaiting).toBe(true)
   expect(asked).toEqual([10, 10])
   await dispatcher.stop()
   expect(isHeld()).toBe(false)
 })
 
 test('a notification wakes it once, and only where it waits', async () => {
-  const { dispatcher, claim } = dispatcherUnderTest()
+  const { dispatcher, claim, state } = dispatcherUnderTest()
   const first = await claim()
   expect(dispatcher.notified()).toBe(false)
   first.answer(answer([]))
   ;(await claim()).answer(answer([]))
   await settled()
-  expect(dispatcher.isWaiting).toBe(true)
+  expect(state.isWaiting).toBe(true)
   expect([dispatcher.notified(), dispatcher.notified()]).toEqual([true, false])
   const woken = await claim()
   expect(dispatcher.notified()).toBe(false)
@@ -130,7 +141,7 @@ test('a notification wakes it once, and only where it waits', async () => {
 })
 
 test('a notification during a claim causes one more claim', async () => {
-  const { dispatcher, claim, asked } = dispatcherUnderTest()
+  const { dispatcher, claim, asked, state } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
   const second = await claim()
   dispatcher.notified()
@@ -139,14 +150,14 @@ test('a notification during a claim causes one more claim', async () => {
   ;(await claim()).answer(answer([]))
   await settled()
   expect(asked).toHaveLength(3)
-  expect(dispatcher.isWaiting).toBe(true)
+  expect(state.isWaiting).toBe(true)
   await dispatcher.stop()
 })
 
 test('one claim is in flight at a time, however often it is raised', async () => {
-  const { dispatcher, claim, asked } = dispatcherUnderTest()
+  const { dispatcher, claim, asked, reasons } = dispatcherUnderTest()
   const first = await claim()
-  for (let i = 0; i < 10; i += 1) dispatcher.raise()
+  for (let i = 0; i < 10; i += 1) reasons.raise()
   await settled()
   expect(asked).toHaveLength(1)
   first.answer(answer([]))
@@ -188,7 +199,7 @@ test(
     'opens',
   async () => {
     const { gate, close, open } = gateUnderTest()
-    const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ gate })
+    const { dispatcher, claim, asked, isHeld, state } = dispatcherUnderTest({ gate })
     ;(await claim()).answer(answer([]))
     ;(await claim()).answer(answer([]))
     await settled()
@@ -197,7 +208,7 @@ test(
     await settled()
     expect(asked).toHaveLength(2)
     expect(isHeld()).toBe(false)
-    expect(dispatcher.isWaiting).toBe(false)
+    expect(state.isWaiting).toBe(false)
     open()
     ;(await claim()).answer(answer([]))
     await dispatcher.stop()
@@ -252,16 +263,16 @@ test('a pause that is resumed before it took effect, or stopped, resolves', asyn
 })
 
 test('a queue found paused is not claimed again, and no lock held, until a wake-up', async () => {
-  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest()
+  const { dispatcher, claim, asked, isHeld, state } = dispatcherUnderTest()
   ;(await claim()).answer(answer([], { paused: true }))
   await settled()
-  expect(dispatcher.isQueuePaused).toBe(true)
-  expect(dispatcher.isWaiting).toBe(false)
+  expect(state.mode === 'queue-paused').toBe(true)
+  expect(state.isWaiting).toBe(false)
   expect(asked).toHaveLength(1)
   dispatcher.notified()
   ;(await claim()).answer(answer([]))
   await settled()
-  expect(dispatcher.isQueuePaused).toBe(false)
+  expect(state.mode === 'queue-paused').toBe(false)
   ;(await claim()).answer(answer([]))
   await settled()
   expect(isHeld()).toBe(true)
@@ -294,13 +305,13 @@ test('a paused queue is no proof that it is empty, unless one asks for that', as
 })
 
 test('a lock that was lost is taken again at the next wake-up', async () => {
-  const { dispatcher, claim, lose, isHeld } = dispatcherUnderTest()
+  const { dispatcher, claim, lose, isHeld, reasons } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
   ;(await claim()).answer(answer([]))
   await settled()
   lose()
   expect(dispatcher.isUnprotected).toBe(true)
-  dispatcher.raise()
+  reasons.raise()
   ;(await claim()).answer(answer([]))
   ;(await claim()).answer(answer([]))
   await settled()
@@ -310,15 +321,18 @@ test('a lock that was lost is taken again at the next wake-up', async () => {
 
 test('a lingering consumer waits as a sweep sees it; the sweep makes it claim, a notification does not', async () => {
   // A clock that stands still: whatever was found just now was found fast, and no wait ends by itself.
-  const { dispatcher, claim, asked, isHeld } = dispatcherUnderTest({ now: () => 0, random: () => 1_000_000 })
+  const { dispatcher, claim, asked, isHeld, state, reasons } = dispatcherUnderTest({
+    now: () => 0,
+    random: () => 1_000_000,
+  })
   ;(await claim()).answer(answer([], { asked: 100, found: 99 }))
   await settled()
-  expect([dispatcher.isWaiting, dispatcher.isAsleep, dispatcher.isUnprotected]).toEqual([true, false, false])
+  expect([state.isWaiting, state.isAsleep, dispatcher.isUnprotected]).toEqual([true, false, false])
   expect(isHeld()).toBe(false)
   expect(dispatcher.notified()).toBe(false)
   await settled()
   expect(asked).toHaveLength(1)
-  dispatcher.raise()
+  reasons.raise()
   ;(await claim()).answer(answer([]))
   await dispatcher.stop()
 })
@@ -341,27 +355,27 @@ async function dozingDispatcher() {
 }
 
 test('one that dozes does not claim at a notification, and does at a call, for both', async () => {
-  const { dispatcher, claim, asked } = await dozingDispatcher()
+  const { dispatcher, claim, asked, state, reasons } = await dozingDispatcher()
   expect([dispatcher.notified(), dispatcher.notified()]).toEqual([true, false])
   await settled()
-  expect([asked.length, dispatcher.isAsleep]).toEqual([0, true])
-  dispatcher.raise()
+  expect([asked.length, state.isAsleep]).toEqual([0, true])
+  reasons.raise()
   ;(await claim()).answer(answer([]))
   await settled()
-  expect([asked.length, dispatcher.isAsleep]).toEqual([1, true])
+  expect([asked.length, state.isAsleep]).toEqual([1, true])
   await dispatcher.stop()
 })
 
 test('one that dozes and claims as many jobs as it can take calls the others, once', async () => {
-  const { dispatcher, claim, calls, stop } = await dozingDispatcher()
-  dispatcher.raise()
+  const { claim, calls, stop, reasons } = await dozingDispatcher()
+  reasons.raise()
   ;(await claim()).answer(answer([1, 2, 3], { asked: 10 }))
   await settled()
   expect(calls()).toEqual([])
   await stop()
 
   const full = await dozingDispatcher()
-  full.dispatcher.raise()
+  full.reasons.raise()
   ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   ;(await full.claim()).answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   await settled()
@@ -370,7 +384,7 @@ test('one that dozes and claims as many jobs as it can take calls the others, on
 
   // It is full as well, whatever else there is.
   const ofOne = await dozingDispatcher()
-  ofOne.dispatcher.raise()
+  ofOne.reasons.raise()
   ;(await ofOne.claim()).answer(answer([1], { asked: 1 }))
   ;(await ofOne.claim()).answer(answer([2], { asked: 1 }))
   await settled()
@@ -380,11 +394,11 @@ test('one that dozes and claims as many jobs as it can take calls the others, on
 
 test('a failed claim is repeated at once when the way to the database is free, and not by a wake-up', async () => {
   // Hours.
-  const { dispatcher, claim, asked, stop } = dispatcherUnderTest({ random: () => 1e6 })
+  const { dispatcher, claim, asked, stop, reasons } = dispatcherUnderTest({ random: () => 1e6 })
   for (let times = 1; times <= 3; times += 1) {
     ;(await claim()).fail(new Error('no answer'))
     await settled()
-    dispatcher.raise()
+    reasons.raise()
     await settled()
     expect(asked).toHaveLength(times)
     dispatcher.hurry()
@@ -425,6 +439,21 @@ test('seenEmpty waits for a claim that began after the call and proved the queue
   await dispatcher.stop()
 })
 
+test('who waits for an empty queue is told though K cannot be had and a claim has left jobs behind', async () => {
+  const { dispatcher, claim, proving } = dispatcherUnderTest({ lock: null })
+  ;(await claim()).answer(answer([]))
+  await settled()
+  const empty = dispatcher.seenEmpty()
+  // Nobody tells when that is over.
+  for (let times = 0; times < 3; times += 1) (await claim()).answer(answer([], { leftBehind: true }))
+  ;(await claim()).answer(answer([]))
+  await empty
+  expect(proving).toEqual([false, true, true, true, true])
+  await settled()
+  expect(proving).toHaveLength(5)
+  await dispatcher.stop()
+})
+
 /** A claim is about to be sent, or on its way, or the loop has come to rest: acks wait, or are told to go. */
 function restingDispatcher(overrides: Partial<DispatcherParts<number>> = {}) {
   const rests: boolean[] = []
@@ -434,29 +463,29 @@ function restingDispatcher(overrides: Partial<DispatcherParts<number>> = {}) {
     /** Whether it has come to rest since it was last asked, and is at rest. */
     rested(): boolean {
       const since = rests.splice(0)
-      return since.length > 0 && !under.dispatcher.isAboutToClaim
+      return since.length > 0 && !under.isAboutToClaim()
     },
     rests,
   }
 }
 
 test('a claim is about to be sent while one is in flight; asleep the dispatcher rests, and has said so', async () => {
-  const { dispatcher, claim, rested } = restingDispatcher()
+  const { dispatcher, claim, rested, state, isAboutToClaim } = restingDispatcher()
   const first = await claim()
-  expect(dispatcher.isAboutToClaim).toBe(true)
+  expect(isAboutToClaim()).toBe(true)
   first.answer(answer([]))
   const second = await claim()
-  expect(dispatcher.isAboutToClaim).toBe(true)
+  expect(isAboutToClaim()).toBe(true)
   second.answer(answer([]))
   await settled()
-  expect(dispatcher.isWaiting).toBe(true)
+  expect(state.isWaiting).toBe(true)
   expect(rested()).toBe(true)
   await dispatcher.stop()
 })
 
 test('when no job is wanted it rests, and has said so; once a slot is free a claim is about to be sent', async () => {
   let wanted = 10
-  const { dispatcher, claim, rested } = restingDispatcher({ wanted: () => wanted })
+  const { dispatcher, claim, rested, reasons, isAboutToClaim } = restingDispatcher({ wanted: () => wanted })
   const first = await claim()
   wanted = 0
   const ten = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
@@ -464,23 +493,23 @@ test('when no job is wanted it rests, and has said so; once a slot is free a cla
   await settled()
   expect(rested()).toBe(true)
   wanted = 1
-  expect(dispatcher.isAboutToClaim).toBe(true)
-  dispatcher.slotFreed()
-  expect(dispatcher.isAboutToClaim).toBe(true)
+  expect(isAboutToClaim()).toBe(true)
+  reasons.slotFreed()
+  expect(isAboutToClaim()).toBe(true)
   ;(await claim()).answer(answer([], { asked: 1 }))
   await dispatcher.stop()
 })
 
 test('a slot that is taken again in the same turn: no claim is sent, and it is at rest and has said so', async () => {
   let wanted = 10
-  const { dispatcher, claim, asked, rested } = restingDispatcher({ wanted: () => wanted })
+  const { dispatcher, claim, asked, rested, reasons } = restingDispatcher({ wanted: () => wanted })
   const first = await claim()
   wanted = 0
   first.answer(answer([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   await settled()
   rested()
   wanted = 1
-  dispatcher.slotFreed()
+  reasons.slotFreed()
   wanted = 0
   await settled()
   expect(asked).toHaveLength(1)
@@ -523,14 +552,14 @@ for (const [when, bring] of Object.entries<
 }
 
 test('a claim proves something exactly if the sleep lock is held, or somebody waits for an empty queue', async () => {
-  const { dispatcher, claim, proving, isHeld, lose, stop } = dispatcherUnderTest()
+  const { dispatcher, claim, proving, isHeld, lose, stop, reasons } = dispatcherUnderTest()
   ;(await claim()).answer(answer([]))
   const underLock = await claim()
   expect([isHeld(), proving]).toEqual([true, [false, true]])
   underLock.answer(answer([]))
   await settled()
   lose()
-  dispatcher.raise()
+  reasons.raise()
   const again = await claim()
   expect(proving.at(-1)).toBe(false)
   const empty = dispatcher.seenEmpty()
@@ -564,7 +593,7 @@ async function withOneBeside(overrides: Partial<DispatcherParts<number>> = {}) {
   const under = dispatcherUnderTest({ overlaps: () => true, ...overrides })
   ;(await under.claim()).answer(answer(ten(1)))
   const own = await under.claim()
-  under.dispatcher.slotFreed()
+  under.reasons.slotFreed()
   const beside = await under.claim()
   return { ...under, own, beside }
 }
@@ -574,10 +603,10 @@ function ten(from: number): number[] {
 }
 
 test('where claims overlap and come back full, one goes beside the loop’s own: two at once, never three', async () => {
-  const { dispatcher, asked, started, own, beside } = await withOneBeside()
+  const { dispatcher, reasons, asked, started, own, beside } = await withOneBeside()
   for (let i = 0; i < 10; i += 1) {
-    dispatcher.slotFreed()
-    dispatcher.raise()
+    reasons.slotFreed()
+    reasons.raise()
     await settled()
   }
   expect(asked).toHaveLength(3)
@@ -594,11 +623,11 @@ for (const [why, overrides, found] of [
   ['where the last claim was not full', {}, 9],
 ] as const) {
   test(`${why} one claim is in flight at a time`, async () => {
-    const { dispatcher, claim, asked } = dispatcherUnderTest({ overlaps: () => true, ...overrides })
+    const { dispatcher, claim, asked, reasons } = dispatcherUnderTest({ overlaps: () => true, ...overrides })
     ;(await claim()).answer(answer(ten(1).slice(0, found)))
     const second = await claim()
     for (let i = 0; i < 10; i += 1) {
-      dispatcher.slotFreed()
+      reasons.slotFreed()
       await settled()
     }
     expect(asked).toHaveLength(2)
@@ -611,12 +640,12 @@ for (const [why, overrides, found] of [
 test('what a claim beside asked for and did not find is wanted again, though the loop waits for a slot', async () => {
   for (const end of ['nothing', 'an error'] as const) {
     let isAllAsked = false
-    const { dispatcher, own, beside, asked, claim, stop } = await withOneBeside({ wanted: () => (isAllAsked ? 0 : 10) })
+    const { own, beside, asked, claim, stop, reasons } = await withOneBeside({ wanted: () => (isAllAsked ? 0 : 10) })
     isAllAsked = true
     own.answer(answer(ten(11).slice(0, 9)))
     await settled()
     // The last jobs end.
-    dispatcher.slotFreed()
+    reasons.slotFreed()
     await settled()
     expect(asked).toHaveLength(3)
     isAllAsked = false
@@ -631,7 +660,7 @@ test('where nothing more is wanted, or the gate is closed, no claim goes beside'
   let wanted = 10
   let isRefilled = false
   const { gate, close, open } = gateUnderTest()
-  const { dispatcher, claim, asked, stop } = dispatcherUnderTest({
+  const { claim, asked, stop, reasons } = dispatcherUnderTest({
     overlaps: () => true,
     // With what the loop's own claim asks for, nothing more is.
     wanted: () => {
@@ -646,12 +675,12 @@ test('where nothing more is wanted, or the gate is closed, no claim goes beside'
   first.answer(answer(ten(1)))
   await settled()
   expect(asked).toHaveLength(2)
-  dispatcher.slotFreed()
+  reasons.slotFreed()
   await settled()
   isRefilled = false
   wanted = 10
   close()
-  dispatcher.slotFreed()
+  reasons.slotFreed()
   await settled()
   expect(asked).toHaveLength(2)
   const stopped = stop()
@@ -662,7 +691,7 @@ test('where nothing more is wanted, or the gate is closed, no claim goes beside'
 test('a claim beside proves nothing, neither when empty nor when it fails; its failure is not reported', async () => {
   const errors: Error[] = []
   let isEmpty = false
-  const { dispatcher, proving, own, beside, isHeld, claim, stop } = await withOneBeside({
+  const { dispatcher, proving, own, beside, isHeld, claim, stop, state } = await withOneBeside({
     onError: (error) => errors.push(error),
   })
   void dispatcher.seenEmpty().then(() => {
@@ -671,7 +700,7 @@ test('a claim beside proves nothing, neither when empty nor when it fails; its f
   expect(proving).toEqual([false, false, false])
   beside.answer(answer([]))
   await settled()
-  expect([isEmpty, isHeld(), dispatcher.isWaiting]).toEqual([false, false, false])
+  expect([isEmpty, isHeld(), state.isWaiting]).toEqual([false, false, false])
   own.answer(answer(ten(31)))
   let next = await claim()
   // One more beside.

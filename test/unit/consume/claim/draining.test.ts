@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { createDraining, type DrainingParts } from '../../../../src/consume/claim/draining.js'
+import { createQuota } from '../../../../src/consume/claim/quota.js'
 import type { ClaimedJob } from '../../../../src/consume/claimed-job.js'
 import { signal } from '../../../support/signal.js'
 import { isPending } from '../../../support/stopping.js'
@@ -13,8 +14,10 @@ function drainingUnderTest(overrides: Partial<DrainingParts> = {}) {
   beside.resolve()
   let over = signal()
   let isStill = true
+  const inFlight = { everClaimed: 0 }
   const draining = createDraining({
-    limit: null,
+    quota: createQuota(null),
+    inFlight,
     seenEmpty: () => {
       const claim = signal()
       asked.push(claim)
@@ -31,6 +34,9 @@ function drainingUnderTest(overrides: Partial<DrainingParts> = {}) {
   })
   return {
     draining,
+    claim() {
+      inFlight.everClaimed += 1
+    },
     /** How often it has asked to see the queue empty, after all that could have made it. */
     async asked(): Promise<number> {
       await new Promise((resolve) => setImmediate(resolve))
@@ -76,9 +82,9 @@ test('a claim that was asked for while something ran proves nothing: one more fo
 })
 
 test('nor does one during which a job was claimed, though its run is over', async () => {
-  const { draining, asked, seeEmpty } = drainingUnderTest()
+  const { claim, draining, asked, seeEmpty } = drainingUnderTest()
   const drained = draining.drained('ready')
-  draining.claimed([job])
+  claim()
   seeEmpty()
   expect(await asked()).toBe(2)
   expect(await isPending(drained)).toBe(true)
@@ -87,13 +93,13 @@ test('nor does one during which a job was claimed, though its run is over', asyn
 })
 
 test('nor one before which a claim beside it has taken a job, though that is answered later', async () => {
-  const { draining, asked, seeEmpty, claimBeside } = drainingUnderTest()
+  const { claim, draining, asked, seeEmpty, claimBeside } = drainingUnderTest()
   const drained = draining.drained('ready')
   const answerBeside = claimBeside()
   seeEmpty()
   expect(await asked()).toBe(1)
   expect(await isPending(drained)).toBe(true)
-  draining.claimed([job])
+  claim()
   answerBeside()
   expect(await asked()).toBe(2)
   expect(await isPending(drained)).toBe(true)
@@ -103,15 +109,15 @@ test('nor one before which a claim beside it has taken a job, though that is ans
 
 test('with a limit it tells of each job, and is done when those have run, whatever is left', async () => {
   const claimed: string[] = []
-  const limit = { jobs: 2, onClaimed: ({ id }: { id: string }) => void claimed.push(id) }
-  const { draining, begin, end } = drainingUnderTest({ limit })
+  const quota = createQuota({ jobs: 2, onClaimed: ({ id }) => void claimed.push(id) })
+  const { draining, begin, end } = drainingUnderTest({ quota })
   const drained = draining.drained('ready')
-  expect(draining.claimable).toBe(2)
+  expect(quota.left).toBe(2)
   begin()
-  draining.claimed([job])
-  expect(draining.claimable).toBe(1)
-  draining.claimed([job])
-  expect(draining.claimable).toBe(0)
+  quota.claimed([job])
+  expect(quota.left).toBe(1)
+  quota.claimed([job])
+  expect(quota.left).toBe(0)
   expect(await isPending(drained)).toBe(true)
   end()
   await drained

@@ -1,5 +1,7 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { createDispatcher } from '../../../../src/consume/claim/dispatcher.js'
+import { createLoopState } from '../../../../src/consume/claim/loop-state.js'
+import { createReasons } from '../../../../src/consume/claim/reasons.js'
 import type { Dozers } from '../../../../src/database/control.js'
 
 const size = 64
@@ -32,7 +34,10 @@ async function startFleet() {
 
   const processes = Array.from({ length: size }, (_, self) => {
     let held = false
+    const state = createLoopState()
     const dispatcher = createDispatcher<number>({
+      state,
+      reasons: createReasons(state),
       async claim(asked) {
         if (gone.has(self)) return new Promise(() => {})
         statements.claims += 1

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { createLookAhead, type LookAhead, roundTripMs } from '../../../../src/consume/claim/look-ahead.js'
-import type { ConsumerOptions } from '../../../../src/options.js'
+import type { ConsumerOptions } from '../../../../src/consume/options.js'
 
 function lookAheadUnderTest(prefetch: ConsumerOptions['prefetch'] = 'earned', concurrency = 10) {
   let at = 1_000

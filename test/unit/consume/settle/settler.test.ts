@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Ending, Settled, Settlement } from '../../../../src/consume/settle/ending.js'
-import type { Answers } from '../../../../src/consume/settle/settler.js'
+import type { Answers } from '../../../../src/consume/settle/pending.js'
 import { BugleError } from '../../../../src/errors.js'
 import {
   archived,

@@ -1,0 +1,76 @@
+import createDebug from 'debug'
+import type { Gate } from '../gate.js'
+
+const log = createDebug('bugle:dispatcher')
+
+/**
+ * What the loop of a dispatcher does now. It is in one mode at a time, and enters each in one place, the dispatcher;
+ * all others read it. `DEBUG=bugle:dispatcher` shows each.
+ */
+export type Mode =
+  /** Neither claims nor waits: between two of the others, in one turn of the event loop or a few. */
+  | 'awake'
+  /** A claim is in flight. */
+  | 'claiming'
+  /** No job is wanted: it waits for a slot. */
+  | 'full'
+  /** The gate is closed, or the consumer is paused: it waits for that to end. */
+  | 'closed'
+  /** Awake without K, for the time of its timer (sleep.ts). */
+  | 'lingering'
+  /** For a short time until its next claim, as jobs were left behind. A wake-up ends it. */
+  | 'waiting'
+  /** After an error, until its next claim. */
+  | 'failing'
+  /** With K, until all older writers have ended: a debt (sleep.ts). */
+  | 'paying'
+  /** Until it is woken. It may doze (doze.ts). */
+  | 'asleep'
+  /** Its last claim found the queue paused, for all processes: until that is over. */
+  | 'queue-paused'
+  /** For good. */
+  | 'stopped'
+
+export interface LoopState {
+  readonly mode: Mode
+  enter(mode: Mode): void
+  /** It waits, asleep or for its next claim: then, and only then, a sweep is of use to it. */
+  readonly isWaiting: boolean
+  /** It waits for a wake-up, and for nothing else. */
+  readonly isAsleep: boolean
+  /** The consumer is, in this process. What is in flight may still end. */
+  isPaused: boolean
+  /** The consumer stops. The same. */
+  isStopping: boolean
+}
+
+export function createLoopState(): LoopState {
+  let mode: Mode = 'awake'
+  return {
+    get mode() {
+      return mode
+    },
+    enter(next) {
+      if (next !== mode && next !== 'awake' && log.enabled) log('%s', next)
+      mode = next
+    },
+    get isWaiting() {
+      return mode === 'asleep' || mode === 'paying' || mode === 'lingering' || mode === 'waiting'
+    },
+    get isAsleep() {
+      return mode === 'asleep' || mode === 'paying'
+    },
+    isPaused: false,
+    isStopping: false,
+  }
+}
+
+export function mayClaim({ isPaused }: LoopState, gate: Gate): boolean {
+  return !isPaused && gate.isOpen
+}
+
+/** Whether a claim is in flight, or will be sent in this turn of the event loop or the next. */
+export function isAboutToClaim(state: LoopState, gate: Gate, wanted: () => number): boolean {
+  if (state.isStopping) return false
+  return state.mode === 'claiming' || (state.mode === 'full' && mayClaim(state, gate) && wanted() > 0)
+}

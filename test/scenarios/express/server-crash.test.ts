@@ -42,6 +42,7 @@ async function rowsAfterCrash(db: TestDatabase): Promise<{ id: string; state: st
 
 test('express: what was told as acked stays so when the server crashes at that moment', async ({ db }) => {
   const here = await onServer(db)
+  await here.sql`truncate bugle.job`
   const ids = await putRows(here, 20)
   const { started, over, acked } = await openLane(here, { claims: 2, limit: 10 })
   ackAll(await started())
@@ -56,6 +57,7 @@ test('express: the server crashes under a batch: its acks go alone to the next o
   db,
 }) => {
   const here = await onServer(db)
+  await here.sql`truncate bugle.job`
   const [acks = '', runs = '', waits = ''] = await putRows(here, 3)
   const { started, over, acked, lost } = await openLane(here)
   const [first, second, third] = await started()

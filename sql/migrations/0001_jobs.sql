@@ -23,7 +23,9 @@ create table :"schema".worker (
   rescue_after_ms int not null default 60000,
   hung_after_ms int not null default 300000,
   -- What it consumes: [{ queue, concurrency, kinds (null: any), isPaused }, ...]. Operators read it; no statement does.
-  consumers jsonb not null default '[]'
+  consumers jsonb not null default '[]',
+  -- Queues on which it has, or had, an express lane. Written before the first claim of the lane (worker_lane.sql).
+  lanes text[] not null default '{}'
 );
 
 -- What a column may hold, as domains and not as checks of the table: a session reads a domain's rule once, but a
@@ -41,7 +43,11 @@ create domain :"schema".job_state as text collate "C" check (value in ('schedule
 -- What is persisted of a queue; a queue needs no row here to be used.
 create table :"schema".queue (
   name :"schema".queue_name primary key,
-  paused_at timestamptz
+  paused_at timestamptz,
+  -- No express lane claims from it until then: a worker that had one has died. Here and not at the worker, whose row is
+  -- gone. No trigger looks at it: nobody needs to be woken.
+  calm_until timestamptz,
+  calm_ms int                                         -- for how long it was made calm the last time
 );
 
 create table :"schema".job (

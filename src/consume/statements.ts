@@ -7,7 +7,7 @@ import { inTransaction } from '../transactions/transaction.js'
 import type { ClaimOfDue } from './claim/due.js'
 import type { ClaimAnswer } from './claim/loop-parts.js'
 import type { ClaimedJob } from './claimed-job.js'
-import { type Ending, givenBack, type Settlement } from './settle/ending.js'
+import { type Ending, givenBack, type RowAsClaimed, type Settlement } from './settle/ending.js'
 import type { Answer, Answers } from './settle/pending.js'
 
 interface ClaimRow {
@@ -180,7 +180,7 @@ export async function claimableJobs(
 }
 
 /** As the statements take them. */
-function flagsOf({ withoutFlags }: Choice): string | null {
+export function flagsOf({ withoutFlags }: Choice): string | null {
   return withoutFlags.length === 0 ? null : textArray(withoutFlags)
 }
 
@@ -302,9 +302,10 @@ export async function promotableJobs(
 /**
  * Settle many outcomes in one statement, each only while its lease is still ours.
  *
- * @param batch - of one worker id; plain acks only, or none of them
+ * @param batch - of one worker id; plain acks only, acks of a lane only, or none of either
  * @returns those that did not match, and of jobs that wait from when on
  * @see sql/statements/settle.sql
+ * @see sql/statements/settle_express.sql
  * @see sql/statements/settle_other.sql
  */
 export async function writeOutcomes(query: Query, batch: readonly Written[]): Promise<Answers> {
@@ -313,12 +314,17 @@ export async function writeOutcomes(query: Query, batch: readonly Written[]): Pr
   if (first.ending.is === 'acked') {
     return query<Answer>('settle', [first.workerId, ...fencesOf(batch)])
   }
+  if (first.ending.is === 'acked-on-lane') {
+    const rows = batch.flatMap(({ id, ending }) => (ending.is === 'acked-on-lane' ? { id, ...ending.asClaimed } : []))
+    return query<Answer>('settle_express', rowsAsClaimed(inIdOrder(rows)))
+  }
   return query<Answer>('settle_other', [first.workerId, `[${batch.map(outcomeText).join(',')}]`])
 }
 
 /** The same statement as for outcomes like this one, but for no job: it shows whether the server takes any at all. */
 export async function writeNoOutcome(query: Query, { workerId, ending }: Written): Promise<void> {
   if (ending.is === 'acked') await query('settle', [workerId, '{}', '{}'])
+  else if (ending.is === 'acked-on-lane') await query('settle_express', rowsAsClaimed([]))
   else await query('settle_other', [workerId, '[]'])
 }
 
@@ -389,7 +395,8 @@ function outcomeText({ id, lease, ending }: Written): string {
     case 'failed':
       return `{${head},"error":${JSON.stringify(ending.error)}}`
     case 'acked':
-      throw new Error('a plain ack has a statement of its own')
+    case 'acked-on-lane':
+      throw new Error('an ack has a statement of its own')
   }
 }
 
@@ -399,10 +406,25 @@ function keptText({ keptForMs }: { readonly keptForMs?: number }): string {
 
 /** Ids and leases, as two arrays in the order of ids: the statements find a lease by halves. */
 function fencesOf(fences: readonly Fence[]): [ids: string, leases: string] {
-  const sorted = fences.every(({ id }, index) => index === 0 || isLess(fences[index - 1]?.id ?? '', id))
-    ? fences
-    : fences.toSorted((one, other) => (isLess(one.id, other.id) ? -1 : 1))
+  const sorted = inIdOrder(fences)
   return [numberArray(sorted.map(({ id }) => id)), numberArray(sorted.map(({ lease }) => lease))]
+}
+
+/** Rows as a lane has claimed them, by ascending id, for the statements that look for each as it was. */
+export function rowsAsClaimed(rows: readonly ({ readonly id: string } & RowAsClaimed)[]): string[] {
+  return [
+    numberArray(rows.map(({ id }) => id)),
+    numberArray(rows.map(({ lease }) => lease)),
+    numberArray(rows.map(({ createdAt }) => createdAt)),
+    numberArray(rows.map(({ runAt }) => runAt)),
+    numberArray(rows.map(({ version }) => version)),
+  ]
+}
+
+export function inIdOrder<Row extends { readonly id: string }>(rows: readonly Row[]): readonly Row[] {
+  return rows.every(({ id }, index) => index === 0 || isLess(rows[index - 1]?.id ?? '', id))
+    ? rows
+    : rows.toSorted((one, other) => (isLess(one.id, other.id) ? -1 : 1))
 }
 
 function isLess(one: string, other: string): boolean {
@@ -412,7 +434,7 @@ function isLess(one: string, other: string): boolean {
 }
 
 // The elements are decimal strings only, so nothing needs quoting.
-function numberArray(numbers: readonly string[]): string {
+export function numberArray(numbers: readonly string[]): string {
   return `{${numbers.join(',')}}`
 }
 

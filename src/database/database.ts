@@ -71,8 +71,14 @@ export interface Database {
    * @param own - settings beside those of all sessions
    * @param whose - 'ours': the session is known to be its own until it ends. Then settings that its start could not
    *   have are made after it
+   * @param how - `pipeline`: statements are sent without waiting for the answers to those before
    */
-  openSession(role: string, own?: Readonly<Record<string, string>>, whose?: 'ours'): Promise<Session>
+  openSession(
+    role: string,
+    own?: Readonly<Record<string, string>>,
+    whose?: 'ours',
+    how?: Pick<SessionRequest, 'pipeline'>,
+  ): Promise<Session>
   /**
    * End the pools, and what is being opened. An open session is ended by the part that opened it.
    *
@@ -170,7 +176,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   /** On the one server that this instance is on, or is then. */
   async function open(
     by: Connection,
-    how: Pick<SessionRequest, 'name' | 'settings' | 'settingsStatement' | 'signal'>,
+    how: Pick<SessionRequest, 'name' | 'settings' | 'settingsStatement' | 'signal' | 'pipeline'>,
   ): Promise<Session> {
     const way = by === connection ? 'leads' : 'follows'
     const beganAt = performance.now()
@@ -349,13 +355,14 @@ export function createDatabase(options: DatabaseOptions): Database {
       lossListeners.add(listener)
       return () => void lossListeners.delete(listener)
     },
-    async openSession(role, own, whose) {
+    async openSession(role, own, whose, how) {
       const askedAt = performance.now()
       try {
         const session = await open(listenConnection, {
           name: `${options.name} ${role}`,
           settings: { ...sessionSettings(serverVersion, statementMs), ...own },
           ...(whose === 'ours' && { settingsStatement: statements.session_settings }),
+          ...how,
           // One that is being opened at the end, nobody may be there any more to close.
           ...(!ending.signal.aborted && { signal: ending.signal }),
         })

@@ -24,14 +24,20 @@ export interface SessionFields {
   readonly options?: string
   /** As a start-up packet has it: 'false', a session like any other. */
   readonly replication?: string
+  /** Statements are sent at once, without waiting for the answers to those before. */
+  readonly pipeline?: true
 }
 
-/** A `pg` client that is connected. One query at a time. */
+/** A `pg` client that is connected. One query at a time, unless it was opened with `pipeline`. */
 export interface SessionClient {
   query<Row extends object = Record<string, unknown>>(
     statement: string | { readonly name: string; readonly text: string; readonly values: unknown[] },
     values?: unknown[],
-  ): Promise<{ rows: Row[] }>
+  ): Promise<{
+    rows: Row[]
+    /** The first word of the tag with which the server says what it has done, as COMMIT. */
+    command: string | null
+  }>
   once(event: 'end', listener: () => void): unknown
   once(event: 'error', listener: (error: Error) => void): unknown
 }

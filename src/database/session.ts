@@ -85,7 +85,7 @@ export interface ServerState extends FoundServer {
   readonly hidden: readonly string[]
 }
 
-/** A `pg` session of ours with one host, open and idle. One query at a time. */
+/** A `pg` session of ours with one host, open and idle. One query at a time, unless `pipeline` was asked for. */
 export interface Session {
   readonly client: SessionClient
   /** The same fields for another session with the same server, such as the listener's. */
@@ -108,6 +108,8 @@ export interface Session {
    * @throws why the server will not do any more
    */
   admitAnother(leave: (error: Error) => void): () => void
+  /** What is asked within goes in one write. */
+  inOneWrite(ask: () => void): void
   /** Close it in order, or by force when the server does not answer. */
   end(): Promise<void>
   /** Close it at once, also when the other side is silent. */
@@ -137,6 +139,8 @@ export interface SessionRequest extends StateStatements {
   readonly settingsStatement?: string
   /** With `sslmode=prefer`: plain text is tried first, as the server was found to refuse TLS. */
   readonly refusesTls?: boolean
+  /** Whether statements are sent without waiting for the answers to those before; default: no. */
+  readonly pipeline?: true
   /** For one attempt without a sign of life; default: the connection's. */
   readonly connectMs?: number
   /** The connection's hosts in the order of trial; default: as written. */
@@ -213,8 +217,12 @@ export function refusesTls(error: unknown): boolean {
  * settings and taken without them was refused for them.
  */
 async function openRoute(request: SessionRequest, route: Route, signal: AbortSignal): Promise<Session> {
-  const { connection, name, settings } = request
-  const fields: SessionFields = { ...pgConfig(connection, route.host, route.ssl), application_name: name }
+  const { connection, name, settings, pipeline } = request
+  const fields: SessionFields = {
+    ...pgConfig(connection, route.host, route.ssl),
+    application_name: name,
+    ...(pipeline && { pipeline }),
+  }
   if (settings === undefined) return openOnce(request, route, fields, signal)
   try {
     return await openOnce(request, route, { ...fields, options: startupOptions(settings) }, signal)
@@ -268,6 +276,7 @@ async function openOnce(
       tripMs,
       hasSettings,
       admitAnother: (leave) => admit(state, host, leave),
+      inOneWrite: (ask) => inOneWrite(client, ask),
       destroy,
       end: () => endSession(client, destroy),
       unref: () => unref(client),
@@ -339,6 +348,17 @@ export function readState(row: Record<string, unknown> = {}): ServerState {
     migrated: row.migrated === true,
     occupied: row.occupied === true,
     hidden: typeof row.hidden === 'string' && row.hidden !== '' ? row.hidden.split(', ') : [],
+  }
+}
+
+/** The stream of a session with TLS is not the socket that we have made. pg's types do not know it. */
+function inOneWrite(client: pg.Client, ask: () => void): void {
+  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
+  stream.cork()
+  try {
+    ask()
+  } finally {
+    stream.uncork()
   }
 }
 

@@ -65,6 +65,8 @@ migration.name text not null
 migration.applied_at timestamp with time zone not null default now()
 queue.name bugle.queue_name not null
 queue.paused_at timestamp with time zone
+queue.calm_until timestamp with time zone
+queue.calm_ms integer
 taken_key.queue bugle.queue_name not null
 taken_key.key bugle.job_key not null
 taken_key.job_id bigint not null
@@ -79,6 +81,7 @@ worker.seen_at timestamp with time zone not null default now()
 worker.rescue_after_ms integer not null default 60000
 worker.hung_after_ms integer not null default 300000
 worker.consumers jsonb not null default '[]'::jsonb
+worker.lanes text[] not null default '{}'::text[]
 
 -- constraints
 bugle.archive archive_pkey: PRIMARY KEY (id)

@@ -5,6 +5,11 @@ import type { StoredError } from '../../payload.js'
 export type Ending =
   /** Deleted. */
   | { readonly is: 'acked' }
+  /**
+   * Deleted, if the row is as it was claimed: it is no running job's, but one that an express lane had locked, and the
+   * lane's commit is not known. So a statement with it may have committed.
+   */
+  | { readonly is: 'acked-on-lane'; readonly asClaimed: RowAsClaimed }
   /** Moved to the archive, with the result as JSON text. */
   | {
       readonly is: 'archived'
@@ -25,6 +30,16 @@ export type Ending =
       readonly progress: string | null
     }
 
+/** What tells a row from any other, and from itself after a change, while nothing in it says who runs it. */
+export interface RowAsClaimed {
+  /** The transaction that has written it last (xmin): no version of it after an update has the same. */
+  readonly version: string
+  readonly lease: string
+  /** Microseconds since 1970. Ids and leases may come again, this does not. */
+  readonly createdAt: string
+  readonly runAt: string
+}
+
 /** Back to the queue as if it had not been claimed. */
 export const givenBack: Ending = {
   is: 'waiting',
@@ -44,6 +59,7 @@ export function withPlainText(ending: Ending): Ending | null {
   if (!foreign.test(JSON.stringify(ending))) return null
   switch (ending.is) {
     case 'acked':
+    case 'acked-on-lane':
       return null
     case 'archived':
       return { ...ending, result: plainJson(ending.result) }
@@ -76,6 +92,7 @@ function plainError(error: StoredFailure): StoredFailure {
 export function withoutData(ending: Ending, attempt: number): Ending | null {
   switch (ending.is) {
     case 'acked':
+    case 'acked-on-lane':
       return null
     case 'archived':
       return ending.result === 'null' ? null : { ...ending, result: 'null' }

@@ -92,6 +92,7 @@ function firstBatch(pending: readonly Pending[]): [batch: Pending[], later: Pend
 function charsOf(ending: Ending): number {
   switch (ending.is) {
     case 'acked':
+    case 'acked-on-lane':
       return 0
     case 'archived':
       return ending.result.length
@@ -102,9 +103,11 @@ function charsOf(ending: Ending): number {
   }
 }
 
-/** Whether one statement can hold both: plain acks have their own, and each is of one worker. */
+/** Whether one statement can hold both: plain acks have their own, those of lanes too, and each is of one worker. */
 function goTogether({ settlement }: Pending, first: Pending | undefined): boolean {
   if (first === undefined) return true
   const { workerId, ending } = first.settlement
-  return settlement.workerId === workerId && (settlement.ending.is === 'acked') === (ending.is === 'acked')
+  if (settlement.workerId !== workerId) return false
+  if (ending.is === 'acked' || ending.is === 'acked-on-lane') return settlement.ending.is === ending.is
+  return settlement.ending.is !== 'acked' && settlement.ending.is !== 'acked-on-lane'
 }

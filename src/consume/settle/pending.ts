@@ -28,8 +28,8 @@ export interface Answer {
 
 const durable: Settled = { is: 'durable', runAt: null }
 
-export function pendingOf(settlement: Settlement, done: (settled: Settled) => void): Pending {
-  return { settlement, done, answerLost: false, refusals: 0, isOver: false }
+export function pendingOf(settlement: Settlement, done: (settled: Settled) => void, answerLost = false): Pending {
+  return { settlement, done, answerLost, refusals: 0, isOver: false }
 }
 
 export function end(outcome: Pending, settled: Settled): void {
@@ -56,7 +56,7 @@ export function tell(batch: readonly Pending[], answers: Answers, refusedBy: Err
 function missed({ settlement, answerLost }: Pending, row: Answer): Settled {
   const { lease, ending, ackedInTransaction } = settlement
   if (row.lease === null && ackedInTransaction) return { is: 'acked-before' }
-  const wouldRemove = ending.is === 'acked' || ending.is === 'archived'
+  const wouldRemove = ending.is === 'acked' || ending.is === 'acked-on-lane' || ending.is === 'archived'
   const wasOurs = wouldRemove ? row.lease === null : row.lease === lease && row.state !== 'running'
   return answerLost && wasOurs ? durable : { is: 'stale', lease: row.lease }
 }

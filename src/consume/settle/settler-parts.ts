@@ -3,7 +3,8 @@ import type { Answers } from './pending.js'
 
 export interface SettlerParts {
   /**
-   * One autocommit statement for all of them, of one worker id: either all are plain acks, or none is.
+   * One autocommit statement for all of them, of one worker id: all are plain acks, all are acks of a lane, or neither
+   * are any.
    *
    * @throws BugleError `CLOSED`: it will never be written; any other failure is tried again
    */

@@ -38,6 +38,8 @@ const log = createDebug('bugle:settler')
  *   and sees the put;
  * - the same worker claims a job again while its former handler still runs: the two outcomes go in two statements, so
  *   that each is held against its own lease;
+ * - the ack is of an express lane whose commit is not known: it goes as if its answer had been lost, by a statement of
+ *   its own, as there is no worker in the row to hold it against;
  * - the worker was given up meanwhile and goes on under a new id: outcomes of both ids go in two statements, each held
  *   against the id it was claimed under. The outcomes of the old id may still match, if nobody has collected their jobs
  *   yet;
@@ -190,8 +192,9 @@ export function createSettler(parts: SettlerParts): Settler {
   return {
     settle(settlement) {
       return new Promise((done) => {
-        const line = settlement.ending.is === 'acked' ? acks : others
-        line.push(pendingOf(settlement, done))
+        const { is } = settlement.ending
+        const line = is === 'acked' ? acks : others
+        line.push(pendingOf(settlement, done, is === 'acked-on-lane'))
       })
     },
     ack(settlement, done) {

@@ -1,0 +1,147 @@
+import { expect, test } from 'vitest'
+import type { Lane, LaneEnd } from '../../../../src/consume/express/lane.js'
+import { createLanes } from '../../../../src/consume/express/lanes.js'
+import type { TableLook } from '../../../../src/consume/express/table-look.js'
+import { createLaneTimes } from '../../../../src/consume/express/when.js'
+import { turns } from '../../../support/settler.js'
+import { signal } from '../../../support/signal.js'
+
+const full = { asked: 100, found: 100, fit: 100, ahead: 200 }
+
+function lanesUnderTest({ isFit = async () => true }: { readonly isFit?: TableLook['isFit'] } = {}) {
+  let at = 0
+  let isAllowed = true
+  const made: { end: (end: LaneEnd) => void; closed: boolean; cuts: number }[] = []
+  const told: string[] = []
+  const lanes = createLanes({
+    createLane: (): Lane => {
+      const over = signal<LaneEnd>()
+      const one = { end: over.resolve, closed: false, cuts: 0 }
+      made.push(one)
+      return {
+        state: 'running',
+        jobs: 7,
+        run: () => over.promise,
+        cut() {
+          one.cuts += 1
+        },
+        async close() {
+          one.closed = true
+        },
+      }
+    },
+    times: createLaneTimes(() => at),
+    table: { isFit, faults: [], forget: () => void told.push('forget') },
+    isAllowed: () => isAllowed,
+    onLost: () => void told.push('lost'),
+  })
+  return {
+    lanes,
+    made,
+    told,
+    pass(ms: number) {
+      at += ms
+    },
+    forbid() {
+      isAllowed = false
+    },
+  }
+}
+
+test('one lane at a time: the next one when the last is over, and the claim calls for it', async () => {
+  const { lanes, made, pass } = lanesUnderTest()
+  lanes.answered({ ...full, found: 50 })
+  await turns()
+  expect([made.length, lanes.isOpen, lanes.jobs]).toEqual([0, false, 0])
+  lanes.answered(full)
+  lanes.answered(full)
+  await turns()
+  lanes.answered(full)
+  lanes.cut()
+  expect([made.length, made[0]?.cuts, lanes.isOpen, lanes.jobs]).toEqual([1, 1, true, 7])
+  made[0]?.end({ is: 'closed' })
+  await turns()
+  lanes.answered(full)
+  expect([made.length, lanes.isOpen]).toEqual([1, false])
+  pass(1_000)
+  lanes.answered(full)
+  await turns()
+  expect([made.length, lanes.isOpen]).toEqual([2, true])
+})
+
+test('a lane that is being closed is over when all is written, and none opens meanwhile', async () => {
+  const { lanes, made } = lanesUnderTest()
+  lanes.answered(full)
+  await turns()
+  let isClosed = false
+  void lanes.close().then(() => {
+    isClosed = true
+  })
+  lanes.answered(full)
+  await turns()
+  expect([made[0]?.closed, lanes.isOpen, lanes.jobs, isClosed, made.length]).toEqual([true, false, 7, false, 1])
+  made[0]?.end({ is: 'closed' })
+  await turns()
+  expect(isClosed).toBe(true)
+  // It was asked for, and may open again at once; not after the end.
+  lanes.answered(full)
+  await turns()
+  expect(made.length).toBe(2)
+  const ended = lanes.end()
+  made[1]?.end({ is: 'closed' })
+  await ended
+  lanes.answered(full)
+  await turns()
+  expect([made.length, lanes.isOpen]).toEqual([2, false])
+})
+
+test('a close while the table is looked at: no lane is opened', async () => {
+  const look = signal<boolean>()
+  const { lanes, made } = lanesUnderTest({ isFit: () => look.promise })
+  lanes.answered(full)
+  expect(lanes.isOpen).toBe(true)
+  const closed = lanes.close()
+  look.resolve(true)
+  await closed
+  expect([made.length, lanes.isOpen]).toEqual([0, false])
+})
+
+test('there is none where others do not allow it, and a pause where the table is not fit, or not seen', async () => {
+  const { lanes, made, forbid } = lanesUnderTest()
+  forbid()
+  lanes.answered(full)
+  await turns()
+  expect(made.length).toBe(0)
+  for (const isFit of [async () => false, () => Promise.reject(new Error('away'))]) {
+    let looks = 0
+    const other = lanesUnderTest({
+      isFit: () => {
+        looks += 1
+        return isFit()
+      },
+    })
+    for (const ms of [0, 0, 999, 1]) {
+      other.pass(ms)
+      other.lanes.answered(full)
+      await turns()
+    }
+    expect([other.made.length, other.lanes.isOpen, looks]).toEqual([0, false, 2])
+  }
+})
+
+test('after a refusal the table is looked at again; a loss is told, as the server may have crashed', async () => {
+  const error = new Error('no')
+  for (const [end, heard] of [
+    [{ is: 'failed', error }, ['forget']],
+    [{ is: 'lost', error }, ['lost']],
+    [{ is: 'refused', error }, []],
+    [{ is: 'closed' }, []],
+  ] as const) {
+    const { lanes, made, told } = lanesUnderTest()
+    lanes.answered(full)
+    await turns()
+    made[0]?.end(end)
+    await turns()
+    expect(told, end.is).toEqual(heard)
+  }
+})

@@ -5,8 +5,8 @@
 -- $4 flags as an array literal: no job that has one of them; null: whatever flags it has
 -- $5 bigint: jobs with a higher id only; the lowest bigint: all
 -- rows: the locked jobs in claim order: ctid: where the row is; version: its xmin; payload as JSON text; created_at in
---   whole microseconds since 1970; more: null for a job that has nothing but a payload, otherwise as JSON what else it has, run_at like
---   created_at, or null: as that;
+--   whole microseconds since 1970; more: null for a job that has nothing but a payload, otherwise as JSON what else it
+--   has, run_at like created_at, or null: as that;
 --   and at the end one row more, without an id, with `signs` as JSON:
 --   xid: of this transaction; null: no row was locked
 --   claimed_at: in seconds since 1970; took_ms: how long this statement took, up to here; found: how many were locked
@@ -27,7 +27,20 @@ with signs as materialized (
 ),
 picked as materialized (
   select
-    id, ctid, xmin as version, payload, created_at, run_at, kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress
+    id,
+    ctid,
+    xmin as version,
+    payload,
+    created_at,
+    run_at,
+    kind,
+    attempt,
+    lease,
+    priority,
+    flags,
+    max_attempts,
+    timeout_ms,
+    progress
   from :"schema".job
   where queue = $1::text
     and state = 'ready'

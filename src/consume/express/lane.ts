@@ -63,8 +63,8 @@ const log = createDebug('bugle:lane')
  *
  * **lost.** The session is destroyed at once, so nothing more can be sent on it. What is known: the transaction has
  * committed as a whole, or not at all, or may still do either. So (recover.ts) the server's process is ended, if it is
- * still there; and then each part is written once more, **alone**, on the pool, where it waits for the row locks of that
- * transaction, and sees how it ended:
+ * still there; and then each part is written once more, **alone**, on the pool, where it waits for the row locks of
+ * that transaction, and sees how it ended:
  * - an ack deletes the row if it is still as it was claimed. A row that is missing was deleted by the commit;
  * - a kept job's row is made running if it is still as it was claimed, or found running under this very lease, which
  *   the commit has done. In neither case is it ours any more: its handler is told LEASE_LOST;

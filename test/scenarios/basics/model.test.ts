@@ -7,8 +7,8 @@ import { createSystem } from '../../support/model-system.js'
 // that it has printed.
 const runs = Number(process.env.BUGLE_TEST_MODEL_RUNS ?? (process.env.BUGLE_TEST_SLOW ? 1_000 : 150))
 const seed = Number(process.env.BUGLE_TEST_MODEL_SEED ?? Math.trunc(Math.random() * 2 ** 31))
-/** Five times what it takes on a quiet machine. */
-const perRunMs = 100
+/** Ten times what it takes on a quiet machine. */
+const perRunMs = 200
 
 test('random sequences of calls leave the tables as a model in memory does', {
   timeout: 60_000 + runs * perRunMs,

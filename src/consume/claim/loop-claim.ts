@@ -29,6 +29,9 @@ interface LoopClaimParts<Job> extends DispatcherParts<Job> {
   readonly doze: Doze
 }
 
+/** From one claim beside an open lane to the next. */
+const besideLaneMs = 50
+
 export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
   const { state, reasons, gate, lock, protocol, doze, random } = parts
   const proofs = createProofs()
@@ -71,7 +74,13 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
       }
       state.enter('awake')
       const step = answered(answer)
-      if (step === claimNow) continue
+      if (step === claimNow) {
+        if (state.hasLane) {
+          parts.onRest()
+          await reasons.rest('beside-lane', besideLaneMs, 'notification')
+        }
+        continue
+      }
       parts.onRest()
       return step ?? waitForResume()
     }

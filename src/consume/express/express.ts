@@ -25,13 +25,14 @@ import { createLaneTimes } from './when.js'
  */
 export function createExpress(parts: ConsumerParts, core: Core, running: Running, choice: Choice): Lanes {
   const { options, database, worker, random } = parts
-  const { now, state, inFlight, lookAhead, claimSize, quota } = core
+  const { now, state, reasons, inFlight, lookAhead, claimSize, quota } = core
   const { settler, runs, slots } = running
   const pauses = createPauses(random)
   const times = createLaneTimes(now)
   const mayEver =
     options.express &&
     parts.listens &&
+    parts.prepares &&
     options.prefetch === 'earned' &&
     options.keep === 'failed' &&
     choice.kinds === null &&
@@ -44,7 +45,13 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 
   function isAllowed(): boolean {
     return (
-      mayEver && !hasAckedItself && worker.isTrusted && worker.isOpen && !state.isPaused && !state.isStopping && isAhead()
+      mayEver &&
+      !hasAckedItself &&
+      worker.isTrusted &&
+      worker.isOpen &&
+      !state.isPaused &&
+      !state.isStopping &&
+      isAhead()
     )
   }
 
@@ -112,9 +119,12 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         return lane.jobs
       },
       run: async () => {
+        state.hasLane = true
         const end = await lane.run()
+        state.hasLane = false
         // Its last claim may have had no answer.
         over(0)
+        reasons.raise()
         return end
       },
     }

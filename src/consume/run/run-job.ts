@@ -49,6 +49,10 @@ interface RunParts {
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
   /** The handler has ended, after so many ms, at that moment on performance.now(). */
   readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
+  /** A job of an express lane that did not begin before its batch was written: it is no run. */
+  readonly onDropped: (run: Run) => void
+  /** Its handler is about to ack it in a transaction of its own: it must be a running row by then. */
+  readonly onAckInTransaction: () => void
   /** Its outcome is durable, or will never be. Its events may come later. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
@@ -69,14 +73,17 @@ export function createRunJobs(parts: RunParts): RunJobs {
   const surroundings: Surroundings = {
     bugle: parts.bugle,
     context: options.context,
-    ack: async (tx, claimed, result) => {
+    ack: async (tx, { claimed, express }, result) => {
+      parts.onAckInTransaction()
+      await express?.keep()
       const text = keep === 'failed' ? null : payloads.encode(result ?? null, 'result')
       await parts.ackInTransaction(tx, claimed, text)
     },
   }
 
   async function runJob(run: Run): Promise<void> {
-    const { claimed } = run
+    const { claimed, express } = run
+    if (express !== null && !express.begin()) return parts.onDropped(run)
     // One that is aborted already is only brought to its end.
     if (run.reason === null && events.has('job:started'))
       events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
@@ -114,11 +121,15 @@ export function createRunJobs(parts: RunParts): RunJobs {
     const ending = endingOf(decision, claimed.job.attempt)
     const settlement = settlementOf(run, ending)
     if (ending.is === 'acked') {
-      settler.ack(settlement, (settled) => {
+      const done = (settled: Settled): void => {
         parts.onSettled(run, endOf(decision, settled))
         if (settled.is !== 'durable' || events.has('job:acked')) void tell(job, decision, settled, runMs, run)
-      })
+      }
+      if (express === null) settler.ack(settlement, done)
+      else if (!run.wasAckedInTransaction && express.ack()) run.ackedByLane = done
+      else void express.keep().then(() => settler.ack(settlement, done))
     } else {
+      if (express !== null) await express.keep()
       const settled = await settler.settle(settlement)
       parts.onSettled(run, endOf(decision, settled))
       await tell(job, decision, settled, runMs, run)

@@ -1,5 +1,7 @@
 import type { AbortCode } from '../../events.js'
 import type { ClaimedJob } from '../claimed-job.js'
+import type { ExpressJob } from '../express/batch.js'
+import type { Settled } from '../settle/ending.js'
 import { AbortReason } from './abort-reason.js'
 import type { RunScope } from './run-scope.js'
 
@@ -13,6 +15,8 @@ import type { RunScope } from './run-scope.js'
 export interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
+  /** The same for jobs of an express lane. */
+  addExpress(jobs: readonly ExpressJob[]): Run[]
   /** @returns whether it was in here */
   remove(run: Run): boolean
   knows(id: string, lease: string): boolean
@@ -22,14 +26,20 @@ export interface Runs {
 
 export function createRuns(parts: RunHooks): Runs {
   const runs = new Map<string, Run>()
+
+  function add(run: Run): Run {
+    runs.set(keyOf(run.claimed.job.id, run.claimed.lease), run)
+    return run
+  }
+
   return {
     add(claimed) {
       const claimedAt = parts.now()
-      return claimed.map((one) => {
-        const run = new Run(one, claimedAt, parts)
-        runs.set(keyOf(one.job.id, one.lease), run)
-        return run
-      })
+      return claimed.map((one) => add(new Run(one, claimedAt, parts, null)))
+    },
+    addExpress(jobs) {
+      const claimedAt = parts.now()
+      return jobs.map((job) => add(new Run(job.claimed, claimedAt, parts, job)))
     },
     remove: ({ claimed }) => runs.delete(keyOf(claimed.job.id, claimed.lease)),
     knows: (id, lease) => runs.has(keyOf(id, lease)),
@@ -64,6 +74,10 @@ const stuckAfterMs = 5_000
 export class Run {
   readonly claimed: ClaimedJob
   readonly claimedAt: number
+  /** Its part in the batch of an express lane; null: it was claimed durably. */
+  readonly express: ExpressJob | null
+  /** Called when the lane has written, or lost, its plain ack. */
+  ackedByLane: (settled: Settled) => void = () => {}
   /** The handler has acked it in a transaction of its own, which may have been committed. */
   wasAckedInTransaction = false
   /** Its handler goes on long after its abort. */
@@ -79,7 +93,8 @@ export class Run {
   #timeout: NodeJS.Timeout | undefined
   #stuck: NodeJS.Timeout | undefined
 
-  constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks) {
+  constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks, express: ExpressJob | null) {
+    this.express = express
     this.claimed = claimed
     this.claimedAt = claimedAt
     this.#parts = parts

@@ -24,7 +24,7 @@ export interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
   start(jobs: readonly Job[]): void
   /** Whatever is held, and has not begun: it never will. */
-  takeBack(): Job[]
+  takeBack(isMeant?: (job: Job) => boolean): Job[]
   /** How many have not begun. */
   readonly held: number
   /** How many slots are not free. */

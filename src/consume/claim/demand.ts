@@ -51,7 +51,7 @@ export function createDemand(parts: DemandParts): Demand {
       mostPerClaim: claimSize.most,
       mostLeft: quota.left,
       overlaps: overlapsWith(ahead),
-      least: state.hasLane ? 1 : 0,
+      least: state.hasLane ? 1 : null,
     })
   }
 

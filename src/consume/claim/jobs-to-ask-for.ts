@@ -13,7 +13,7 @@ export interface Wishes {
   /** A second claim may go beside the first. */
   readonly overlaps: boolean
   /** Beside an open lane one more than there are slots: what is not for the lane must not wait for its end. */
-  readonly least: number
+  readonly least: number | null
 }
 
 /**
@@ -31,7 +31,7 @@ export function jobsToAskFor({ asked, held, claimed, travelling }: Where, waitin
   const { slots, ahead, mostPerClaim, mostLeft, overlaps, least } = wishes
   const taken = claimed + asked - travelling - Math.min(waitingAcks, mostAtOnce)
   const free = slots - taken
-  const bySlots = Math.max(free, Math.min(free + ahead, mostAtOnce), least)
+  const bySlots = Math.max(free, Math.min(free + ahead, mostAtOnce), least ?? free)
   const jobs = Math.min(bySlots, mostPerClaim, mostLeft - asked)
   return overlaps && held > 0 && jobs < ahead / 4 ? 0 : jobs
 }

@@ -9,7 +9,7 @@ const ten: Wishes = {
   mostPerClaim: 500,
   mostLeft: Number.POSITIVE_INFINITY,
   overlaps: false,
-  least: 0,
+  least: null,
 }
 const many: Wishes = { ...ten, ahead: 400, overlaps: true }
 

@@ -1,4 +1,5 @@
 import createDebug from 'debug'
+import { backoff } from '../../backoff.js'
 import { toError } from '../../errors.js'
 import { withResolvers } from '../../with-resolvers.js'
 import { type Beside, createBeside } from './beside.js'
@@ -31,6 +32,9 @@ interface LoopClaimParts<Job> extends DispatcherParts<Job> {
 
 /** From one claim beside an open lane to the next. */
 const besideLaneMs = 50
+
+/** Between two claims that fail. */
+const failedMs = { least: 100, most: 2_000 } as const
 
 export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
   const { state, reasons, gate, lock, protocol, doze, random } = parts
@@ -115,7 +119,7 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
     parts.onRest()
     parts.onError(toError(error))
     errors += 1
-    const inMs = Math.min(50 * 2 ** errors, 2_000) * (0.5 + random())
+    const inMs = backoff(failedMs, errors - 1, random)
     log('failed %d times, again in %d ms', errors, inMs)
     return { do: 'claim', inMs, wakeable: false }
   }

@@ -3,7 +3,7 @@ import { test } from '../../support/database.js'
 import { lateCommit, lockedRow, race } from '../../support/races.js'
 
 // 10,000 a scenario were run once for the record (BUGLE_TEST_RACES=10000); every run does fewer.
-const jobs = Number(process.env.BUGLE_TEST_RACES ?? (process.env.BUGLE_TEST_SLOW ? 1_000 : 500))
+const jobs = Number(process.env.BUGLE_TEST_RACES ?? (process.env.BUGLE_TEST_SLOW ? 1_000 : 300))
 // Few lanes: with many, their common control session is busy, and falling asleep too slow to be raced.
 const lanes = 4
 const rounds = Math.ceil(jobs / lanes)

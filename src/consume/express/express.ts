@@ -1,11 +1,9 @@
 import type { ConsumerParts } from '../consumer-parts.js'
 import type { Core } from '../core.js'
 import type { ClaimInFlight } from '../in-flight.js'
-import type { Run } from '../run/runs.js'
 import type { Running } from '../running.js'
 import { createPauses } from '../settle/pauses.js'
 import type { Choice } from '../statements.js'
-import type { ExpressJob } from './batch.js'
 import { createLane, type Lane, laneMs } from './lane.js'
 import { openLaneSession } from './lane-session.js'
 import { createLanes, type Lanes } from './lanes.js'
@@ -61,7 +59,6 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 
   function laneOf(): Lane {
     const workerId = worker.id
-    const byJob = new Map<ExpressJob, Run>()
     let flight: ClaimInFlight | null = null
 
     function over(found: number): void {
@@ -93,22 +90,14 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       mostMs: laneMs,
       random,
       start(jobs) {
-        const added = runs.addExpress(jobs)
-        for (const [index, job] of jobs.entries()) byJob.set(job, added[index] as Run)
-        slots.start(added)
+        slots.start(runs.addExpress(jobs))
       },
       takeBack() {
         const freed = slots.takeBack((run) => run.express?.letGo() === true)
         running.drop(freed)
       },
-      acked(job, settled) {
-        byJob.get(job)?.ackedByLane(settled)
-        byJob.delete(job)
-      },
-      leaseLost(job) {
-        byJob.get(job)?.abort('LEASE_LOST', 'its express lane was lost')
-        byJob.delete(job)
-      },
+      acked: ({ listener }, settled) => listener?.ackedByLane(settled),
+      leaseLost: ({ listener }) => listener?.lostByLane(),
     })
     return {
       ...lane,

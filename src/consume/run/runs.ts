@@ -1,6 +1,6 @@
 import type { AbortCode } from '../../events.js'
 import type { ClaimedJob } from '../claimed-job.js'
-import type { ExpressJob } from '../express/batch.js'
+import type { ExpressJob, ExpressListener } from '../express/batch.js'
 import type { Settled } from '../settle/ending.js'
 import { AbortReason } from './abort-reason.js'
 import type { RunScope } from './run-scope.js'
@@ -39,7 +39,11 @@ export function createRuns(parts: RunHooks): Runs {
     },
     addExpress(jobs) {
       const claimedAt = parts.now()
-      return jobs.map((job) => add(new Run(job.claimed, claimedAt, parts, job)))
+      return jobs.map((job) => {
+        const run = add(new Run(job.claimed, claimedAt, parts, job))
+        job.listener = run
+        return run
+      })
     },
     remove: ({ claimed }) => runs.delete(keyOf(claimed.job.id, claimed.lease)),
     knows: (id, lease) => runs.has(keyOf(id, lease)),
@@ -71,7 +75,7 @@ const stuckAfterMs = 5_000
  * event loop keeps the timer from firing, and so may another run beside it. So the clock is looked at when the handler
  * ends. What a run's result says of when it was ready does not count: until it can be looked at, the run goes on.
  */
-export class Run {
+export class Run implements ExpressListener {
   readonly claimed: ClaimedJob
   readonly claimedAt: number
   /** Its part in the batch of an express lane; null: it was claimed durably. */
@@ -163,6 +167,10 @@ export class Run {
     if (this.#isRunning) this.#watch()
     const controller = this.#controller
     if (controller !== null) this.scope.runInAsyncScope(() => controller.abort(this.#reason), undefined)
+  }
+
+  lostByLane(): void {
+    this.abort('LEASE_LOST', 'its express lane was lost')
   }
 
   #watch(): void {

@@ -36,6 +36,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     choice.kinds === null &&
     quota.left === Number.POSITIVE_INFINITY
   let hasAckedItself = false
+  /** Lanes that have begun and are not over. */
+  let working = 0
   running.onAckInTransaction(() => {
     hasAckedItself = true
     void lanes.end()
@@ -61,8 +63,9 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     const workerId = worker.id
     let flight: ClaimInFlight | null = null
 
-    function over(found: number): void {
-      flight?.answered(found)
+    /** Those that were brought run here from now on. */
+    function answered(jobs: number): void {
+      flight?.answered(jobs)
       flight?.over()
       flight = null
     }
@@ -80,21 +83,17 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         flight = inFlight.claimSent(limit, 0, now())
         return { limit, from: null }
       },
-      times: {
-        claimed(claim) {
-          over(claim.found)
-          return times.claimed(claim)
-        },
-        written: times.written,
-      },
+      times,
       mostMs: laneMs,
       random,
       start(jobs) {
+        answered(jobs.length)
         slots.start(runs.addExpress(jobs))
       },
-      takeBack() {
-        const freed = slots.takeBack((run) => run.express?.letGo() === true)
-        running.drop(freed)
+      takeBack(free) {
+        // Nothing has begun of a claim that came when it was too late.
+        answered(0)
+        if (free.length > 0) running.drop(slots.takeBack(({ express }) => express?.part === 'free'))
       },
       acked: ({ listener }, settled) => listener?.ackedByLane(settled),
       leaseLost: ({ listener }) => listener?.lostByLane(),
@@ -108,11 +107,13 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         return lane.jobs
       },
       run: async () => {
+        working += 1
         state.hasLane = true
         const end = await lane.run()
-        state.hasLane = false
+        working -= 1
+        state.hasLane = working > 0
         // Its last claim may have had no answer.
-        over(0)
+        answered(0)
         reasons.raise()
         return end
       },

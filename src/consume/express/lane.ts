@@ -137,8 +137,8 @@ export type LaneEnd =
 export interface LaneHooks {
   /** Jobs that were claimed, in claim order: each is to `begin`. */
   readonly start: (jobs: readonly ExpressJob[]) => void
-  /** Those that have not begun never will: whoever holds them may forget them. */
-  readonly takeBack: () => void
+  /** A claim that was answered is over, whether its jobs were started or not. These are let go of: none begins. */
+  readonly takeBack: (free: readonly ExpressJob[]) => void
   /** What became of a plain ack. */
   readonly acked: (job: ExpressJob, settled: Settled) => void
   /** A kept job is not ours: others may run it. */
@@ -225,7 +225,7 @@ export function createLane(parts: LaneParts): Lane {
       let goesOn = times.claimed({ asked: claimed.asked, found: claimed.rows.length, tookMs: claimed.tookMs })
       if (!isClosing && current.jobs.length > 0) await runBatch(on, current)
       current.seal()
-      parts.takeBack()
+      parts.takeBack(current.those('free'))
       const kept = current.those('kept')
       if (!times.written({ jobs: current.jobs.length, kept: kept.length })) goesOn = false
       request = goesOn ? nextRequest() : null
@@ -289,7 +289,7 @@ export function createLane(parts: LaneParts): Lane {
   /** Nothing of it was told yet. */
   async function recoverBatch(of: LaneSession, current: Batch): Promise<void> {
     current.seal()
-    parts.takeBack()
+    parts.takeBack(current.those('free'))
     jobs -= current.those('free').length
     await recover(of, current.those('acked'), current.those('kept'), {
       query: parts.query,

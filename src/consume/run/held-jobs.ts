@@ -58,10 +58,10 @@ export function createHeldJobs<Job extends Held>(): HeldJobs<Job> {
     },
     takeAll(isMeant) {
       forgetBegun()
-      const all = jobs
-      jobs = isMeant === undefined ? [] : all.filter((job) => !isMeant(job))
+      const taken = isMeant === undefined ? jobs : jobs.filter(isMeant)
+      jobs = isMeant === undefined ? [] : jobs.filter((job) => !isMeant(job))
       bytes = jobs.reduce((sum, job) => sum + job.bytes, 0)
-      return isMeant === undefined ? all : all.filter((job) => !jobs.includes(job))
+      return taken
     },
   }
 }

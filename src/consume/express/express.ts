@@ -36,8 +36,6 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     choice.kinds === null &&
     quota.left === Number.POSITIVE_INFINITY
   let hasAckedItself = false
-  /** Lanes that have begun and are not over. */
-  let working = 0
   running.onAckInTransaction(() => {
     hasAckedItself = true
     void lanes.end()
@@ -107,11 +105,9 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         return lane.jobs
       },
       run: async () => {
-        working += 1
         state.hasLane = true
         const end = await lane.run()
-        working -= 1
-        state.hasLane = working > 0
+        state.hasLane = false
         // Its last claim may have had no answer.
         answered(0)
         reasons.raise()

@@ -1,3 +1,4 @@
+import { createFloor } from '../claim/floor.js'
 import type { ConsumerParts } from '../consumer-parts.js'
 import type { Core } from '../core.js'
 import type { ClaimInFlight } from '../in-flight.js'
@@ -59,6 +60,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 
   function laneOf(): Lane {
     const workerId = worker.id
+    // Not that of the claims beside it: they find what a lane passes over.
+    const floor = createFloor(now)
     let flight: ClaimInFlight | null = null
 
     /** Those that were brought run here from now on. */
@@ -79,9 +82,16 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         if (!isAllowed() || worker.id !== workerId) return null
         const limit = Math.min(Math.max(1, lookAhead.jobs), mostJobs, claimSize.most)
         flight = inFlight.claimSent(limit, 0, now())
-        return { limit, from: null }
+        return { limit, from: floor.next(false) }
       },
-      times,
+      times: {
+        claimed(claim) {
+          const { asked, found, from, tookMs, rows } = claim
+          floor.answered({ from, tripMs: tookMs, jobs: rows.map(({ claimed }) => claimed), isFull: found === asked })
+          return times.claimed(claim)
+        },
+        written: times.written,
+      },
       mostMs: laneMs,
       random,
       start(jobs) {

@@ -12,13 +12,14 @@ import { recover } from './recover.js'
 import {
   ackStatement,
   announceLane,
+  type ClaimOfLane,
   claimStatements,
   commitStatement,
   keepStatement,
   type LaneRequest,
   readClaim,
 } from './statements.js'
-import type { LaneTimes } from './when.js'
+import type { LaneClaim, LaneTimes } from './when.js'
 
 const log = createDebug('bugle:lane')
 
@@ -156,7 +157,10 @@ export interface LaneParts extends LaneHooks {
   readonly workerId: string
   /** What the next claim is to ask for; null: none is to be sent, and the lane ends. */
   readonly next: () => Pick<LaneRequest, 'limit' | 'from'> | null
-  readonly times: Pick<LaneTimes, 'claimed' | 'written'>
+  readonly times: Pick<LaneTimes, 'written'> & {
+    /** As `LaneTimes.claimed`. */
+    readonly claimed: (claim: ClaimOfLane & LaneClaim) => boolean
+  }
   /** From the claim's answer to the cut, in ms. */
   readonly mostMs: number
   readonly random: () => number
@@ -222,7 +226,7 @@ export function createLane(parts: LaneParts): Lane {
       const current = new Batch(claimed.rows, claimed.xid)
       batch = current
       jobs += current.jobs.length
-      let goesOn = times.claimed({ asked: claimed.asked, found: claimed.rows.length, tookMs: claimed.tookMs })
+      let goesOn = times.claimed({ ...claimed, from: request.from, found: claimed.rows.length })
       if (!isClosing && current.jobs.length > 0) await runBatch(on, current)
       current.seal()
       parts.takeBack(current.those('free'))

@@ -23,6 +23,8 @@ export interface InFlight extends Where {
   readonly oldestClaimAt: number | null
   /** @param acks - that it takes along */
   claimSent(jobs: number, acks: number, at: number): ClaimInFlight
+  /** So many were claimed, and are held. */
+  brought(jobs: number): void
   /** So many that were held run now, or are given back. */
   begun(jobs: number): void
   /** One is gone. */
@@ -59,6 +61,12 @@ export function createInFlight(): InFlight {
   const sentAt: number[] = []
   const awaitingEmpty = createWaiters()
 
+  function brought(jobs: number): void {
+    held += jobs
+    claimed += jobs
+    everClaimed += jobs
+  }
+
   return {
     get asked() {
       return asked
@@ -83,11 +91,7 @@ export function createInFlight(): InFlight {
       travelling += acks
       sentAt.push(at)
       return {
-        answered(found) {
-          held += found
-          claimed += found
-          everClaimed += found
-        },
+        answered: brought,
         over() {
           asked -= jobs
           travelling -= acks
@@ -95,6 +99,7 @@ export function createInFlight(): InFlight {
         },
       }
     },
+    brought,
     begun(jobs) {
       held -= jobs
     },

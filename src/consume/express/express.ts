@@ -64,8 +64,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     const byJob = new Map<ExpressJob, Run>()
     let flight: ClaimInFlight | null = null
 
-    function over(found: number): void {
-      flight?.answered(found)
+    function over(): void {
       flight?.over()
       flight = null
     }
@@ -85,7 +84,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       },
       times: {
         claimed(claim) {
-          over(claim.found)
+          // Its jobs are counted when they start, in this very turn: those of a lane that is being closed never do.
+          over()
           return times.claimed(claim)
         },
         written: times.written,
@@ -93,6 +93,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       mostMs: laneMs,
       random,
       start(jobs) {
+        inFlight.brought(jobs.length)
         const added = runs.addExpress(jobs)
         for (const [index, job] of jobs.entries()) byJob.set(job, added[index] as Run)
         slots.start(added)
@@ -123,7 +124,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         const end = await lane.run()
         state.hasLane = false
         // Its last claim may have had no answer.
-        over(0)
+        over()
         reasons.raise()
         return end
       },

@@ -95,6 +95,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       start(jobs) {
         inFlight.brought(jobs.length)
         const added = runs.addExpress(jobs)
+        // No hook is called any more for those of the batch before.
+        byJob.clear()
         for (const [index, job] of jobs.entries()) byJob.set(job, added[index] as Run)
         slots.start(added)
       },

@@ -53,7 +53,7 @@ export interface LaneConsumer {
 }
 
 export interface LaneConsumerOptions extends LaneHow {
-  readonly bugle?: BugleOptions
+  readonly bugle?: Omit<BugleOptions, 'logger'>
   readonly consume?: ConsumeOptions
   readonly handler: (job: Job, context: JobContext<Bugle>, here: LaneConsumer) => unknown
   readonly onFailed?: (job: Job, error: Error) => unknown

@@ -75,7 +75,7 @@ async function mixedBatch(db: TestDatabase, wait: (signal: AbortSignal) => Promi
     consume: { concurrency: 3 },
     handler: async ({ id }, { signal }, { isOnLane }) => {
       if (isOnLane(id) && onLane.push(id) !== 1) {
-        if (onLane.length === 2) return retry({ delay: 3_600_000, error: new Error('later') })
+        if (onLane.length === 2) return retry({ delayMs: 3_600_000 })
         await wait(signal)
       }
       acked.add(id)

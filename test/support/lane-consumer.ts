@@ -6,6 +6,7 @@ import type { Lane, LaneEnd, LaneParts } from '../../src/consume/express/lane.js
 import type { LaneSession } from '../../src/consume/express/lane-session.js'
 import type * as whenModule from '../../src/consume/express/when.js'
 import type { Bugle, BugleOptions, ConsumeOptions, Consumer, Job, JobContext } from '../../src/index.js'
+import type * as lagModule from '../../src/worker/lag.js'
 import type * as trustModule from '../../src/worker/trust.js'
 import type { TestDatabase } from './database.js'
 import { signal } from './signal.js'
@@ -23,6 +24,8 @@ export interface LaneHow {
   readonly trusts?: 'always'
   /** false: after a lane's end the next one may come at once. */
   readonly pauses?: false
+  /** The event loop counts as blocked while it says so; call `opened` when it does not any more. */
+  readonly lag?: { isLagging: boolean; opened?: () => void }
   /** In place of the opening of a session. */
   readonly open?: (open: () => Promise<LaneSession>) => Promise<LaneSession>
 }
@@ -116,6 +119,7 @@ export async function lanesOpenSoon() {
   vi.resetModules()
   const files = {
     '../../src/worker/trust.js': trusting,
+    '../../src/worker/lag.js': lagging,
     '../../src/consume/claim/look-ahead.js': lookingAhead,
     '../../src/consume/express/when.js': hurried,
     '../../src/consume/express/lane.js': seen,
@@ -189,6 +193,24 @@ function trusting(original: typeof trustModule): typeof trustModule {
         present: () => trust.present(3_600_000),
         lost: (what) => {
           if (how.trusts === undefined) trust.lost(what)
+        },
+      }
+    },
+  }
+}
+
+function lagging(original: typeof lagModule): typeof lagModule {
+  return {
+    ...original,
+    createLag(options) {
+      const lag = original.createLag(options)
+      const { lag: made } = how
+      if (made === undefined) return lag
+      made.opened = options.onFree
+      return {
+        ...lag,
+        get isLagging() {
+          return made.isLagging
         },
       }
     },

@@ -51,6 +51,8 @@ export interface LaneConsumer {
   untilOpen(): Promise<number>
   /** Waits until a handler of the lane's batch has begun in so many slots. @returns the batch */
   untilBegun(slots: number): Promise<readonly ExpressJob[]>
+  /** Waits until lanes have claimed so many batches more. */
+  untilClaimed(batches: number): Promise<void>
   /** The processes of lanes that are there. */
   backends(): Promise<number[]>
 }
@@ -166,6 +168,11 @@ export async function lanesOpenSoon() {
           const batch = seenHere.at(-1)?.batches.at(-1)
           return batch !== undefined && batch.filter(({ part }) => part === 'begun').length >= slots && batch
         }),
+      async untilClaimed(batches: number) {
+        const claimed = () => seenHere.reduce((sum, lane) => sum + lane.batches.length, 0)
+        const from = claimed()
+        await until(() => claimed() >= from + batches)
+      },
       async backends() {
         const rows = await sql<{ pid: number }[]>`
           select pid from pg_stat_activity where application_name = ${`${name} lane`}`
@@ -250,9 +257,9 @@ function hurried(original: typeof whenModule): typeof whenModule {
     ...original,
     createLaneTimes(now) {
       const times = original.createLaneTimes(now)
-      if (how.pauses === undefined) return times
-      // As if each lane had gone on.
-      return { ...times, ended: () => {} }
+      const { ended } = how.pauses === undefined ? times : { ended: () => {} }
+      // Beside other tests a claim may be slow, and a lane would end for that.
+      return { ...times, ended, claimed: (claim) => times.claimed({ ...claim, tookMs: 0 }) }
     },
   }
 }

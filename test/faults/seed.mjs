@@ -90,7 +90,6 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
     const bursts = startBursts({ connectionString: direct, random: createRandom(seed * 3 + 3) })
     const meddlers = startMeddlers({
       sessions: Array.from({ length: 6 }, () => openLedger(direct)),
-      workers,
       random: createRandom(seed * 3 + 4),
     })
     const plan = { seconds, workers: 4, proxies: proxies.length, hungAfterMs: options.hungAfterMs, only }

@@ -4,8 +4,8 @@ import { plannedError } from '../plan.mjs'
 import { burstQueue } from './plan.mjs'
 
 /**
- * Consumes bursts. A handler writes down that it begins and that it has ended well; and what is told as acked is written
- * down too: into a file, since a statement would take longer than a lane's jobs may.
+ * Consumes bursts. A handler writes down that it begins and that it has ended well, and what is told as acked is
+ * written down too: into a file, since a statement would take longer than a lane's jobs may.
  *
  * @param {import('../../../dist/index.js').Bugle} bugle
  * @param {string} name of the process

@@ -1,4 +1,4 @@
-import { storyOf } from '../journal.mjs'
+import { byToken, storyOf } from '../journal.mjs'
 
 /**
  * @typedef {import('../ledger.mjs').Step} Step
@@ -115,24 +115,10 @@ export function judgeBursts({ puts, steps, entries, workers, lives, restarts, me
   }
 }
 
-/**
- * @template {{ token: number }} T
- * @param {readonly T[]} list
- * @returns {Map<number, T[]>}
- */
-function byToken(list) {
-  /** @type {Map<number, T[]>} */
-  const groups = new Map()
-  for (const one of list) {
-    const group = groups.get(one.token)
-    if (group === undefined) groups.set(one.token, [one])
-    else group.push(one)
-  }
-  return groups
-}
-
 /** @param {Step} step */
 function line({ at, from, to, by, statement, workerId, version, leaseFrom, leaseTo }) {
-  const when = new Date(at).toISOString().slice(11, 23)
-  return `    ${when} ${from ?? 'new'} -> ${to}, by ${by} (${statement}), worker ${workerId}, version ${version}, lease ${leaseFrom} -> ${leaseTo}`
+  return (
+    `    ${new Date(at).toISOString().slice(11, 23)} ${from ?? 'new'} -> ${to}, by ${by} (${statement}), ` +
+    `worker ${workerId}, version ${version}, lease ${leaseFrom} -> ${leaseTo}`
+  )
 }

@@ -12,12 +12,15 @@ import { burstQueue } from './plan.mjs'
  *
  * @param {object} parts
  * @param {readonly import('../ledger.mjs').Ledger[]} parts.sessions six
- * @param {import('../workers.mjs').Workers} parts.workers
  * @param {import('../random.mjs').Random} parts.random
  */
-export function startMeddlers({ sessions, workers, random }) {
+export function startMeddlers({ sessions, random }) {
   const done = new Map(Object.entries({ edited: 0, cancelled: 0, terminated: 0 }))
-  /** Done to a lane's session, by the name of its process. @type {{ name: string, harm: import('../workers.mjs').Harm }[]} */
+  /**
+   * Done to a lane's session, by the name of its process.
+   *
+   * @type {{ name: string, harm: import('../workers.mjs').Harm }[]}
+   */
   const harms = []
   let isEnding = false
 
@@ -53,28 +56,28 @@ export function startMeddlers({ sessions, workers, random }) {
     count('edited', rows.length)
   }
 
-  /** @param {'pg_cancel_backend' | 'pg_terminate_backend'} how */
-  const end = (how) => async (/** @type {import('../ledger.mjs').Ledger} */ session) => {
-    const index = random.between(0, workers.count - 1)
-    const name = workers.nameOf(index)
-    if (name === null) return
-    // Before it is done: what follows from it may be written sooner than the answer comes.
+  /**
+   * @param {'pg_cancel_backend' | 'pg_terminate_backend'} how
+   * @param {string} what
+   */
+  const end = (how, what) => async (/** @type {import('../ledger.mjs').Ledger} */ session) => {
     const from = Date.now()
-    const one = { name, harm: { kind: how, from, to: from + 200 } }
-    harms.push(one)
     const rows = await session.askOnce(
-      `select ${how}(pid) from pg_stat_activity
-       where application_name = $1 and ($2 or state <> 'idle in transaction')`,
-      [`${name} lane`, how === 'pg_terminate_backend'],
+      `select split_part(application_name, ' ', 1) as name, ${how}(pid)
+       from pg_stat_activity
+       where application_name ~ '^w.* lane$' and ($1 or state <> 'idle in transaction')
+       order by random()
+       limit 1`,
+      [how === 'pg_terminate_backend'],
     )
-    if (rows.length === 0) harms.splice(harms.indexOf(one), 1)
-    count(how === 'pg_cancel_backend' ? 'cancelled' : 'terminated', rows.length)
+    for (const { name } of rows) harms.push({ name, harm: { kind: what, from, to: Date.now() } })
+    count(what, rows.length)
   }
 
   const over = Promise.all([
     ...[0, 1, 2].map((index) => again(index, 20, edit)),
-    again(3, 60, end('pg_cancel_backend')),
-    again(4, 400, end('pg_terminate_backend')),
+    again(3, 60, end('pg_cancel_backend', 'cancelled')),
+    again(4, 400, end('pg_terminate_backend', 'terminated')),
     again(5, 100, async (session) => void (await session.askOnce('vacuum (truncate off) bugle.job'))),
   ])
   return {

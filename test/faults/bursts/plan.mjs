@@ -25,6 +25,6 @@ export function planBurst(first, count, random) {
   return Array.from({ length: count }, (_, at) => {
     const isSlow = at >= slowFrom && at < slowFrom + 40
     const ms = isSlow ? 15 : random.next() < 0.005 ? random.between(25, 80) : 0
-    return { token: first - at, version: 1, ms, throws: random.next() < 0.003 }
+    return { token: first - at, version: 1, ms, throws: random.next() < 0.01 }
   })
 }

@@ -3,8 +3,8 @@ import pg from 'pg'
 import { burstQueue, planBurst } from './plan.mjs'
 
 /** Jobs of a burst: each of four workers has to claim some hundred before it opens a lane. */
-const size = { least: 1_500, most: 3_500 }
-const pauseMs = { least: 800, most: 2_000 }
+const size = { least: 1_000, most: 2_500 }
+const pauseMs = { least: 800, most: 2_500 }
 
 /** @typedef {{ first: number, count: number, fate: 'committed' | 'unknown' }} PutBurst */
 

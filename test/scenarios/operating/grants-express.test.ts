@@ -1,4 +1,6 @@
 import { expect, onTestFinished } from 'vitest'
+import type { Query } from '../../../src/database/database.js'
+import { sqlState } from '../../../src/database/verdict.js'
 import { openLane, putRows } from '../../support/express.js'
 import { test } from '../../support/roles.js'
 import { trustingModule } from '../../support/trusting.js'
@@ -12,14 +14,14 @@ test('K grants: a consumer works off a backlog over an express lane, and keeps w
 }) => {
   const { createBugle } = await trustingModule()
   const connectionString = roles.connectionString('consumer')
-  const bugle = createBugle({ connectionString, schema: roles.schema, sweepMs: 0, name: 'granted', logger: false })
+  const bugle = createBugle<{ q: number }>({ connectionString, schema: roles.schema, sweepMs: 0, logger: false })
   onTestFinished(() => bugle.close())
   const theirs = { ...db, schema: roles.schema, s: roles.s, connectionString }
   const jobs = 20_000
   const ids = await putRows(theirs, jobs)
   const runs = new Map<string, number>()
   const stateInRun: string[] = []
-  const consumer = await bugle.consume<number>(
+  const consumer = await bugle.consume(
     'q',
     async ({ id, payload }) => {
       runs.set(id, (runs.get(id) ?? 0) + 1)
@@ -66,17 +68,23 @@ test('K grants: a role that may not end its lane’s server process waits for it
   const [acked = '', kept = '', free = ''] = await putRows(theirs, 3)
   const refusals: unknown[] = []
   const lane = await openLane(theirs, {
-    // A superuser's process, which only a superuser may end. It hears of the loss of its client when the statement ends.
+    // A superuser's process, which only a superuser may end. It hears that its client is gone when its statement ends.
     connectionString: db.connectionString,
     statements: (statements) => ({
       ...statements,
       express_ack: `select 1 as counted from pg_sleep(60) where $1::text <> coalesce($2::text, '')`,
     }),
-    query: (query) => (name, parameters) =>
-      query(name, parameters).catch((error) => {
-        if (name === 'express_terminate') refusals.push(error.code)
-        throw error
-      }) as ReturnType<typeof query>,
+    query: (query) => {
+      const heard: Query = async (name, parameters) => {
+        try {
+          return await query(name, parameters)
+        } catch (error) {
+          if (name === 'express_terminate') refusals.push(sqlState(error))
+          throw error
+        }
+      }
+      return heard
+    },
   })
   const [first, second] = await lane.started()
   first?.begin()

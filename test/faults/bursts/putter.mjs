@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { burstQueue, planBurst } from './plan.mjs'
+
+/** Jobs of a burst: each of four workers has to claim some hundred before it opens a lane. */
+const size = { least: 1_000, most: 2_500 }
+const pauseMs = { least: 800, most: 2_500 }
+
+/** @typedef {{ first: number, count: number, fate: 'committed' | 'unknown' }} PutBurst */
+
+/**
+ * Puts bursts, whatever happens to the database.
+ *
+ * @param {object} parts
+ * @param {string} parts.connectionString
+ * @param {import('../random.mjs').Random} parts.random
+ */
+export function startBursts({ connectionString, random }) {
+  /** @type {PutBurst[]} */
+  const puts = []
+  const ending = new AbortController()
+  let next = -1
+
+  async function putOne() {
+    const count = random.between(size.least, size.most)
+    const jobs = planBurst(next, count, random)
+    /** @type {PutBurst} */
+    const put = { first: next, count, fate: 'unknown' }
+    next -= count
+    puts.push(put)
+    const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000, query_timeout: 10_000 })
+    client.on('error', () => {})
+    try {
+      await client.connect()
+      await client.query(
+        `insert into bugle.job (queue, payload)
+         select $1, job from jsonb_array_elements($2::jsonb) with ordinality as given (job, place) order by place`,
+        [burstQueue, JSON.stringify(jobs)],
+      )
+      put.fate = 'committed'
+    } catch {
+      // The server is away, or was lost with the answer.
+    } finally {
+      // One that is half-dead never says goodbye.
+      void client.end().catch(() => {})
+    }
+  }
+
+  async function go() {
+    while (!ending.signal.aborted) {
+      await putOne()
+      await sleep(random.between(pauseMs.least, pauseMs.most), undefined, { signal: ending.signal }).catch(() => {})
+    }
+  }
+
+  const over = go()
+  return {
+    puts,
+    /** Resolves when the last one was answered. */
+    async end() {
+      ending.abort()
+      await over
+    },
+  }
+}

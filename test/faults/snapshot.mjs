@@ -119,7 +119,7 @@ export const breaks = {
       find: 'express !== null && !express.begin()',
       put: 'express?.begin() === null',
     },
-    { file: 'dist/consume/express/express.js', find: 'express?.letGo() === true', put: 'express?.letGo() === null' },
+    { file: 'dist/consume/express/express.js', find: "express?.part === 'free'", put: "express?.part === 'none'" },
   ],
 }
 

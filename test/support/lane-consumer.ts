@@ -22,6 +22,8 @@ export interface LaneHow {
   readonly patienceMs?: number
   /** 'always': a loss is no reason not to have a lane; default: none is needed at the start. */
   readonly trusts?: 'always'
+  /** For how long the server has run, in ms; default: an hour. */
+  readonly upMs?: number
   /** false: after a lane's end the next one may come at once. */
   readonly pauses?: false
   /** The event loop counts as blocked while it says so; call `opened` when it does not any more. */
@@ -53,6 +55,8 @@ export interface LaneConsumer {
   untilBegun(slots: number): Promise<readonly ExpressJob[]>
   /** Waits until lanes have claimed so many batches more. */
   untilClaimed(batches: number): Promise<void>
+  /** Runs so many jobs of the queue, as bugle/testing does. */
+  step(handler: () => unknown, jobs: number): Promise<void>
   /** The processes of lanes that are there. */
   backends(): Promise<number[]>
 }
@@ -61,6 +65,8 @@ export interface LaneConsumerOptions extends LaneHow {
   readonly bugle?: Omit<BugleOptions, 'logger'>
   readonly consume?: ConsumeOptions
   readonly handler: (job: Job, context: JobContext<Bugle>, here: LaneConsumer) => unknown
+  /** In place of `handler`, by kind. */
+  readonly handlers?: Readonly<Record<string, () => unknown>>
   readonly onFailed?: (job: Job, error: Error) => unknown
   /** Called before the consumer begins. */
   readonly before?: (bugle: Bugle) => void
@@ -130,6 +136,7 @@ export async function lanesOpenSoon() {
     vi.doMock(file, async (importOriginal) => changed(await importOriginal<never>()))
   }
   const { createBugle } = await import('../../src/index.js')
+  const { internalsOf } = await import('../../src/internals.js')
   for (const file of Object.keys(files)) vi.doUnmock(file)
   vi.resetModules()
 
@@ -141,7 +148,7 @@ export async function lanesOpenSoon() {
     instances += 1
     const { connectionString, schema, sql } = db
     const name = `lanes ${instances} of ${schema}`
-    const given = { connectionString, schema, name, sweepMs: 0, logger: false, ...options.bugle }
+    const given = { connectionString, schema, name, sweepMs: 0, logger: false as const, ...options.bugle }
     const bugle = createBugle(given) as unknown as Bugle
     onTestFinished(() => bugle.close({ graceMs: 0, abortMs: 0 }).then(() => {}))
     options.before?.(bugle)
@@ -152,6 +159,8 @@ export async function lanesOpenSoon() {
       name,
       lanes: seenHere,
       isOnLane: (id: string) => claimed.has(id),
+      step: (handler: () => unknown, jobs: number) =>
+        internalsOf(bugle).step('q', handler, {}, { jobs, onClaimed: () => {} }, (_job, _context, next) => next()),
       async untilOpen() {
         const rows = await until(async () => {
           const found = await sql<{ pid: number }[]>`
@@ -181,7 +190,8 @@ export async function lanesOpenSoon() {
     }
     const consumer = await bugle.consume(
       'q',
-      (job, context) => options.handler(job, context, here as unknown as LaneConsumer) as never,
+      options.handlers ??
+        ((job: Job, context: JobContext<Bugle>) => options.handler(job, context, here as unknown as LaneConsumer)),
       { ...options.consume, ...(options.onFailed && { onFailed: options.onFailed }) },
     )
     return Object.assign(here, { consumer })
@@ -195,9 +205,9 @@ function trusting(original: typeof trustModule): typeof trustModule {
       const trust = original.createTrust(now)
       return {
         get isTrusted() {
-          return trust.isTrusted
+          return how.trusts === 'always' || trust.isTrusted
         },
-        present: () => trust.present(3_600_000),
+        present: () => trust.present(how.upMs ?? 3_600_000),
         lost: (what) => {
           if (how.trusts === undefined) trust.lost(what)
         },

@@ -68,7 +68,7 @@ async function play(db: TestDatabase, express: boolean): Promise<Record<string, 
   const tell = (id: string, word: string) => void told.get(nameOf.get(id) ?? '')?.push(word)
   let isDurable = false
   const { consumer, lanes, bugle, isOnLane } = await laneConsumer(db, {
-    consume: { express, timeoutMs: 200, concurrency: 20, retryStrategy: { maxAttempts: 1 } },
+    consume: { express, timeoutMs: 1_500, concurrency: 20, retryStrategy: { maxAttempts: 1 } },
     before(bugle) {
       for (const event of events) {
         bugle.on(event, (data) => {

@@ -45,7 +45,8 @@ for (const kind of ['', 'concurrently']) {
   }) => {
     const { consumer, ids, ran, fast } = await drainSlowly(db)
     await db.connect().unsafe(`create index ${kind} some_index on ${db.s}.job (created_at)`)
-    expect(ran.length).toBeLessThan(ids.length)
+    // That one waits for whatever other tests do in this database.
+    if (kind === '') expect(ran.length).toBeLessThan(ids.length)
     fast.resolve()
     await consumer.idle()
     expectEachOnce(ran, ids)

@@ -4,9 +4,11 @@ import { burstQueue, planBurst } from './plan.mjs'
 
 /** Jobs of a burst: each of four workers has to claim some hundred before it opens a lane. */
 const size = { least: 1_000, most: 2_500 }
+/** While more are left of former ones, none is put: they are to be worked off within a minute after the last fault. */
+const mostLeft = 4_000
 const pauseMs = { least: 800, most: 2_500 }
 
-/** @typedef {{ first: number, count: number, fate: 'committed' | 'unknown' }} PutBurst */
+/** @typedef {{ first: number, count: number, fate: 'committed' | 'refused' | 'unknown' }} PutBurst */
 
 /**
  * Puts bursts, whatever happens to the database.
@@ -32,12 +34,15 @@ export function startBursts({ connectionString, random }) {
     client.on('error', () => {})
     try {
       await client.connect()
-      await client.query(
+      const { rowCount } = await client.query(
         `insert into bugle.job (queue, payload)
-         select $1, job from jsonb_array_elements($2::jsonb) with ordinality as given (job, place) order by place`,
-        [burstQueue, JSON.stringify(jobs)],
+         select $1, job
+         from jsonb_array_elements($2::jsonb) with ordinality as given (job, place)
+         where (select count(*) from (select from bugle.job where queue = $1 limit $3) as some) < $3
+         order by place`,
+        [burstQueue, JSON.stringify(jobs), mostLeft],
       )
-      put.fate = 'committed'
+      put.fate = rowCount === 0 ? 'refused' : 'committed'
     } catch {
       // The server is away, or was lost with the answer.
     } finally {

@@ -16,8 +16,9 @@ const pauseMs = { least: 800, most: 2_500 }
  * @param {object} parts
  * @param {string} parts.connectionString
  * @param {import('../random.mjs').Random} parts.random
+ * @param {(text: string) => void} parts.violation
  */
-export function startBursts({ connectionString, random }) {
+export function startBursts({ connectionString, random, violation }) {
   /** @type {PutBurst[]} */
   const puts = []
   const ending = new AbortController()
@@ -36,15 +37,17 @@ export function startBursts({ connectionString, random }) {
       await client.connect()
       const { rowCount } = await client.query(
         `insert into bugle.job (queue, payload)
-         select $1, job
+         select $1::text, job
          from jsonb_array_elements($2::jsonb) with ordinality as given (job, place)
-         where (select count(*) from (select from bugle.job where queue = $1 limit $3) as some) < $3
+         where (select count(*) from (select from bugle.job where queue = $1::text limit $3) as left_over) < $3::int
          order by place`,
         [burstQueue, JSON.stringify(jobs), mostLeft],
       )
       put.fate = rowCount === 0 ? 'refused' : 'committed'
-    } catch {
-      // The server is away, or was lost with the answer.
+    } catch (error) {
+      // The server is away, or was lost with the answer; it has not refused the statement.
+      const { code = '', message } = /** @type {Error & { code?: string }} */ (error)
+      if (code.startsWith('42')) violation(`a burst was refused: ${message}`)
     } finally {
       // One that is half-dead never says goodbye.
       void client.end().catch(() => {})

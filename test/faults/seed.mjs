@@ -87,7 +87,7 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
       log,
       violation,
     })
-    const bursts = startBursts({ connectionString: direct, random: createRandom(seed * 3 + 3) })
+    const bursts = startBursts({ connectionString: direct, random: createRandom(seed * 3 + 3), violation })
     const meddlers = startMeddlers({
       sessions: Array.from({ length: 6 }, () => openLedger(direct)),
       random: createRandom(seed * 3 + 4),

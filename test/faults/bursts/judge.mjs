@@ -63,6 +63,7 @@ export function judgeBursts({ puts, steps, entries, workers, lives, restarts, me
       if (fate === 'committed') violation('lost: there was never such a row')
       return
     }
+    if (fate === 'refused') violation('exists')
     figures.jobs += 1
     const ends = rows.filter(({ to }) => to === 'deleted')
     if (ends.length !== 1) violation(`deleted ${ends.length} times`)
@@ -77,7 +78,9 @@ export function judgeBursts({ puts, steps, entries, workers, lives, restarts, me
       if (step.from !== 'running') continue
       const isRescue = (step.crashesTo ?? 0) > (step.crashesFrom ?? 0)
       const owner = nameOf.get(step.workerId ?? '')
-      if (step.to === 'running') violation(`taken from ${owner} while it ran`)
+      // The commit of a lane has kept it, and the answer was lost: it is kept once more, as it is.
+      const isKeptAgain = step.statement === 'keep_express' && step.leaseFrom === step.leaseTo
+      if (step.to === 'running' && !isKeptAgain) violation(`taken from ${owner} while it ran`)
       else if (!isRescue && owner !== step.by.split(' ')[0]) violation(`${step.by} has settled what ${owner} holds`)
       else if (step.to === 'failed') violation('failed')
     }

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { burstQueue } from './plan.mjs'
+import { burstQueue, slowMs } from './plan.mjs'
 
 /**
  * What others do to the rows and sessions of express lanes, all the time:
  *
- * - three edit jobs that are ready. Those of a lane are locked: an edit waits for the lane's end, and comes before
- *   whatever is sent after a loss;
+ * - three edit jobs that are ready, two of them such as a lane has to keep. Those of a lane are locked: an edit waits
+ *   for the lane's end, and comes before whatever is sent after a loss;
  * - one cancels what a lane's session is doing: its statement fails, and the session lives;
  * - one ends lane sessions: what was sent may have been done, or not;
  * - one vacuums, so that places in the table are used again.
@@ -41,17 +41,21 @@ export function startMeddlers({ sessions, random }) {
   /** @type {(what: string, count: number) => void} */
   const count = (what, more) => void done.set(what, (done.get(what) ?? 0) + more)
 
-  /** @param {import('../ledger.mjs').Ledger} session */
-  async function edit(session) {
+  /** @param {'any' | 'slow'} which `slow`: those that a lane has to keep */
+  const edit = (which) => async (/** @type {import('../ledger.mjs').Ledger} */ session) => {
     const rows = await session.askOnce(
       `update bugle.job
        set payload = jsonb_set(payload, '{version}', to_jsonb((payload ->> 'version')::int + 1))
        where state = 'ready'
          and id = (
-           select id from bugle.job where queue = $1 and state = 'ready' order by id limit 1 offset $2
+           select id from bugle.job
+           where queue = $1 and state = 'ready' and (payload ->> 'ms')::int >= $2
+           order by id
+           limit 1
+           offset $3
          )
        returning id`,
-      [burstQueue, random.between(0, 60)],
+      [burstQueue, which === 'any' ? 0 : slowMs.least, random.between(0, which === 'any' ? 60 : 2)],
     )
     count('edited', rows.length)
   }
@@ -75,7 +79,9 @@ export function startMeddlers({ sessions, random }) {
   }
 
   const over = Promise.all([
-    ...[0, 1, 2].map((index) => again(index, 20, edit)),
+    again(0, 20, edit('any')),
+    again(1, 5, edit('slow')),
+    again(2, 5, edit('slow')),
     again(3, 60, end('pg_cancel_backend', 'cancelled')),
     again(4, 400, end('pg_terminate_backend', 'terminated')),
     again(5, 100, async (session) => void (await session.askOnce('vacuum (truncate off) bugle.job'))),

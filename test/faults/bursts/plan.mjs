@@ -11,6 +11,9 @@
 
 export const burstQueue = 'bursts'
 
+/** Longer than a lane waits. */
+export const slowMs = { least: 25, most: 80 }
+
 /**
  * Nearly all of them take no time. Some take longer than a lane waits; some throw; and in half of the bursts forty in a
  * row are slow, so that a lane lets go of those behind them.
@@ -24,7 +27,7 @@ export function planBurst(first, count, random) {
   const slowFrom = random.next() < 0.5 ? random.between(0, count) : count
   return Array.from({ length: count }, (_, at) => {
     const isSlow = at >= slowFrom && at < slowFrom + 40
-    const ms = isSlow ? 15 : random.next() < 0.005 ? random.between(25, 80) : 0
+    const ms = isSlow ? 15 : random.next() < 0.005 ? random.between(slowMs.least, slowMs.most) : 0
     return { token: first - at, version: 1, ms, throws: random.next() < 0.01 }
   })
 }

@@ -4,9 +4,11 @@ import { burstQueue, planBurst } from './plan.mjs'
 
 /** Jobs of a burst: each of four workers has to claim some hundred before it opens a lane. */
 const size = { least: 1_000, most: 2_500 }
+/** While more are left of former ones, none is put: they are to be worked off within a minute after the last fault. */
+const mostLeft = 4_000
 const pauseMs = { least: 800, most: 2_500 }
 
-/** @typedef {{ first: number, count: number, fate: 'committed' | 'unknown' }} PutBurst */
+/** @typedef {{ first: number, count: number, fate: 'committed' | 'refused' | 'unknown' }} PutBurst */
 
 /**
  * Puts bursts, whatever happens to the database.
@@ -14,8 +16,9 @@ const pauseMs = { least: 800, most: 2_500 }
  * @param {object} parts
  * @param {string} parts.connectionString
  * @param {import('../random.mjs').Random} parts.random
+ * @param {(text: string) => void} parts.violation
  */
-export function startBursts({ connectionString, random }) {
+export function startBursts({ connectionString, random, violation }) {
   /** @type {PutBurst[]} */
   const puts = []
   const ending = new AbortController()
@@ -32,14 +35,19 @@ export function startBursts({ connectionString, random }) {
     client.on('error', () => {})
     try {
       await client.connect()
-      await client.query(
+      const { rowCount } = await client.query(
         `insert into bugle.job (queue, payload)
-         select $1, job from jsonb_array_elements($2::jsonb) with ordinality as given (job, place) order by place`,
-        [burstQueue, JSON.stringify(jobs)],
+         select $1::text, job
+         from jsonb_array_elements($2::jsonb) with ordinality as given (job, place)
+         where (select count(*) from (select from bugle.job where queue = $1::text limit $3) as left_over) < $3::int
+         order by place`,
+        [burstQueue, JSON.stringify(jobs), mostLeft],
       )
-      put.fate = 'committed'
-    } catch {
-      // The server is away, or was lost with the answer.
+      put.fate = rowCount === 0 ? 'refused' : 'committed'
+    } catch (error) {
+      // The server is away, or was lost with the answer; it has not refused the statement.
+      const { code = '', message } = /** @type {Error & { code?: string }} */ (error)
+      if (code.startsWith('42')) violation(`a burst was refused: ${message}`)
     } finally {
       // One that is half-dead never says goodbye.
       void client.end().catch(() => {})

@@ -50,6 +50,7 @@ export function createRunning(parts: ConsumerParts, core: Core) {
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },
+    onAcked: (run, settled) => runJobs.acked(run, settled),
   })
 
   /** Of an express lane: they were let go of. */

@@ -1,4 +1,5 @@
 import type { AbortCode } from '../../events.js'
+import type { Job } from '../../job.js'
 import type { ClaimedJob } from '../claimed-job.js'
 import type { ExpressJob, ExpressListener } from '../express/batch.js'
 import type { Settled } from '../settle/ending.js'
@@ -19,16 +20,20 @@ export interface Runs {
   addExpress(jobs: readonly ExpressJob[]): Run[]
   /** @returns whether it was in here */
   remove(run: Run): boolean
+  /** Asked by the heartbeat's comparison only, of many rows in one turn of the event loop. */
   knows(id: string, lease: string): boolean
   /** Those that are in here now. */
   all(): readonly Run[]
 }
 
 export function createRuns(parts: RunHooks): Runs {
-  const runs = new Map<string, Run>()
+  const runs = new Set<Run>()
+  /** Their keys; null: nobody has asked since the last change. Every job would pay for what few looks need. */
+  let keys: Set<string> | null = null
 
   function add(run: Run): Run {
-    runs.set(keyOf(run.claimed.job.id, run.claimed.lease), run)
+    runs.add(run)
+    keys = null
     return run
   }
 
@@ -45,9 +50,15 @@ export function createRuns(parts: RunHooks): Runs {
         return run
       })
     },
-    remove: ({ claimed }) => runs.delete(keyOf(claimed.job.id, claimed.lease)),
-    knows: (id, lease) => runs.has(keyOf(id, lease)),
-    all: () => [...runs.values()],
+    remove(run) {
+      keys = null
+      return runs.delete(run)
+    },
+    knows(id, lease) {
+      keys ??= new Set([...runs].map(({ claimed }) => keyOf(claimed.job.id, claimed.lease)))
+      return keys.has(keyOf(id, lease))
+    },
+    all: () => [...runs],
   }
 }
 
@@ -60,6 +71,8 @@ interface RunHooks {
   readonly newScope: () => RunScope
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void
+  /** What became of its plain ack. */
+  readonly onAcked: (run: Run, settled: Settled) => void
 }
 
 /** How long after its abort a handler that goes on is reported. */
@@ -80,8 +93,12 @@ export class Run implements ExpressListener {
   readonly claimedAt: number
   /** Its part in the batch of an express lane; null: it was claimed durably. */
   readonly express: ExpressJob | null
-  /** Called when the lane has written, or lost, its plain ack. */
-  ackedByLane: (settled: Settled) => void = () => {}
+  /** As its handler sees it: prepared, once that is done. */
+  job: Job
+  /** Its run began, on performance.now(); 0: it has not. */
+  startedAt = 0
+  /** How long its handler took; null: it has not begun, or not ended. */
+  runMs: number | null = null
   /** The handler has acked it in a transaction of its own, which may have been committed. */
   wasAckedInTransaction = false
   /** Its handler goes on long after its abort. */
@@ -100,6 +117,7 @@ export class Run implements ExpressListener {
   constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks, express: ExpressJob | null) {
     this.express = express
     this.claimed = claimed
+    this.job = claimed.job
     this.claimedAt = claimedAt
     this.#parts = parts
   }
@@ -107,6 +125,11 @@ export class Run implements ExpressListener {
   /** What the job weighs, see claim-size.ts. */
   get bytes(): number {
     return this.claimed.bytes
+  }
+
+  /** The lane has written, or lost, its plain ack. */
+  ackedByLane(settled: Settled): void {
+    this.#parts.onAcked(this, settled)
   }
 
   /** In which whatever is the user's is called. */

@@ -13,7 +13,9 @@ const log = createDebug('bugle:slots')
  * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would
  * cost more than a short handler does. Held jobs begin in the order in which they came.
  *
- * - None begins while the gate is closed; when it opens again, they do.
+ * - Jobs whose handlers make no promise run in a row, without a promise of ours. A row is short, so that what waits for
+ *   a microtask (the next claim above all) comes in between.
+ * - None begins while the gate is closed; when it opens again, they do. It is looked at before each row.
  * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not
  *   keep answers, timers and signals out.
  * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
@@ -41,8 +43,8 @@ export interface Slots<Job extends Held> {
 
 export interface SlotsParts<Job> {
   readonly concurrency: number
-  /** Never rejects. Resolves when the slot is free for the next one. */
-  readonly run: (job: Job) => Promise<void>
+  /** Never throws or rejects. @returns when the slot is free for the next one, on `now`; a promise: not yet */
+  readonly run: (job: Job) => number | Promise<number>
   /** A job has run. */
   readonly onRan: () => void
   readonly giveBack: (jobs: readonly Job[]) => void
@@ -59,6 +61,8 @@ export interface SlotsParts<Job> {
 }
 
 const sliceMs = 5
+/** Jobs. A promise costs as much as all else that is done here for one, and so does a look at the gate. */
+const mostInRow = 32
 
 export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
   const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
@@ -73,22 +77,33 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   let isWatching = false
 
   async function runHeld(): Promise<void> {
-    for (let job = take(); job !== undefined; job = take()) {
-      await parts.run(job)
-      parts.onRan()
-      if (now() < sliceEndsAt) continue
+    while (held.first !== undefined) {
+      if (!gate.isOpen) return void awaitGate()
+      const ran = runRow()
+      const at = await ran
+      if (typeof ran !== 'number') parts.onRan()
+      if (at < sliceEndsAt) continue
       await nextTurn()
       sliceEndsAt = now() + sliceMs
     }
   }
 
-  function take(): Job | undefined {
-    if (held.first === undefined) return undefined
-    if (!gate.isOpen) {
-      void awaitGate()
-      return undefined
+  /**
+   * Jobs that end at once, in a row, until one does not, or the slice is over.
+   *
+   * @returns when the last one has run; a promise: it has not
+   */
+  function runRow(): number | Promise<number> {
+    let at = 0
+    for (let left = mostInRow; left > 0 && at < sliceEndsAt; left -= 1) {
+      const job = held.take()
+      if (job === undefined) break
+      const ran = parts.run(job)
+      if (typeof ran !== 'number') return ran
+      at = ran
+      parts.onRan()
     }
-    return held.take()
+    return at
   }
 
   async function awaitGate(): Promise<void> {
@@ -104,16 +119,18 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   }
 
   function begin(): void {
-    let free = Math.min(freeSlots(), held.count)
-    if (free <= 0) return
+    if (freeSlots() <= 0 || held.count === 0) return
     sliceEndsAt = now() + sliceMs
-    for (; free > 0; free -= 1) {
+    busy.is(true)
+    // While one slot runs jobs in a row, the others can run none: if there are enough for them, they are taken.
+    full.is(held.count >= freeSlots())
+    // The jobs may all have run by the time when the next slot would begin.
+    while (freeSlots() > 0 && held.count > 0) {
       queue
         .add(runHeld)
         .catch((error) => log('%s', toError(error).message))
         .finally(freed)
     }
-    busy.is(true)
     full.is(taken() === concurrency)
   }
 

@@ -79,7 +79,7 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
       state.enter('awake')
       const step = answered(answer)
       if (step === claimNow) {
-        if (state.hasLane) {
+        if (state.lanes > 0) {
           parts.onRest()
           await reasons.rest('beside-lane', besideLaneMs, 'notification')
         }

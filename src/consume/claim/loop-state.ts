@@ -44,8 +44,8 @@ export interface LoopState {
   isPaused: boolean
   /** The consumer stops. The same. */
   isStopping: boolean
-  /** An express lane works. */
-  hasLane: boolean
+  /** Express lanes that work. */
+  lanes: number
 }
 
 export function createLoopState(): LoopState {
@@ -66,7 +66,7 @@ export function createLoopState(): LoopState {
     },
     isPaused: false,
     isStopping: false,
-    hasLane: false,
+    lanes: 0,
   }
 }
 

@@ -63,6 +63,10 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     // Not that of the claims beside it: they find what a lane passes over.
     const floor = createFloor(now)
     let flight: ClaimInFlight | null = null
+    /** It has claimed. Until then others claim as if there were none. */
+    let works = false
+    /** Of one claim: half of it, where some have not begun before the cut, and all of it again while all do. */
+    let most = mostJobs
 
     /** Those that were brought run here from now on. */
     function answered(jobs: number): void {
@@ -80,7 +84,9 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       workerId,
       next() {
         if (!isAllowed() || worker.id !== workerId) return null
-        const limit = Math.min(Math.max(1, lookAhead.jobs), mostJobs, claimSize.most)
+        if (!works) state.lanes += 1
+        works = true
+        const limit = Math.min(Math.max(1, lookAhead.jobs), most, claimSize.most)
         flight = inFlight.claimSent(limit, 0, now())
         return { limit, from: floor.next(false) }
       },
@@ -101,6 +107,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       takeBack(free) {
         // Nothing has begun of a claim that came when it was too late.
         answered(0)
+        most = free.length > 0 ? Math.ceil(most / 2) : Math.min(2 * most, mostJobs)
         if (free.length > 0) running.drop(slots.takeBack(({ express }) => express?.part === 'free'))
       },
       acked: ({ listener }, settled) => listener?.ackedByLane(settled),
@@ -115,9 +122,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         return lane.jobs
       },
       run: async () => {
-        state.hasLane = true
         const end = await lane.run()
-        state.hasLane = false
+        if (works) state.lanes -= 1
         // Its last claim may have had no answer.
         answered(0)
         reasons.raise()

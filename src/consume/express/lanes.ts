@@ -7,15 +7,17 @@ import type { DurableClaim, LaneTimes } from './when.js'
 const log = createDebug('bugle:lane')
 
 /**
- * The lanes of one consumer, one after the other: at most one is there at a time, and a new one only when the last one
- * is over with all that it held.
+ * The lanes of one consumer: two that open together, since the server works for the one while handlers of the other
+ * run. New ones only when both are over with all that they held.
  *
- * What may interleave: before a lane is opened, the table is looked at, which takes a statement. A `close` in between
- * counts: then none is opened. A lane that is being closed holds jobs until they are written; what is claimed durably
- * meanwhile opens none.
+ * What may interleave: before lanes are opened, the table is looked at, which takes a statement. A `close` in between
+ * counts: then none is opened. Lanes that are being closed hold jobs until they are written; what is claimed durably
+ * meanwhile opens none. When one of the two ends, the other is closed as well: what has ended the one (the backlog's
+ * end, slow handlers, an error) is of both. But one that could not be opened leaves the other alone: two sessions may be
+ * more than there are.
  */
 export interface Lanes {
-  /** A durable claim was answered: that may open a lane. */
+  /** A durable claim was answered: that may open lanes. */
   answered(claim: DurableClaim): void
   /** Whether there is a lane, or will be in a moment: jobs need not be claimed ahead beside it. */
   readonly isOpen: boolean
@@ -40,13 +42,16 @@ export interface LanesParts {
   readonly onLost: () => void
 }
 
+/** More would only hold more jobs: handlers run in one process. */
+const together = 2
+
 export function createLanes({ createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
   /** From the look at the table on. */
-  let present: { lane: Lane | null; isClosing: boolean; over: Promise<void> } | null = null
+  let present: { readonly lanes: Lane[]; isClosing: boolean; over: Promise<void> } | null = null
   let isOver = false
 
   function open(): void {
-    const opening: NonNullable<typeof present> = { lane: null, isClosing: false, over: Promise.resolve() }
+    const opening: NonNullable<typeof present> = { lanes: [], isClosing: false, over: Promise.resolve() }
     present = opening
     opening.over = use(opening)
       .catch((error) => log('no lane: %s', toError(error).message))
@@ -58,12 +63,24 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
   async function use(opening: NonNullable<typeof present>): Promise<void> {
     if (!(await isFit())) return times.ended('refused', false)
     if (opening.isClosing) return
-    opening.lane = createLane()
     times.opened()
-    const end = await opening.lane.run()
-    log('%o', end)
-    times.ended(end.is, opening.isClosing)
-    after(end)
+    const { lanes } = opening
+    for (let left = together; left > 0; left -= 1) lanes.push(createLane())
+    let wasAsked = false
+    const ends = await Promise.all(
+      lanes.map(async (lane) => {
+        const end = await lane.run()
+        log('%o', end)
+        wasAsked ||= opening.isClosing
+        if (end.is !== 'refused') for (const other of lanes) void other.close()
+        return end
+      }),
+    )
+    const worst = gravest.find((is) => ends.some((end) => end.is === is)) ?? 'closed'
+    times.ended(worst, wasAsked)
+    // Something may have been made at the table since it was looked at.
+    if (worst === 'failed') table.forget()
+    if (worst === 'lost') onLost()
   }
 
   /** Where nobody can say it, none may. */
@@ -76,16 +93,10 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
     }
   }
 
-  function after(end: LaneEnd): void {
-    // Something may have been made at the table since it was looked at.
-    if (end.is === 'failed') table.forget()
-    if (end.is === 'lost') onLost()
-  }
-
   async function close(): Promise<void> {
     if (present === null) return
     present.isClosing = true
-    void present.lane?.close()
+    for (const lane of present.lanes) void lane.close()
     await present.over
   }
 
@@ -97,10 +108,10 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
       return present !== null && !present.isClosing
     },
     get jobs() {
-      return present?.lane?.jobs ?? 0
+      return present?.lanes.reduce((jobs, lane) => jobs + lane.jobs, 0) ?? 0
     },
     cut() {
-      present?.lane?.cut()
+      for (const lane of present?.lanes ?? []) lane.cut()
     },
     close,
     end() {
@@ -109,3 +120,6 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
     },
   }
 }
+
+/** Of two ends the one that counts: an order is worth more than a refusal only where one of them was open. */
+const gravest: readonly LaneEnd['is'][] = ['lost', 'failed', 'closed', 'refused']

@@ -48,7 +48,7 @@ function lanesUnderTest({ isFit = async () => true }: { readonly isFit?: TableLo
   }
 }
 
-test('one lane at a time: the next one when the last is over, and the claim calls for it', async () => {
+test('two lanes at a time: the next ones when both are over, and the claim calls for them', async () => {
   const { lanes, made, pass } = lanesUnderTest()
   lanes.answered({ ...full, found: 50 })
   await turns()
@@ -58,15 +58,46 @@ test('one lane at a time: the next one when the last is over, and the claim call
   await turns()
   lanes.answered(full)
   lanes.cut()
-  expect([made.length, made[0]?.cuts, lanes.isOpen, lanes.jobs]).toEqual([1, 1, true, 7])
+  expect([made.map(({ cuts }) => cuts), lanes.isOpen, lanes.jobs]).toEqual([[1, 1], true, 14])
+  expect(made.map(({ closed }) => closed)).toEqual([false, false])
+  // What has ended the one is of both.
   made[0]?.end({ is: 'closed' })
   await turns()
-  lanes.answered(full)
-  expect([made.length, lanes.isOpen]).toEqual([1, false])
+  expect([made[1]?.closed, lanes.isOpen]).toEqual([true, true])
   pass(1_000)
   lanes.answered(full)
   await turns()
-  expect([made.length, lanes.isOpen]).toEqual([2, true])
+  expect(made.length).toBe(2)
+  made[1]?.end({ is: 'closed' })
+  await turns()
+  lanes.answered(full)
+  expect([made.length, lanes.isOpen]).toEqual([2, false])
+  pass(1_000)
+  lanes.answered(full)
+  await turns()
+  expect([made.length, lanes.isOpen]).toEqual([4, true])
+})
+
+test('a lane that could not be opened leaves the other alone; the graver end of the two counts', async () => {
+  const error = new Error('no')
+  const { lanes, made, told, pass } = lanesUnderTest()
+  lanes.answered(full)
+  await turns()
+  made[0]?.end({ is: 'refused', error })
+  await turns()
+  expect([made[1]?.closed, lanes.isOpen]).toEqual([false, true])
+  made[1]?.end({ is: 'closed' })
+  await turns()
+  pass(1_000)
+  lanes.answered(full)
+  await turns()
+  made[2]?.end({ is: 'closed' })
+  made[3]?.end({ is: 'lost', error })
+  await turns()
+  expect(told).toEqual(['lost'])
+  pass(59_999)
+  lanes.answered(full)
+  expect(lanes.isOpen).toBe(false)
 })
 
 test('a lane that is being closed is over when all is written, and none opens meanwhile', async () => {
@@ -79,20 +110,24 @@ test('a lane that is being closed is over when all is written, and none opens me
   })
   lanes.answered(full)
   await turns()
-  expect([made[0]?.closed, lanes.isOpen, lanes.jobs, isClosed, made.length]).toEqual([true, false, 7, false, 1])
+  expect([made[0]?.closed, lanes.isOpen, lanes.jobs, isClosed, made.length]).toEqual([true, false, 14, false, 2])
   made[0]?.end({ is: 'closed' })
+  await turns()
+  expect(isClosed).toBe(false)
+  made[1]?.end({ is: 'closed' })
   await turns()
   expect(isClosed).toBe(true)
   // It was asked for, and may open again at once; not after the end.
   lanes.answered(full)
   await turns()
-  expect(made.length).toBe(2)
+  expect(made.length).toBe(4)
   const ended = lanes.end()
-  made[1]?.end({ is: 'closed' })
+  made[2]?.end({ is: 'closed' })
+  made[3]?.end({ is: 'closed' })
   await ended
   lanes.answered(full)
   await turns()
-  expect([made.length, lanes.isOpen]).toEqual([2, false])
+  expect([made.length, lanes.isOpen]).toEqual([4, false])
 })
 
 test('a close while the table is looked at: no lane is opened', async () => {
@@ -141,6 +176,7 @@ test('after a refusal the table is looked at again; a loss is told, as the serve
     lanes.answered(full)
     await turns()
     made[0]?.end(end)
+    made[1]?.end({ is: 'closed' })
     await turns()
     expect(told, end.is).toEqual(heard)
   }

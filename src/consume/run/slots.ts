@@ -2,6 +2,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { toError } from '../../errors.js'
+import { createWaiters } from '../../wakeup.js'
 import type { Gate } from '../gate.js'
 import { createHeldJobs, type Held } from './held-jobs.js'
 
@@ -10,8 +11,9 @@ const log = createDebug('bugle:slots')
 /**
  * The places where handlers run, `concurrency` of them, and the jobs that are held until one is free.
  *
- * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would
- * cost more than a short handler does. Held jobs begin in the order in which they came.
+ * A slot is a task of a p-queue, which begins when the slot is first needed and then stays. It runs held jobs one after
+ * the other until none is left, and waits, parked, for the next ones: a task for each job would cost more than a short
+ * handler does. Held jobs begin in the order in which they came.
  *
  * - Jobs whose handlers make no promise run in a row, without a promise of ours. A row is short, so that what waits for
  *   a microtask (the next claim above all) comes in between.
@@ -68,6 +70,11 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
   const queue = new PQueue({ concurrency })
   const held = createHeldJobs<Job>()
+  /** Slots that are taken. */
+  let taken = 0
+  /** Those that have begun and are free; each goes on when it is called. Its slot is taken then. */
+  const parked: (() => void)[] = []
+  const awaitingIdle = createWaiters()
   let sliceEndsAt = 0
   /** Whether a slot is taken. */
   const busy = createStopwatch(now)
@@ -126,26 +133,36 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     full.is(held.count >= freeSlots())
     // The jobs may all have run by the time when the next slot would begin.
     while (freeSlots() > 0 && held.count > 0) {
-      queue
-        .add(runHeld)
-        .catch((error) => log('%s', toError(error).message))
-        .finally(freed)
+      taken += 1
+      const goOn = parked.pop() ?? newSlot()
+      goOn()
     }
-    full.is(taken() === concurrency)
+    full.is(taken === concurrency)
+  }
+
+  /** @returns takes the slot, until nothing is held */
+  function newSlot(): () => void {
+    const goOn = (): void =>
+      void runHeld()
+        .catch((error) => log('%s', toError(error).message))
+        .then(() => {
+          parked.push(goOn)
+          freed()
+        })
+    // No more tasks go on than there are slots, and a parked one goes on as well.
+    return () => void queue.add(() => new Promise<never>(goOn))
   }
 
   function freed(): void {
-    busy.is(taken() > 0)
-    full.is(taken() === concurrency)
+    taken -= 1
+    busy.is(taken > 0)
+    full.is(taken === concurrency)
+    if (taken === 0) awaitingIdle.tellAll()
     parts.onFree()
   }
 
-  function taken(): number {
-    return queue.pending + queue.size
-  }
-
   function freeSlots(): number {
-    return concurrency - taken()
+    return concurrency - taken
   }
 
   function freeLeft(): number {
@@ -197,7 +214,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       return held.count
     },
     get taken() {
-      return taken()
+      return taken
     },
     get free() {
       return freeLeft()
@@ -208,7 +225,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     get fullMs() {
       return full.ms
     },
-    onIdle: () => queue.onIdle(),
+    onIdle: () => (taken === 0 ? Promise.resolve() : awaitingIdle.wait()),
   }
 }
 

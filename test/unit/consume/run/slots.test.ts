@@ -158,6 +158,41 @@ test('a slot without a job is told to be free; jobs that come later take it', as
   await slots.onIdle()
 })
 
+test('slots that have had nothing to do take what comes later, as often as it comes, and are free in between', async () => {
+  const { slots, begun, counts, end, until } = slotsUnderTest({ concurrency: 3 })
+  for (let round = 0; round < 50; round += 1) {
+    const ids = Array.from({ length: 1 + (round % 5) }, (_, index) => begun.length + index)
+    slots.start(jobs(...ids))
+    for (const id of ids) {
+      await until(() => begun.includes(id))
+      expect(slots.taken).toBeLessThanOrEqual(3)
+      end(id)
+    }
+    await slots.onIdle()
+    expect([slots.taken, slots.held, slots.free]).toEqual([0, 0, 3])
+  }
+  expect(begun).toEqual(Array.from({ length: 150 }, (_, index) => index))
+  expect(counts).toMatchObject({ most: 3, ran: 150, atOnce: 0 })
+})
+
+test('a run that throws or rejects all the same costs no slot', async () => {
+  const { slots, begun, counts } = slotsUnderTest({
+    concurrency: 1,
+    run: ({ id }) => (id === 0 ? Promise.reject(new Error('no')) : Promise.resolve(0)),
+    atOnce: ({ id }) => {
+      if (id === 1) throw new Error('no')
+      return false
+    },
+  })
+  for (const id of [0, 1, 2]) {
+    slots.start(jobs(id))
+    await settled()
+    await slots.onIdle()
+    expect([slots.taken, slots.free]).toEqual([0, 1])
+  }
+  expect([begun, counts.free]).toEqual([[0, 1, 2], 3])
+})
+
 test('a job begins after what its giver does in the same turn: the next claim is sent before it', async () => {
   const order: string[] = []
   const { slots } = slotsUnderTest({

@@ -3,10 +3,10 @@ import pg from 'pg'
 import { burstQueue, planBurst } from './plan.mjs'
 
 /** Jobs of a burst: each of four workers has to claim some hundred before it opens a lane. */
-const size = { least: 1_000, most: 2_500 }
+const size = { least: 1_500, most: 3_500 }
 /** While more are left of former ones, none is put: they are to be worked off within a minute after the last fault. */
-const mostLeft = 4_000
-const pauseMs = { least: 800, most: 2_500 }
+const mostLeft = 8_000
+const pauseMs = { least: 500, most: 1_500 }
 
 /** @typedef {{ first: number, count: number, fate: 'committed' | 'refused' | 'unknown' }} PutBurst */
 

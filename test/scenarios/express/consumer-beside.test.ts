@@ -20,16 +20,15 @@ async function insertUrgent(db: TestDatabase, fields: Record<string, string> = {
 
 /** The transaction that had locked it was aborted: that may have been a lane whose process died. */
 async function insertMarked(db: TestDatabase): Promise<string> {
-  const id = await insertUrgent(db, { state: "'scheduled'", run_at: "'infinity'" })
-  await db.sql.begin(async (sql) => {
-    await sql.unsafe(`update ${db.s}.job set state = 'ready', run_at = created_at where id = ${id}`)
-  })
-  const aborted = db.sql.begin(async (sql) => {
+  return db.sql.begin(async (sql) => {
+    const [row] = await sql.unsafe<{ id: string }[]>(`
+      insert into ${db.s}.job (queue, payload, priority) values ('q', 'null', 10) returning id`)
+    const id = row?.id ?? ''
+    await sql.unsafe('savepoint before')
     await sql.unsafe(`select from ${db.s}.job where id = ${id} for update`)
-    throw new Error('aborted')
+    await sql.unsafe('rollback to before')
+    return id
   })
-  await aborted.catch(() => {})
-  return id
 }
 
 const urgent: Record<string, (db: TestDatabase) => Promise<string>> = {

@@ -173,3 +173,24 @@ for (const end of ['commit', 'rollback'] as const) {
     expect(consumer.stats().completed).toBe(ids.length * 2 - rest.length)
   })
 }
+
+test('express: ctx.ack(tx) on a lane as the first statement of a repeatable-read transaction sees the running row', async ({
+  db,
+}) => {
+  await putRows(db, 1_500)
+  let itself = ''
+  const { bugle, consumer, isOnLane } = await laneConsumer(db, {
+    mostMs: 60_000,
+    consume: { concurrency: 5 },
+    handler: async ({ id }, ctx, { isOnLane }) => {
+      if (itself !== '' || !isOnLane(id)) return
+      itself = id
+      await db.connect().begin('isolation level repeatable read', (tx) => ctx.ack(tx as never))
+    },
+  })
+  const retrying = db.collect(bugle, 'job:retrying')
+  await consumer.idle()
+  expect(isOnLane(itself)).toBe(true)
+  expect(retrying.all).toEqual([])
+  expect(await db.jobs()).toEqual([])
+})

@@ -4,6 +4,7 @@ import type { ExpressJob } from '../../src/consume/express/batch.js'
 import type * as laneModule from '../../src/consume/express/lane.js'
 import type { Lane, LaneEnd, LaneParts } from '../../src/consume/express/lane.js'
 import type { LaneSession } from '../../src/consume/express/lane-session.js'
+import type * as lanesModule from '../../src/consume/express/lanes.js'
 import type * as whenModule from '../../src/consume/express/when.js'
 import type { Bugle, BugleOptions, ConsumeOptions, Consumer, Job, JobContext } from '../../src/index.js'
 import type * as lagModule from '../../src/worker/lag.js'
@@ -28,6 +29,8 @@ export interface LaneHow {
   readonly pauses?: false
   /** The event loop counts as blocked while it says so; call `opened` when it does not any more. */
   readonly lag?: { isLagging: boolean; opened?: () => void }
+  /** Lanes side by side; default: 1, so that a test knows which one takes a job. */
+  readonly together?: number
   /** In place of the opening of a session. */
   readonly open?: (open: () => Promise<LaneSession>) => Promise<LaneSession>
 }
@@ -131,6 +134,7 @@ export async function lanesOpenSoon() {
     '../../src/consume/claim/look-ahead.js': lookingAhead,
     '../../src/consume/express/when.js': hurried,
     '../../src/consume/express/lane.js': seen,
+    '../../src/consume/express/lanes.js': together,
   } as const
   for (const [file, changed] of Object.entries(files)) {
     vi.doMock(file, async (importOriginal) => changed(await importOriginal<never>()))
@@ -214,6 +218,10 @@ function trusting(original: typeof trustModule): typeof trustModule {
       }
     },
   }
+}
+
+function together(original: typeof lanesModule): typeof lanesModule {
+  return { ...original, createLanes: (parts) => original.createLanes({ ...parts, together: how.together ?? 1 }) }
 }
 
 function lagging(original: typeof lagModule): typeof lagModule {

@@ -133,6 +133,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
   }
 
   const lanes = createLanes({
+    together,
     createLane: laneOf,
     times,
     table: createTableLook(database.query, now),
@@ -143,3 +144,5 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 }
 
 const mostJobs = 500
+/** More than two would only hold more jobs: handlers run in one process. */
+const together = 2

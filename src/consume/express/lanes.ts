@@ -7,14 +7,14 @@ import type { DurableClaim, LaneTimes } from './when.js'
 const log = createDebug('bugle:lane')
 
 /**
- * The lanes of one consumer: two that open together, since the server works for the one while handlers of the other
- * run. New ones only when both are over with all that they held.
+ * The lanes of one consumer: some that open together, since the server works for the one while handlers of the other
+ * run. New ones only when all are over with all that they held.
  *
  * What may interleave: before lanes are opened, the table is looked at, which takes a statement. A `close` in between
  * counts: then none is opened. Lanes that are being closed hold jobs until they are written; what is claimed durably
- * meanwhile opens none. When one of the two ends, the other is closed as well: what has ended the one (the backlog's
- * end, slow handlers, an error) is of both. But one that could not be opened leaves the other alone: two sessions may be
- * more than there are.
+ * meanwhile opens none. When one ends, the others are closed as well: what has ended the one (the backlog's end, slow
+ * handlers, an error) is of all. But one that could not be opened leaves the others alone: so many sessions may be more
+ * than there are.
  */
 export interface Lanes {
   /** A durable claim was answered: that may open lanes. */
@@ -32,6 +32,8 @@ export interface Lanes {
 }
 
 export interface LanesParts {
+  /** How many work side by side. */
+  readonly together: number
   /** A new lane, which has not been run. Its `next` must answer null while a lane may not claim. */
   readonly createLane: () => Lane
   readonly times: LaneTimes
@@ -42,10 +44,7 @@ export interface LanesParts {
   readonly onLost: () => void
 }
 
-/** More would only hold more jobs: handlers run in one process. */
-const together = 2
-
-export function createLanes({ createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
+export function createLanes({ together, createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
   /** From the look at the table on. */
   let present: { readonly lanes: Lane[]; isClosing: boolean; over: Promise<void> } | null = null
   let isOver = false

@@ -14,6 +14,7 @@ function lanesUnderTest({ isFit = async () => true }: { readonly isFit?: TableLo
   const made: { end: (end: LaneEnd) => void; closed: boolean; cuts: number }[] = []
   const told: string[] = []
   const lanes = createLanes({
+    together: 2,
     createLane: (): Lane => {
       const over = signal<LaneEnd>()
       const one = { end: over.resolve, closed: false, cuts: 0 }

@@ -18,11 +18,16 @@ function jobs(...ids: number[]): TestJob[] {
   return ids.map((id) => job(id))
 }
 
+interface OwnRun {
+  readonly run?: (job: TestJob) => Promise<unknown>
+  readonly atOnce?: (job: TestJob) => boolean
+}
+
 /**
  * Runs end when the test says so, by `end`; with a `run` of its own, as that does; with `atOnce`, if that returns true,
  * with no promise.
  */
-function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> & { atOnce?: (job: TestJob) => boolean } = {}) {
+function slotsUnderTest(overrides: Partial<Omit<SlotsParts<TestJob>, 'run'>> & OwnRun = {}) {
   const begun: number[] = []
   const givenBack: number[] = []
   const open = new Map<number, () => void>()
@@ -133,7 +138,7 @@ test(
 test('of many jobs whose runs end at once or later no two slots take the same, and none is left', async () => {
   const { slots, begun, counts } = slotsUnderTest({
     concurrency: 3,
-    run: ({ id }) => (id % 2 === 0 ? Promise.resolve(0) : new Promise((resolve) => setImmediate(resolve, 0))),
+    run: ({ id }) => (id % 2 === 0 ? Promise.resolve() : new Promise((resolve) => setImmediate(resolve))),
   })
   const ids = Array.from({ length: 300 }, (_, index) => index)
   for (let from = 0; from < ids.length; from += 30) {
@@ -178,7 +183,7 @@ test('slots that have had nothing to do take what comes later, as often as it co
 test('a run that throws or rejects all the same costs no slot', async () => {
   const { slots, begun, counts } = slotsUnderTest({
     concurrency: 1,
-    run: ({ id }) => (id === 0 ? Promise.reject(new Error('no')) : Promise.resolve(0)),
+    run: ({ id }) => (id === 0 ? Promise.reject(new Error('no')) : Promise.resolve()),
     atOnce: ({ id }) => {
       if (id === 1) throw new Error('no')
       return false

@@ -60,7 +60,7 @@ export const breaks = {
     {
       file: 'dist/consume/express/recover.js',
       find: '...acked.map((job) => ackAlone(job, parts))',
-      put: `new Promise((resolve) => setTimeout(resolve, 1_500))
+      put: `new Promise((resolve) => setTimeout(resolve, 4_000))
         .then(() => parts.query('express_ack', [\`{\${acked.map(({ place }) => \`"\${place}"\`)}}\`, '0']))
         .catch(() => {})
         .then(() => acked.forEach((job) => parts.acked(job, { is: 'durable', runAt: null })))`,

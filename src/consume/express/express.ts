@@ -12,8 +12,8 @@ import { createTableLook } from './table-look.js'
 import { createLaneTimes } from './when.js'
 
 /**
- * The lanes of one consumer, and how its parts see them: a job of a lane is a run like any other, but that its plain ack
- * goes by the lane, and that all else waits until its row is a running one (`ExpressJob.keep`).
+ * The lanes of one consumer, and how its parts see them. A job of a lane is a run like any other; only its plain ack
+ * goes by the lane, and all else waits until its row is a running one (`ExpressJob.keep`).
  *
  * Durable claims go on beside a lane, for free slots or one job more, twenty times per second and at each notification:
  * jobs that are not for a lane must not wait for its end.
@@ -50,15 +50,11 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       worker.isOpen &&
       !state.isPaused &&
       !state.isStopping &&
-      isAhead()
+      lookAhead.jobs > 0
     )
   }
 
-  function isAhead(): boolean {
-    return lookAhead.jobs > 0
-  }
-
-  function laneOf(): Lane {
+  function laneOf(): Pick<Lane, 'run' | 'close'> {
     const workerId = worker.id
     // Not that of the claims beside it: they find what a lane passes over.
     const floor = createFloor(now)
@@ -114,13 +110,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       leaseLost: ({ listener }) => listener?.lostByLane(),
     })
     return {
-      ...lane,
-      get state() {
-        return lane.state
-      },
-      get jobs() {
-        return lane.jobs
-      },
+      close: lane.close,
       run: async () => {
         const end = await lane.run()
         if (works) state.lanes -= 1
@@ -132,7 +122,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     }
   }
 
-  const lanes = createLanes({
+  const lanes: Lanes = createLanes({
     together,
     createLane: laneOf,
     times,

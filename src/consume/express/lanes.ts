@@ -19,13 +19,9 @@ const log = createDebug('bugle:lane')
 export interface Lanes {
   /** A durable claim was answered: that may open lanes. */
   answered(claim: DurableClaim): void
-  /** Whether there is a lane, or will be in a moment: jobs need not be claimed ahead beside it. */
+  /** Whether there are lanes, or will be in a moment. */
   readonly isOpen: boolean
-  /** Jobs that the lane holds. */
-  readonly jobs: number
-  /** Write now what it holds, and go on: somebody waits for a row. */
-  cut(): void
-  /** Write what it holds, and have no lane until the next claim that calls for one. Resolves when it is over. */
+  /** Write what they hold, and have none until the next claim that calls for them. Resolves when they are over. */
   close(): Promise<void>
   /** The same, for good. */
   end(): Promise<void>
@@ -35,7 +31,7 @@ export interface LanesParts {
   /** How many work side by side. */
   readonly together: number
   /** A new lane, which has not been run. Its `next` must answer null while a lane may not claim. */
-  readonly createLane: () => Lane
+  readonly createLane: () => Pick<Lane, 'run' | 'close'>
   readonly times: LaneTimes
   readonly table: TableLook
   /** Whether there may be one now, as far as others can say: asked before each. */
@@ -46,7 +42,7 @@ export interface LanesParts {
 
 export function createLanes({ together, createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
   /** From the look at the table on. */
-  let present: { readonly lanes: Lane[]; isClosing: boolean; over: Promise<void> } | null = null
+  let present: { readonly lanes: Pick<Lane, 'run' | 'close'>[]; isClosing: boolean; over: Promise<void> } | null = null
   let isOver = false
 
   function open(): void {
@@ -105,12 +101,6 @@ export function createLanes({ together, createLane, times, table, isAllowed, onL
     },
     get isOpen() {
       return present !== null && !present.isClosing
-    },
-    get jobs() {
-      return present?.lanes.reduce((jobs, lane) => jobs + lane.jobs, 0) ?? 0
-    },
-    cut() {
-      for (const lane of present?.lanes ?? []) lane.cut()
     },
     close,
     end() {

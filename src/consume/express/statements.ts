@@ -7,8 +7,8 @@ import type { LaneAnswer, LaneStatement, ServerProcess } from './lane-session.js
 /** What the statements of a lane take and answer. */
 
 /**
- * A row of the claim. `version` is its xmin; payload and more are JSON text; created_at is in microseconds since 1970, as
- * run_at is.
+ * A row of the claim. `version` is its xmin; payload and more are JSON text; created_at is in microseconds since 1970,
+ * as run_at is.
  */
 type ExpressRow = readonly [
   id: string,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Lane, LaneEnd } from '../../../../src/consume/express/lane.js'
+import type { LaneEnd } from '../../../../src/consume/express/lane.js'
 import { createLanes } from '../../../../src/consume/express/lanes.js'
 import type { TableLook } from '../../../../src/consume/express/table-look.js'
 import { createLaneTimes } from '../../../../src/consume/express/when.js'
@@ -11,21 +11,16 @@ const full = { asked: 100, found: 100, fit: 100, ahead: 200 }
 function lanesUnderTest({ isFit = async () => true }: { readonly isFit?: TableLook['isFit'] } = {}) {
   let at = 0
   let isAllowed = true
-  const made: { end: (end: LaneEnd) => void; closed: boolean; cuts: number }[] = []
+  const made: { end: (end: LaneEnd) => void; closed: boolean }[] = []
   const told: string[] = []
   const lanes = createLanes({
     together: 2,
-    createLane: (): Lane => {
+    createLane: () => {
       const over = signal<LaneEnd>()
-      const one = { end: over.resolve, closed: false, cuts: 0 }
+      const one = { end: over.resolve, closed: false }
       made.push(one)
       return {
-        state: 'running',
-        jobs: 7,
         run: () => over.promise,
-        cut() {
-          one.cuts += 1
-        },
         async close() {
           one.closed = true
         },
@@ -53,13 +48,12 @@ test('two lanes at a time: the next ones when both are over, and the claim calls
   const { lanes, made, pass } = lanesUnderTest()
   lanes.answered({ ...full, found: 50 })
   await turns()
-  expect([made.length, lanes.isOpen, lanes.jobs]).toEqual([0, false, 0])
+  expect([made.length, lanes.isOpen]).toEqual([0, false])
   lanes.answered(full)
   lanes.answered(full)
   await turns()
   lanes.answered(full)
-  lanes.cut()
-  expect([made.map(({ cuts }) => cuts), lanes.isOpen, lanes.jobs]).toEqual([[1, 1], true, 14])
+  expect([made.length, lanes.isOpen]).toEqual([2, true])
   expect(made.map(({ closed }) => closed)).toEqual([false, false])
   // What has ended the one is of both.
   made[0]?.end({ is: 'closed' })
@@ -111,7 +105,7 @@ test('a lane that is being closed is over when all is written, and none opens me
   })
   lanes.answered(full)
   await turns()
-  expect([made[0]?.closed, lanes.isOpen, lanes.jobs, isClosed, made.length]).toEqual([true, false, 14, false, 2])
+  expect([made[0]?.closed, lanes.isOpen, isClosed, made.length]).toEqual([true, false, false, 2])
   made[0]?.end({ is: 'closed' })
   await turns()
   expect(isClosed).toBe(false)

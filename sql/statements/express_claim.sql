@@ -15,8 +15,8 @@
 -- plan: index job_ready, no sort
 -- xmax is the last transaction that has locked or updated the row, without its upper half; the nearest one before this
 --   snapshot's end is meant. Only 'committed' lets the row pass: not a transaction that is too old to be known.
--- The transaction has its number only when a row is locked. So it is read last: the parts of a `union all` come one after
--- the other. Were it otherwise, the number would be missing, and what is acked under it would be refused as a whole.
+-- The transaction has its number only when a row is locked. So it is read last: the parts of a `union all` come one
+--   after the other. Were it otherwise, the number would be missing, and the acks under it would be refused as a whole.
 with signs as materialized (
   select
     coalesce((select paused_at is not null from :"schema".queue where name = $1::text), false) as paused,

@@ -74,7 +74,8 @@ for (const [what, put] of Object.entries(urgent)) {
 test('express: jobs that a lane passes over run in their turn, and not at the end of the backlog', async ({ db }) => {
   const before = await putRows(db, 2_000)
   const keyed = await db.sql.unsafe<{ id: string }[]>(`
-    insert into ${db.s}.job (queue, payload, key) select 'q', '1', 'k' || n from generate_series(1, 5) as n returning id`)
+    insert into ${db.s}.job (queue, payload, key)
+    select 'q', '1', 'k' || n from generate_series(1, 5) as n returning id`)
   await putRows(db, backlog)
   const ran: string[] = []
   let isOver = false
@@ -113,7 +114,8 @@ test('express: one slot runs jobs of many priorities as they are claimed: the ur
   db,
 }) => {
   await db.sql.unsafe(`
-    insert into ${db.s}.job (queue, payload, priority) select 'q', '1', n * 7919 % 5 from generate_series(1, 4000) as n`)
+    insert into ${db.s}.job (queue, payload, priority)
+    select 'q', '1', n * 7919 % 5 from generate_series(1, 4000) as n`)
   const rows = await db.sql.unsafe<{ id: string }[]>(`select id from ${db.s}.job order by priority desc, id`)
   const rank = new Map(rows.map(({ id }, at) => [id, at]))
   const rankOf = (id: string) => rank.get(id) ?? -1

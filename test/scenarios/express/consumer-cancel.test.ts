@@ -30,7 +30,7 @@ async function untilBlocked(db: TestDatabase, pid: number): Promise<void> {
 }
 
 for (const [who, ask] of Object.entries(askers)) {
-  test(`express: a job that runs on a lane is cancelled ${who}: its handler is told, and it fails as cancelled`, async ({
+  test(`express: a job that runs on a lane is cancelled ${who}: its handler is told, and it fails so`, async ({
     db,
   }) => {
     await putRows(db, 1_500)

@@ -12,7 +12,7 @@ import { until } from '../../support/until.js'
 const laneConsumer = await lanesOpenSoon()
 const still = { mostMs: 60_000, patienceMs: 60_000, pauses: false } as const
 
-test('express: a worker that is buried while its lane is open: what it held is acked or runs again, and once each', async ({
+test('express: a worker that is buried while its lane is open: what it held is acked or runs again, once', async ({
   db,
 }) => {
   const ids = await putRows(db, 3_000)
@@ -65,7 +65,7 @@ test('express: a worker that is buried while its lane is open: what it held is a
   )
 })
 
-test('express: a handler that blocks the event loop for longer than the session may wait: each job is settled once', async ({
+test('express: a handler that blocks the event loop for longer than the session may wait: all settle once', async ({
   db,
 }) => {
   const ids = await putRows(db, 1_500)

@@ -10,7 +10,7 @@ import { until } from '../../support/until.js'
 
 const laneConsumer = await lanesOpenSoon()
 
-test('express: 30,000 short jobs with slow, throwing, retrying and rejected ones among them: each is settled once', async ({
+test('express: 30,000 short jobs, slow, throwing, retrying and rejected ones too: each is settled once', async ({
   db,
 }) => {
   const ids = await putRows(db, 30_000)

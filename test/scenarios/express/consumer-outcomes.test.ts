@@ -132,7 +132,7 @@ test('express: each way in which a handler ends has the row and the events that 
 })
 
 for (const end of ['commit', 'rollback'] as const) {
-  test(`express: ctx.ack(tx) on a lane, and a ${end}: the job is a running one first, and there is no lane any more`, async ({
+  test(`express: ctx.ack(tx) on a lane, and a ${end}: the job is a running one first; no lane follows`, async ({
     db,
   }) => {
     const ids = await putRows(db, 1_500)
@@ -174,7 +174,7 @@ for (const end of ['commit', 'rollback'] as const) {
   })
 }
 
-test('express: ctx.ack(tx) on a lane as the first statement of a repeatable-read transaction sees the running row', async ({
+test('express: ctx.ack(tx) on a lane as the first statement of a repeatable read sees the running row', async ({
   db,
 }) => {
   await putRows(db, 1_500)

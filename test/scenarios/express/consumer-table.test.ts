@@ -40,9 +40,7 @@ function expectEachOnce(ran: readonly unknown[], ids: readonly unknown[]): void 
 }
 
 for (const kind of ['', 'concurrently']) {
-  test(`express: an index that is created ${kind} beside a lane waits for a batch at most, and nothing is lost`, async ({
-    db,
-  }) => {
+  test(`express: an index that is created ${kind} beside a lane waits for a batch; nothing is lost`, async ({ db }) => {
     const { consumer, ids, ran, fast } = await drainSlowly(db)
     await db.connect().unsafe(`create index ${kind} some_index on ${db.s}.job (created_at)`)
     // That one waits for whatever other tests do in this database.
@@ -134,9 +132,7 @@ test('express: jobs of transactions that commit late, behind the place of the la
   expect(await db.jobs()).toEqual([])
 })
 
-test('express: a trigger that is made while a lane is open, and keeps its deletes: jobs go the other way, and no lane follows', async ({
-  db,
-}) => {
+test('express: a trigger that is made while a lane is open, and keeps its deletes: no lane follows', async ({ db }) => {
   const { consumer, ids, ran, fast, lanes } = await drainSlowly(db)
   await db.connect().unsafe(`
     create function ${db.s}.keep_ready() returns trigger language plpgsql as $$

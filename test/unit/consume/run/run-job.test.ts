@@ -116,7 +116,7 @@ test('a subclass of Promise is waited for by its own `then`, called once, in the
   expect(storage.getStore()).toBeUndefined()
 })
 
-test('a thenable is waited for, by one call of its `then`, and what it refuses with is the error of the run', async () => {
+test('a thenable is waited for, by one call of its `then`; what it refuses with is the run’s error', async () => {
   const calls: string[] = []
   const { over } = runUnderTest(() => ({
     // biome-ignore lint/suspicious/noThenProperty: a thenable is what is shown
@@ -194,7 +194,7 @@ test('a run that is aborted while its payload is prepared does not begin', async
   expect(ends).toEqual(['interrupted'])
 })
 
-test('a run that is aborted while its handler waits is interrupted if that throws, and acked if it returns', async () => {
+test('a run that is aborted while its handler waits is interrupted if that throws, else acked', async () => {
   for (const [handler, how] of [
     [(_: Job, { signal }: JobContext) => rejectedBy(signal), 'interrupted'],
     [(_: Job, { signal }: JobContext) => rejectedBy(signal).catch(() => {}), 'completed'],

@@ -163,7 +163,7 @@ test('a slot without a job is told to be free; jobs that come later take it', as
   await slots.onIdle()
 })
 
-test('slots that have had nothing to do take what comes later, as often as it comes, and are free in between', async () => {
+test('slots that have had nothing to do take what comes later, each time, and are free in between', async () => {
   const { slots, begun, counts, end, until } = slotsUnderTest({ concurrency: 3 })
   for (let round = 0; round < 50; round += 1) {
     const ids = Array.from({ length: 1 + (round % 5) }, (_, index) => begun.length + index)
@@ -421,7 +421,7 @@ test('a row of runs that never wait for anything lets the event loop turn', asyn
   expect(counts.most).toBe(1)
 })
 
-test('runs that end at once leave no slot behind, beside others that do not; each is told, and all are over', async () => {
+test('runs that end at once leave no slot behind, beside others that do not; each is told', async () => {
   const { slots, begun, counts, end, until } = slotsUnderTest({ concurrency: 2, atOnce: ({ id }) => id % 10 !== 0 })
   slots.start(jobs(...Array.from({ length: 45 }, (_, index) => index)))
   await until(() => begun.length === 11)

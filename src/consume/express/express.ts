@@ -54,13 +54,14 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     )
   }
 
-  function laneOf(): Pick<Lane, 'run' | 'close'> {
+  function laneOf(onWorks: () => void): Pick<Lane, 'run' | 'close'> {
     const workerId = worker.id
     // Not that of the claims beside it: they find what a lane passes over.
     const floor = createFloor(now)
     let flight: ClaimInFlight | null = null
     /** It has claimed. Until then others claim as if there were none. */
     let works = false
+    let claims = 0
     /** Of one claim: half of it, where some have not begun before the cut, and all of it again while all do. */
     let most = mostJobs
 
@@ -90,7 +91,9 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         claimed(claim) {
           const { asked, found, from, tookMs, rows } = claim
           floor.answered({ from, tripMs: tookMs, jobs: rows.map(({ claimed }) => claimed), isFull: found === asked })
-          return times.claimed(claim)
+          const isFirst = claims === 0
+          claims += 1
+          return times.claimed({ ...claim, isFirst })
         },
         written: times.written,
       },
@@ -98,6 +101,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       random,
       start(jobs) {
         answered(jobs.length)
+        onWorks()
         slots.start(runs.addExpress(jobs))
       },
       takeBack(free) {

@@ -159,7 +159,7 @@ export interface LaneParts extends LaneHooks {
   readonly next: () => Pick<LaneRequest, 'limit' | 'from'> | null
   readonly times: Pick<LaneTimes, 'written'> & {
     /** As `LaneTimes.claimed`. */
-    readonly claimed: (claim: ClaimOfLane & LaneClaim) => boolean
+    readonly claimed: (claim: ClaimOfLane & Omit<LaneClaim, 'isFirst'>) => boolean
   }
   /** From the claim's answer to the cut, in ms. */
   readonly mostMs: number

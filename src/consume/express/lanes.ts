@@ -7,8 +7,8 @@ import type { DurableClaim, LaneTimes } from './when.js'
 const log = createDebug('bugle:lane')
 
 /**
- * The lanes of one consumer: some that open together, since the server works for the one while handlers of the other
- * run. New ones only when all are over with all that they held.
+ * The lanes of one consumer: some that work side by side, since the server works for the one while handlers of the other
+ * run. The second one is opened when the first one works; a new first one only when all are over with all they held.
  *
  * What may interleave: before lanes are opened, the table is looked at, which takes a statement. A `close` in between
  * counts: then none is opened. Lanes that are being closed hold jobs until they are written; what is claimed durably
@@ -30,8 +30,12 @@ export interface Lanes {
 export interface LanesParts {
   /** How many work side by side. */
   readonly together: number
-  /** A new lane, which has not been run. Its `next` must answer null while a lane may not claim. */
-  readonly createLane: () => Pick<Lane, 'run' | 'close'>
+  /**
+   * A new lane, which has not been run. Its `next` must answer null while a lane may not claim.
+   *
+   * @param onWorks - to be called when it has claimed jobs, each time or once
+   */
+  readonly createLane: (onWorks: () => void) => Pick<Lane, 'run' | 'close'>
   readonly times: LaneTimes
   readonly table: TableLook
   /** Whether there may be one now, as far as others can say: asked before each. */
@@ -60,18 +64,33 @@ export function createLanes({ together, createLane, times, table, isAllowed, onL
     if (opening.isClosing) return
     times.opened()
     const { lanes } = opening
-    for (let left = together; left > 0; left -= 1) lanes.push(createLane())
+    const ends = new Set<LaneEnd['is']>()
+    const running: Promise<void>[] = []
+    let isEnding = false
     let wasAsked = false
-    const ends = await Promise.all(
-      lanes.map(async (lane) => {
-        const end = await lane.run()
-        log('%o', end)
-        wasAsked ||= opening.isClosing
-        if (end.is !== 'refused') for (const other of lanes) void other.close()
-        return end
-      }),
-    )
-    const worst = gravest.find((is) => ends.some((end) => end.is === is)) ?? 'closed'
+
+    async function run(lane: (typeof lanes)[number]): Promise<void> {
+      const end = await lane.run()
+      log('%o', end)
+      ends.add(end.is)
+      wasAsked ||= opening.isClosing
+      if (end.is === 'refused') return
+      isEnding = true
+      for (const other of lanes) void other.close()
+    }
+
+    /** The next one comes when this one works: the start of a session takes the processor from what is there. */
+    function add(): void {
+      if (lanes.length === together || isEnding || opening.isClosing) return
+      const lane = createLane(add)
+      lanes.push(lane)
+      running.push(run(lane))
+    }
+
+    add()
+    // It grows meanwhile.
+    for (const one of running) await one
+    const worst = gravest.find((is) => ends.has(is)) ?? 'closed'
     times.ended(worst, wasAsked)
     // Something may have been made at the table since it was looked at.
     if (worst === 'failed') table.forget()

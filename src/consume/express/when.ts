@@ -31,6 +31,8 @@ export interface LaneClaim {
   readonly tookMs: number
   /** It looked at higher ids only; null: at all. */
   readonly from: string | null
+  /** Of its lane: the server has nothing prepared for it, so it may be slow. */
+  readonly isFirst: boolean
 }
 
 export interface DurableClaim {
@@ -69,7 +71,8 @@ export function createLaneTimes(now: () => number): LaneTimes {
       openedAt = now()
     },
     // Of a short claim that did not look at all ids nothing follows: the next one does.
-    claimed: ({ asked, found, tookMs, from }) => (found >= asked || from !== null) && tookMs <= slowMs,
+    claimed: ({ asked, found, tookMs, from, isFirst }) =>
+      (found >= asked || from !== null) && (tookMs <= slowMs || isFirst),
     written: ({ jobs, kept }) => kept < mostKept * jobs,
     ended(how, wasAsked) {
       if (how === 'closed' && wasAsked) return

@@ -11,13 +11,13 @@ const full = { asked: 100, found: 100, fit: 100, ahead: 200 }
 function lanesUnderTest({ isFit = async () => true }: { readonly isFit?: TableLook['isFit'] } = {}) {
   let at = 0
   let isAllowed = true
-  const made: { end: (end: LaneEnd) => void; closed: boolean }[] = []
+  const made: { end: (end: LaneEnd) => void; closed: boolean; works: () => void }[] = []
   const told: string[] = []
   const lanes = createLanes({
     together: 2,
-    createLane: () => {
+    createLane: (onWorks) => {
       const over = signal<LaneEnd>()
-      const one = { end: over.resolve, closed: false }
+      const one = { end: over.resolve, closed: false, works: onWorks }
       made.push(one)
       return {
         run: () => over.promise,
@@ -53,6 +53,9 @@ test('two lanes at a time: the next ones when both are over, and the claim calls
   lanes.answered(full)
   await turns()
   lanes.answered(full)
+  expect([made.length, lanes.isOpen]).toEqual([1, true])
+  // Each batch says it.
+  for (const at of [0, 0, 1, 1, 0]) made[at]?.works()
   expect([made.length, lanes.isOpen]).toEqual([2, true])
   expect(made.map(({ closed }) => closed)).toEqual([false, false])
   // What has ended the one is of both.
@@ -70,7 +73,11 @@ test('two lanes at a time: the next ones when both are over, and the claim calls
   pass(1_000)
   lanes.answered(full)
   await turns()
-  expect([made.length, lanes.isOpen]).toEqual([4, true])
+  expect([made.length, lanes.isOpen]).toEqual([3, true])
+  // One that works when all are to end is followed by none.
+  void lanes.close()
+  made[2]?.works()
+  expect(made.length).toBe(3)
 })
 
 test('a lane that could not be opened leaves the other alone; the graver end of the two counts', async () => {
@@ -78,14 +85,16 @@ test('a lane that could not be opened leaves the other alone; the graver end of 
   const { lanes, made, told, pass } = lanesUnderTest()
   lanes.answered(full)
   await turns()
-  made[0]?.end({ is: 'refused', error })
+  made[0]?.works()
+  made[1]?.end({ is: 'refused', error })
   await turns()
-  expect([made[1]?.closed, lanes.isOpen]).toEqual([false, true])
-  made[1]?.end({ is: 'closed' })
+  expect([made[0]?.closed, lanes.isOpen]).toEqual([false, true])
+  made[0]?.end({ is: 'closed' })
   await turns()
   pass(1_000)
   lanes.answered(full)
   await turns()
+  made[2]?.works()
   made[2]?.end({ is: 'closed' })
   made[3]?.end({ is: 'lost', error })
   await turns()
@@ -99,6 +108,7 @@ test('a lane that is being closed is over when all is written, and none opens me
   const { lanes, made } = lanesUnderTest()
   lanes.answered(full)
   await turns()
+  made[0]?.works()
   let isClosed = false
   void lanes.close().then(() => {
     isClosed = true
@@ -115,7 +125,8 @@ test('a lane that is being closed is over when all is written, and none opens me
   // It was asked for, and may open again at once; not after the end.
   lanes.answered(full)
   await turns()
-  expect(made.length).toBe(4)
+  expect(made.length).toBe(3)
+  made[2]?.works()
   const ended = lanes.end()
   made[2]?.end({ is: 'closed' })
   made[3]?.end({ is: 'closed' })
@@ -170,6 +181,7 @@ test('after a refusal the table is looked at again; a loss is told, as the serve
     const { lanes, made, told } = lanesUnderTest()
     lanes.answered(full)
     await turns()
+    made[0]?.works()
     made[0]?.end(end)
     made[1]?.end({ is: 'closed' })
     await turns()

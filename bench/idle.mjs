@@ -2,18 +2,24 @@
  * What a process asks of the database, and what it costs, while there is nothing to do: with 1, 10, 100 and 1,000
  * queues, and with two transactions open all along: one that has written to another table of the same database, and one
  * in another database of the server. Such ones hold back what snapshots can prove, so falling asleep takes another way;
- * they must not keep anybody awake.
+ * they must not keep anybody awake. After that a job is put now and then into one of the queues, whichever: how soon it
+ * starts must not depend on how many there are.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { migrate, startConsumer, stopAll } from './measure/consumers.mjs'
+import { createBugle } from '../dist/index.js'
+import { migrate, runsOf, startConsumer, stopAll } from './measure/consumers.mjs'
 import { backendCpu, cpuBetween } from './measure/cpu.mjs'
 import { counted } from './measure/figures.mjs'
 import { untilAsleep } from './measure/sleepers.mjs'
 import { allCalls, between, startCountingServer, statementCounts } from './measure/statements.mjs'
 import { openTransaction } from './measure/transaction.mjs'
+import { nowMs } from './processes.mjs'
+import { median } from './statistics.mjs'
 
 export const tries = 2
 const queueCounts = [1, 10, 100, 1_000]
+/** Between two jobs. */
+const pauseMs = 50
 const withTransactions = ', transactions open'
 export const cases = ['', withTransactions].flatMap((suffix) =>
   queueCounts.map((count) => `${titleOf(count)}${suffix}`),
@@ -21,7 +27,10 @@ export const cases = ['', withTransactions].flatMap((suffix) =>
 
 export const smokeCases = cases.filter((name) => name.startsWith('10 '))
 
-/** @typedef {{ statements: number, processMs: number, serverMs: number, byName: Record<string, number> }} Measured */
+/**
+ * @typedef {{ statements: number, processMs: number, serverMs: number, byName: Record<string, number>, p50: number }}
+ * Measured
+ */
 
 /**
  * @param {import('./scenarios.mjs').RunOptions} options
@@ -49,6 +58,8 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = is
   } finally {
     await server.stop()
   }
+  /** What was measured with ten queues, beside a case of many. @param {string} name */
+  const tenBeside = (name) => measured.get(name.replace(titleOf(1_000), titleOf(10)))?.map(({ p50 }) => p50)
   for (const [name, all] of measured) {
     yield {
       case: name,
@@ -59,13 +70,19 @@ export async function* run({ tries: wanted, cases: chosen, isSmoke, seconds = is
       },
       figures: {
         'all statements': { unit: 'statements/s', values: all.map(({ statements }) => statements) },
-        allowed: { unit: 'statements/s', values: [1] },
         'processor time of the process': { unit: 'ms/s', values: all.map(({ processMs }) => processMs) },
         ...(all.every(({ serverMs }) => Number.isFinite(serverMs)) && {
           "processor time of the server's sessions": { unit: 'ms/s', values: all.map(({ serverMs }) => serverMs) },
         }),
+        'put to start, p50': { unit: 'ms', values: all.map(({ p50 }) => p50) },
+        ...(isOfMany(name) && tenBeside(name) && { [ofTen]: { unit: 'ms', values: tenBeside(name) ?? [] } }),
       },
-      ratios: [{ name: 'statements a second', of: 'all statements', to: 'allowed', wanted: '< 1' }],
+      ratios: [
+        { name: 'statements per second', of: 'all statements', wanted: isOfMany(name) ? '< 3' : '< 1' },
+        ...(isOfMany(name)
+          ? [{ name: 'p50 to that of 10 queues', of: 'put to start, p50', to: ofTen, wanted: '<= 2' }]
+          : []),
+      ],
       notes: [
         `by statement, a second: ${Object.entries(all.at(-1)?.byName ?? {})
           .map(([statement, perSecond]) => `${statement} ${perSecond.toFixed(3)}`)
@@ -95,12 +112,36 @@ async function measure(server, counts, { seconds, isSmoke, hasTransaction }) {
     const first = before[index]
     if (first) measured.push(difference(first, await look(server, sleeper)))
   }
+  /** @type {number[]} */
+  const p50s = []
+  for (const sleeper of sleepers) p50s.push(await putToStart(sleeper, isSmoke ? 5 : 50))
   for (const { consumer, database, transaction } of sleepers) {
     await stopAll([consumer])
     await transaction?.end()
     await database.drop()
   }
-  return measured
+  return measured.map((one, index) => ({ ...one, p50: p50s[index] ?? Number.NaN }))
+}
+
+/**
+ * One job at a time, each into any of the queues, and a pause before the next.
+ *
+ * @param {Awaited<ReturnType<typeof fallAsleep>>} sleeper
+ * @param {number} jobs
+ * @returns {Promise<number>} from the put to the handler's start, p50 in ms
+ */
+async function putToStart({ database, consumer, queues }, jobs) {
+  const bugle = createBugle({ connectionString: database.url, name: 'bench producer' })
+  try {
+    for (let put = 1; put <= jobs; put += 1) {
+      await bugle.put(queues[Math.floor(Math.random() * queues.length)] ?? '', { putAt: nowMs() })
+      while ((await consumer.ask('count')).runs < put) await sleep(2)
+      await sleep(pauseMs)
+    }
+  } finally {
+    await bugle.close()
+  }
+  return median([...(await runsOf(consumer)).waitsMs])
 }
 
 /** @param {import('./server.mjs').Server} server @param {number} queueCount @param {boolean} hasTransaction */
@@ -111,7 +152,7 @@ async function fallAsleep(server, queueCount, hasTransaction) {
   const queues = Array.from({ length: queueCount }, (_, number) => `queue ${number + 1}`)
   const consumer = await startConsumer({ url: database.url, queues })
   await untilAsleep(database, queueCount)
-  return { database, consumer, transaction }
+  return { database, consumer, transaction, queues }
 }
 
 /** @param {import('./server.mjs').Server} server @param {Awaited<ReturnType<typeof fallAsleep>>} sleeper */
@@ -127,7 +168,7 @@ async function look(server, { database, consumer }) {
 /**
  * @param {Awaited<ReturnType<typeof look>>} before
  * @param {Awaited<ReturnType<typeof look>>} after
- * @returns {Measured}
+ * @returns {Omit<Measured, 'p50'>}
  */
 function difference(before, after) {
   const took = (after.at - before.at) / 1_000
@@ -138,6 +179,13 @@ function difference(before, after) {
     serverMs: cpuBetween(before.serverCpu, after.serverCpu) / took,
     byName: Object.fromEntries([...counts].map(([name, { calls }]) => [name, calls / took])),
   }
+}
+
+const ofTen = 'put to start, p50, 10 queues'
+
+/** @param {string} name of a case */
+function isOfMany(name) {
+  return name.startsWith(titleOf(1_000))
 }
 
 /** @param {number} queueCount */

@@ -4,7 +4,7 @@ import { median, rounded, summary } from './statistics.mjs'
 /**
  * @typedef {import('./scenarios.mjs').Result} Result
  * @typedef {{ unit: string, median: number, min: number, max: number, values: number[] }} Figure
- * @typedef {{ name: string, of: string, to: string, value: number | null, wanted?: string, isMet?: boolean }} Measured
+ * @typedef {{ name: string, of: string, to?: string, value: number | null, wanted?: string, isMet?: boolean }} Measured
  */
 
 /** @param {Result} result */
@@ -16,7 +16,7 @@ export function summarized({ figures, beside = {}, ratios = [], ...rest }) {
     ...(others.length > 0 && {
       beside: /** @type {Record<string, Record<string, Figure>>} */ (Object.fromEntries(others)),
     }),
-    ratios: ratios.flatMap((ratio) => measured(ratio, figures)),
+    ratios: ratios.flatMap((ratio) => measured(ratio, figures, beside)),
   }
 }
 
@@ -45,12 +45,24 @@ function summaries(figures) {
 /**
  * @param {import('./scenarios.mjs').Ratio} ratio
  * @param {Result['figures']} figures
+ * @param {NonNullable<Result['beside']>} beside
  * @returns {Measured[]} with null when one of the two was not measured; none, if nothing was wanted of it either
  */
-function measured({ name, of, to, wanted }, figures) {
-  const value = median(figures[of]?.values ?? []) / median(figures[to]?.values ?? [])
-  if (!Number.isFinite(value)) return wanted === undefined ? [] : [{ name, of, to, value: null, wanted, isMet: false }]
-  return [{ name, of, to, value: rounded(value), ...(wanted !== undefined && { wanted, isMet: isMet(value, wanted) }) }]
+function measured({ name, of, to, wanted }, figures, beside) {
+  const middle = (/** @type {string} */ what) => median((figures[what] ?? column(beside, what))?.values ?? [])
+  const value = middle(of) / (to === undefined ? 1 : middle(to))
+  const about = { name, of, ...(to !== undefined && { to }) }
+  if (!Number.isFinite(value)) return wanted === undefined ? [] : [{ ...about, value: null, wanted, isMet: false }]
+  return [{ ...about, value: rounded(value), ...(wanted !== undefined && { wanted, isMet: isMet(value, wanted) }) }]
+}
+
+/**
+ * @param {NonNullable<Result['beside']>} beside
+ * @param {string} name as `bugle: WAL`
+ */
+function column(beside, name) {
+  const at = name.lastIndexOf(': ')
+  return beside[name.slice(0, at)]?.[name.slice(at + 2)]
 }
 
 /** @param {number} value @param {string} wanted */
@@ -93,8 +105,8 @@ export function table(title, { figures, beside = {}, ratios, notes = [] }) {
     )
     lines.push(`  ${name.padEnd(width)}  ${others.length > 0 ? text.padEnd(textWidth) : text}${others.join('')}`)
   }
-  for (const { name, value, wanted, isMet: met } of ratios) {
-    const ratio = value === null ? 'not measured' : `${shown(value).padStart(9)} x`
+  for (const { name, to, value, wanted, isMet: met } of ratios) {
+    const ratio = value === null ? 'not measured' : `${shown(value).padStart(9)}${to === undefined ? '' : ' x'}`
     const verdict = wanted && `   wanted ${wanted}${value === null ? '' : met ? ': met' : ': MISSED'}`
     lines.push(`  ${name.padEnd(width)}  ${ratio}${verdict ?? ''}`)
   }

@@ -16,10 +16,10 @@ import { existsSync } from 'node:fs'
  * @property {number} [tries] its own, where a case has others than its scenario
  *
  * @typedef {object} Ratio of one figure's median to another's; missed when something is wanted and either was not
- *   measured
+ *   measured. A column beside a figure is called `FIGURE: COLUMN`
  * @property {string} name
  * @property {string} of
- * @property {string} to
+ * @property {string} [to] if it is missing, what is wanted is wanted of the figure itself
  * @property {string} [wanted] as `>= 2.5` or `< 10`
  *
  * @typedef {object} RunOptions

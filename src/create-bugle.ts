@@ -111,6 +111,8 @@ export function createBugleFrom(options: BugleOptions<Bugle>, env: NodeJS.Proces
   const settle = settleAlsoLate(database, worker)
   const consumers = createConsumers({
     listens: resolved.listen,
+    prepares: resolved.prepare,
+    hungAfterMs: resolved.hungAfterMs,
     get bugle() {
       return bugle
     },

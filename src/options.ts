@@ -71,6 +71,13 @@ export interface BugleOptions<
    */
   readonly durableClaims?: boolean | undefined
   /**
+   * Whether a consumer may open express lanes while it has a backlog of short jobs: two sessions on each of which up to
+   * 500 jobs are locked, run and deleted in one transaction. That is about twice as fast. Such a transaction stays
+   * open for 20 ms and one round trip at the most. Until it ends, its jobs are shown as ready. false: none is opened.
+   * @defaultValue true
+   */
+  readonly express?: boolean | undefined
+  /**
    * How long a stop waits for running handlers before it aborts their signals; Infinity is allowed.
    * @defaultValue 15000
    */
@@ -143,6 +150,7 @@ export const bugleDefaults = {
   hungAfterMs: 300_000,
   maxCrashes: 3,
   durableClaims: false,
+  express: true,
   graceMs: 15_000,
   abortMs: 5_000,
   handleSignals: false,
@@ -164,6 +172,7 @@ export interface ResolvedBugleOptions {
   readonly hungAfterMs: number
   readonly maxCrashes: number
   readonly durableClaims: boolean
+  readonly express: boolean
   readonly graceMs: number
   readonly abortMs: number
   readonly handleSignals: boolean
@@ -201,6 +210,7 @@ export const consumeOptionNames = [
   'onFailed',
   'timeoutMs',
   'durableClaims',
+  'express',
   'graceMs',
   'abortMs',
   'context',
@@ -244,6 +254,7 @@ export function resolveBugleOptions(options: AnyBugleOptions, env: NodeJS.Proces
     hungAfterMs: hungAfter(rest.hungAfterMs, rescueAfterMs),
     maxCrashes: wholeNumber('maxCrashes', given.maxCrashes, { min: 1, max: 30_000 }),
     durableClaims: oneOf('durableClaims', given.durableClaims, [true, false]),
+    express: oneOf('express', given.express, [true, false]),
     ...stopTimes(given),
     handleSignals: oneOf('handleSignals', given.handleSignals, [true, false]),
     // jsonb holds no more than 256 MB.

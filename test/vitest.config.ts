@@ -16,6 +16,7 @@ const seldomBeginnings = [
   'test/cli/usage.test.ts',
   'test/cli/work.test.ts',
   'test/demo/',
+  'test/doctor/express.test.ts',
   'test/doctor/healthy.test.ts',
   'test/doctor/hidden.test.ts',
   'test/doctor/ids.test.ts',

@@ -8,7 +8,7 @@ const logger = { info: () => {}, warn: console.error, error: console.error }
 /**
  * Bugle at its default options, but for the number of slots and what is given.
  *
- * @param {{ prefetch?: number }} options of `consume`
+ * @param {{ prefetch?: number, express?: boolean }} options of `consume`
  * @returns {import('./index.mjs').Contender}
  */
 export function bugle(options) {

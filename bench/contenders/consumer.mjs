@@ -20,6 +20,8 @@ let round = 0
 let ran = 0
 let told = 0
 let cpuBefore = process.cpuUsage()
+/** @type {Promise<void> | undefined} */
+let starting
 
 /** @param {{ n: number }} payload */
 async function handler({ n }) {
@@ -49,9 +51,12 @@ onMessage({
     ran = 0
     told = 0
     cpuBefore = process.cpuUsage()
-    await consumer.start()
+    starting = consumer.start()
+    await starting
   },
   async stop() {
+    // Others may have done all the work before this one had begun.
+    await starting
     await consumer.stop()
     return true
   },

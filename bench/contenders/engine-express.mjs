@@ -69,6 +69,7 @@ async function claim(client, floor, limit) {
   return (await claimed).rows
 }
 
+// Not `order by id`: that would be the text, which no index has in order.
 const claimText = `
   select id::text as id, ctid::text as place, priority, payload::text as payload
   from bugle.job
@@ -77,7 +78,7 @@ const claimText = `
     and id > $2
     and crashes = 0
     and key is null
-  order by priority desc, id
+  order by priority desc, job.id
   limit $3
   for update skip locked`
 

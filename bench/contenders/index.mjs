@@ -38,6 +38,7 @@ import { pgBoss } from './pg-boss.mjs'
 /** @type {Readonly<Record<string, Contender>>} */
 const contenders = {
   bugle: bugle({}),
+  'bugle-no-express': bugle({ express: false }),
   'bugle-prefetch-0': bugle({ prefetch: 0 }),
   'bugle-prefetch-16': bugle({ prefetch: 16 }),
   engine: engine({}),

@@ -2,11 +2,13 @@
 
 const titles = new Map([
   ['bugle', 'Bugle'],
+  ['bugle-no-express', 'Bugle, express: false'],
   ['bugle-prefetch-0', 'Bugle, prefetch: 0'],
   ['engine', 'engine (bare statements)'],
   ['engine-128', 'engine, batches of 128'],
   ['engine-500', 'engine, batches of 500'],
   ['engine-2x500', 'engine, batches of 500, twice at once'],
+  ['engine-express', 'engine, the cheapest statements'],
   ['bare-insert', 'a bare insert, to its answer'],
   ['graphile-default', 'Graphile Worker, default'],
   ['graphile-recommended', 'Graphile Worker, recommended'],

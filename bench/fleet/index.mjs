@@ -1,10 +1,11 @@
-/** Many processes on one queue: under steady inserts, under rare ones, and when the server comes back. */
+/** Many processes on one queue: under steady inserts, under rare ones, when the server comes back, with a backlog. */
+import * as backlog from './backlog.mjs'
 import * as busy from './busy.mjs'
 import * as rare from './rare.mjs'
 import * as restart from './restart.mjs'
 
 export const tries = busy.tries
-const parts = [busy, rare, restart]
+const parts = [busy, rare, restart, backlog]
 export const cases = parts.flatMap(({ cases }) => cases)
 
 /**

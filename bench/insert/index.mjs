@@ -200,12 +200,12 @@ function ratiosOfVariants(kind, flush) {
     const toNone = { ...toBare, name: `ours to no trigger, ${clients} clients`, to: `none, ${clients} clients` }
     const toAlways = { ...toBare, name: `ours to always, ${clients} clients`, to: `always, ${clients} clients` }
     return [
-      { ...toBare, ...(hasTarget && { wanted: isSlow ? '>= 0.92' : '>= 0.85' }) },
+      { ...toBare, ...(hasTarget && { wanted: '>= 0.8' }) },
       ...(kind === 'absent' ? [toNone] : []),
       {
         ...toAlways,
         ...(hasTarget && !isSlow && { wanted: '>= 2' }),
-        ...(hasTarget && isSlow && clients === 32 && { wanted: '>= 12' }),
+        ...(hasTarget && isSlow && clients === 32 && { wanted: '>= 8' }),
       },
     ]
   })

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { contender } from '../contenders/index.mjs'
 import { peers, unlessAsked } from '../contenders/names.mjs'
 import { addValue } from '../measure/figures.mjs'
+import { untilTrusted } from '../measure/trust.mjs'
 import { versionsOf } from '../peers.mjs'
 import { measureIdle } from './idle.mjs'
 import { measureLoaded, shares } from './loaded.mjs'
@@ -26,7 +26,7 @@ const slots = 24
  * @returns {AsyncIterable<import('../scenarios.mjs').Result>}
  */
 export async function* run({ tries: wanted, cases: chosen, contenders: all, isSmoke, jobs, seconds, tell, server }) {
-  if (!isSmoke) await untilTrusted(await server())
+  if (!isSmoke) await untilTrusted(await server(), tell)
   for (const name of chosen) {
     const names = name === 'idle' ? all : all.filter((one) => one !== 'bare-insert')
     const sizes =
@@ -55,14 +55,4 @@ export async function* run({ tries: wanted, cases: chosen, contenders: all, isSm
       versions: versionsOf(names),
     }
   }
-}
-
-/**
- * Claims are durable for a minute after the server's start (src/worker/trust.ts), and its life is longer than that.
- *
- * @param {import('../server.mjs').Server} server
- */
-async function untilTrusted({ query }) {
-  const [{ ms }] = await query(`select date_part('epoch', clock_timestamp() - pg_postmaster_start_time()) * 1e3 as ms`)
-  await sleep(Math.max(0, 61_000 - ms))
 }

@@ -11,9 +11,10 @@ export function ratiosOf(caseName, figures) {
     return [{ name: 'bugle p99 at 50 % / idle p50', of: 'bugle at 50 % p99', to: 'bugle idle p50', wanted: '< 10' }]
   }
   return [
-    ...besideTheBest(figures, 'p50', '<= 0.35'),
-    ...besideTheBest(figures, 'p99', '<= 0.8'),
-    { name: 'bugle p50 / bare insert p50', of: 'bugle p50', to: 'bare-insert p50' },
+    ...besideTheBest(figures, 'p50', '<= 0.85'),
+    ...besideTheBest(figures, 'p99', '<= 0.85'),
+    // Of its three parts, the commit, the notification and the claim, it is one.
+    { name: 'bugle p50 / bare insert p50', of: 'bugle p50', to: 'bare-insert p50', wanted: '<= 2' },
     { name: 'bugle p99 / bare insert p99', of: 'bugle p99', to: 'bare-insert p99' },
   ]
 }

@@ -9,6 +9,8 @@ import { createFloor } from './claim/floor.js'
 import type { SleepLock } from './claim/lock-taking.js'
 import type { ConsumerParts } from './consumer-parts.js'
 import type { Core } from './core.js'
+import { createExpress } from './express/express.js'
+import { isFit } from './express/when.js'
 import type { Run } from './run/runs.js'
 import type { Running } from './running.js'
 import type { Choice } from './statements.js'
@@ -42,6 +44,8 @@ export function createClaiming(parts: ConsumerParts, core: Core, running: Runnin
     now,
   })
 
+  const lanes = createExpress(parts, core, running, choice)
+
   const claims = createClaims({
     durable: options.durableClaims,
     worker,
@@ -55,6 +59,10 @@ export function createClaiming(parts: ConsumerParts, core: Core, running: Runnin
     claimSize,
     lookAhead,
     quota,
+    onAnswered: (asked, jobs) => {
+      if (jobs.length === asked)
+        lanes.answered({ asked, found: jobs.length, fit: jobs.filter(isFit).length, ahead: lookAhead.jobs })
+    },
     giveBackHeld: running.giveBackHeld,
     now,
   })
@@ -122,10 +130,12 @@ export function createClaiming(parts: ConsumerParts, core: Core, running: Runnin
   return {
     due,
     dispatcher,
+    lanes,
     quiet,
     drained: draining.drained,
     queuePaused(): void {
       claims.queuePaused()
+      void lanes.close()
       if (slots.held > 0) running.giveBackHeld()
     },
   }

@@ -15,6 +15,9 @@ export interface ConsumerParts {
   readonly limit: StepLimit | null
   /** Whether the instance listens at all. */
   readonly listens: boolean
+  /** Of the instance. */
+  readonly prepares: boolean
+  readonly hungAfterMs: number
   readonly bugle: unknown
   readonly payloads: Payloads
   readonly database: Database

@@ -69,13 +69,13 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
   const { now, tally, state, reasons, inFlight } = core
   const running = createRunning(parts, core)
   const { settler, runs, slots, giveBack, giveBackHeld, abort, activeJobs } = running
-  const { due, dispatcher, quiet, drained, queuePaused } = createClaiming(parts, core, running)
+  const { due, dispatcher, lanes, quiet, drained, queuePaused } = createClaiming(parts, core, running)
   const endWatch = watchLongRuns({ runs: runs.all, now, tell: parts.onLongRun })
 
   const machine = createStop({
     endClaiming: () => {
       giveBack(slots.takeBack())
-      return Promise.all([dispatcher.stop(), due.stop()])
+      return Promise.all([dispatcher.stop(), due.stop(), lanes.end()])
     },
     runsOver: running.over,
     abortRuns: () => abort(() => true, 'SHUTDOWN', 'its consumer stops'),
@@ -174,7 +174,7 @@ export function startConsumer(parts: ConsumerParts, signal: AbortSignal): Consum
       giveBack(slots.takeBack())
       const parked = dispatcher.pause()
       worker.showSoon()
-      await parked
+      await Promise.all([parked, lanes.close()])
       // Give back what the last claim brought and no slot is free for.
       await nextTurn()
       giveBackHeld()

@@ -42,7 +42,7 @@ export interface Where {
   readonly travelling: number
 }
 
-interface ClaimInFlight {
+export interface ClaimInFlight {
   /** It has brought so many. */
   answered(jobs: number): void
   /** It is over, with an answer or without. */

@@ -68,6 +68,8 @@ export interface ConsumeOptions<AnyJob = Job, Owner = unknown, Context = unknown
   /** As for `createBugle`. Default: the instance's. */
   readonly durableClaims?: boolean | undefined
   /** As for `createBugle`. Default: the instance's. */
+  readonly express?: boolean | undefined
+  /** As for `createBugle`. Default: the instance's. */
   readonly graceMs?: Duration | undefined
   /** As for `createBugle`. Default: the instance's. */
   readonly abortMs?: Duration | undefined
@@ -104,6 +106,7 @@ export interface ConsumerOptions extends ResolvedStopTimes {
   /** null: no limit. */
   readonly timeoutMs: number | null
   readonly durableClaims: boolean
+  readonly express: boolean
   readonly context: unknown
   readonly signal: AbortSignal | undefined
 }
@@ -114,7 +117,10 @@ export interface ConsumerOptions extends ResolvedStopTimes {
  */
 export function resolveConsumerOptions(
   options: object = {},
-  instance: Pick<ResolvedBugleOptions, 'context' | 'middleware' | 'durableClaims' | 'graceMs' | 'abortMs'> = {
+  instance: Pick<
+    ResolvedBugleOptions,
+    'context' | 'middleware' | 'durableClaims' | 'express' | 'graceMs' | 'abortMs'
+  > = {
     ...bugleDefaults,
     context: undefined,
   },
@@ -142,6 +148,7 @@ export function resolveConsumerOptions(
     middleware: [...instance.middleware, ...middlewareOption(given.middleware)],
     timeoutMs: given.timeoutMs === undefined ? null : runTimeMs(given.timeoutMs),
     durableClaims: oneOf('durableClaims', given.durableClaims ?? instance.durableClaims, [true, false]),
+    express: oneOf('express', given.express ?? instance.express, [true, false]),
     ...stopTimes({ graceMs: given.graceMs ?? instance.graceMs, abortMs: given.abortMs ?? instance.abortMs }),
     context: 'context' in given ? given.context : instance.context,
     signal: signalOf(given.signal),

@@ -26,6 +26,8 @@ export function createRunning(parts: ConsumerParts, core: Core) {
   const { queue, handlers, options, bugle, payloads, database, worker, events, random } = parts
   const { now, tally, reasons, inFlight, lookAhead, demand, turns, claimError } = core
 
+  let onAckInTransaction = (): void => {}
+
   const settler = createSettler({
     write: (batch) => writeOutcomes(parts.settle, batch),
     writeNone: (like) => writeNoOutcome(parts.settle, like),
@@ -48,7 +50,14 @@ export function createRunning(parts: ConsumerParts, core: Core) {
       if (reason !== null)
         events.emit('job:stuck', { ...aboutJob(claimed), reason: reason.code, ageMs: now() - claimedAt })
     },
+    onAcked: (run, settled) => runJobs.acked(run, settled),
   })
+
+  /** Of an express lane: they were let go of. */
+  function dropped(given: readonly Run[]): void {
+    for (const run of given) if (runs.remove(run)) inFlight.settled()
+    reasons.slotFreed()
+  }
 
   const runJobs = createRunJobs({
     queue,
@@ -68,6 +77,8 @@ export function createRunning(parts: ConsumerParts, core: Core) {
       lookAhead.ended(runMs)
       tally.ran(claimed, runMs, endedAt)
     },
+    onDropped: (run) => dropped([run]),
+    onAckInTransaction: () => onAckInTransaction(),
     onSettled: (run, end) => {
       tally.count(end)
       if (runs.remove(run)) inFlight.settled()
@@ -80,14 +91,18 @@ export function createRunning(parts: ConsumerParts, core: Core) {
   /** Those were held, and shall not run here. */
   function giveBack(given: readonly Run[]): void {
     inFlight.begun(given.length)
-    for (const run of given) void runJobs.giveBack(run)
+    for (const run of given) {
+      if (run.express?.letGo() === true) dropped([run])
+      else void runJobs.giveBack(run)
+    }
   }
 
   const slots = createSlots<Run>({
     concurrency: options.concurrency,
     run: (run) => {
       inFlight.begun(1)
-      if (run.claimed.workerId === worker.id) return runJobs.runJob(run)
+      // A lane's row is locked: whoever was given up has it all the same.
+      if (run.claimed.workerId === worker.id || run.express !== null) return runJobs.runJob(run)
       // The worker was given up while the claim was on its way, or while the job was held: others may have the job. The
       // new id explains no such row.
       return runJobs.giveBack(run)
@@ -115,6 +130,15 @@ export function createRunning(parts: ConsumerParts, core: Core) {
     runs,
     slots,
     giveBack,
+    /** Jobs of an express lane that have not begun, and never will. */
+    drop(given: readonly Run[]): void {
+      inFlight.begun(given.length)
+      dropped(given)
+    },
+    /** @param listener - called when a handler acks its job itself */
+    onAckInTransaction(listener: () => void): void {
+      onAckInTransaction = listener
+    },
     /** Nothing is claimed now, so acks that were held for a claim go too. */
     giveBackHeld(): void {
       giveBack(slots.takeBack())

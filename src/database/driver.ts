@@ -31,7 +31,15 @@ export interface SessionFields {
 /** A `pg` client that is connected. One query at a time, unless it was opened with `pipeline`. */
 export interface SessionClient {
   query<Row extends object = Record<string, unknown>>(
-    statement: string | { readonly name: string; readonly text: string; readonly values: unknown[] },
+    statement:
+      | string
+      | {
+          readonly name?: string
+          readonly text: string
+          readonly values?: unknown[]
+          /** Rows as arrays of their columns. */
+          readonly rowMode?: 'array'
+        },
     values?: unknown[],
   ): Promise<{
     rows: Row[]

@@ -15,11 +15,13 @@ export type CheckName =
   | 'ids'
   | 'autovacuum'
   | 'bloat'
+  | 'express'
   | 'workers'
   | 'listeners'
   | 'long-running'
   | 'unserved'
   | 'paused'
+  | 'calm'
 
 export type FindingStatus =
   | 'ok'

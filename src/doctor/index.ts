@@ -1,11 +1,13 @@
 import { sqlState } from '../database/verdict.js'
 import { autovacuum } from './autovacuum.js'
 import { bloat } from './bloat.js'
+import { calm } from './calm.js'
 import type { Check, CheckName, Diagnosis, Finding } from './check.js'
 import { clock } from './clock.js'
 import { connection } from './connection.js'
 import { connections } from './connections.js'
 import { drift } from './drift.js'
+import { express } from './express.js'
 import { ids } from './ids.js'
 import { listen } from './listen.js'
 import { listeners } from './listeners.js'
@@ -37,11 +39,13 @@ export const checks: readonly Check[] = [
   ids,
   autovacuum,
   bloat,
+  express,
   workers,
   listeners,
   longRunning,
   unserved,
   paused,
+  calm,
 ]
 
 /**

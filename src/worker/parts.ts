@@ -93,6 +93,7 @@ export interface Parts {
   readonly isOpen: boolean
   /** Claims may commit asynchronously, see trust.ts. */
   readonly isTrusted: boolean
+  mayHaveCrashed(): void
   hurrySweep(): void
   /** What is consumed has changed: the row says so within moments. */
   showSoon(): void
@@ -425,6 +426,7 @@ export function createParts(options: WorkerOptions, given: PartsGiven): Parts {
     get isTrusted() {
       return trust.isTrusted
     },
+    mayHaveCrashed: () => trust.lost('statement'),
     hurrySweep: sweeper.hurry,
     showSoon,
     get control() {

@@ -29,6 +29,8 @@ export interface Worker {
   readonly isOpen: boolean
   /** Whether claims may commit asynchronously, see trust.ts. Read it for each. */
   readonly isTrusted: boolean
+  /** The server may have crashed: claims are durable for a minute, see trust.ts. */
+  mayHaveCrashed(): void
   /** Whether nobody can have given this worker up; null: it has no presence, since nothing is consumed. */
   readonly isConfirmed: boolean | null
   /** Resolves when isOpen is true (again), or at the worker's stop. */
@@ -177,6 +179,9 @@ export function createWorker(options: WorkerOptions): Worker {
     },
     get isTrusted() {
       return parts?.isTrusted ?? false
+    },
+    mayHaveCrashed() {
+      parts?.mayHaveCrashed()
     },
     get isConfirmed() {
       return parts?.presence.isConfirmed ?? null

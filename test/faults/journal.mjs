@@ -48,11 +48,12 @@ export function storyOf(entries) {
 }
 
 /**
- * @param {readonly Entry[]} entries
- * @returns {Map<number, Entry[]>} those about a job, by its token
+ * @template {Record<string, any>} About
+ * @param {readonly About[]} entries
+ * @returns {Map<number, About[]>} those about a job, by its token
  */
 export function byToken(entries) {
-  /** @type {Map<number, Entry[]>} */
+  /** @type {Map<number, About[]>} */
   const jobs = new Map()
   for (const entry of entries) {
     if (entry.token === undefined) continue

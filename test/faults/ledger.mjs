@@ -35,7 +35,8 @@ create table fault.step (
   attempt_to int,
   crashes_from int,
   crashes_to int,
-  error jsonb
+  error jsonb,
+  version int
 );
 
 create table fault.worker (
@@ -49,7 +50,7 @@ create function fault.on_job() returns trigger language plpgsql as $$
 begin
   insert into fault.step (
     by, statement, job, token, from_state, to_state, worker_id, lease_from, lease_to, attempt_from, attempt_to,
-    crashes_from, crashes_to, error
+    crashes_from, crashes_to, error, version
   )
   values (
     current_setting('application_name'),
@@ -61,7 +62,8 @@ begin
     -- Whose lease it is that ends, or begins.
     coalesce(old.worker_id, new.worker_id),
     old.lease, new.lease, old.attempt, new.attempt, old.crashes, new.crashes,
-    case when new.last_error is distinct from old.last_error then new.last_error end
+    case when new.last_error is distinct from old.last_error then new.last_error end,
+    (coalesce(new.payload, old.payload) ->> 'version')::int
   );
   return null;
 end
@@ -114,6 +116,7 @@ for each row execute function fault.on_worker();
  * @property {number | null} crashesFrom
  * @property {number | null} crashesTo
  * @property {{ name: string, message: string, failedBy: string } | null} error
+ * @property {number | null} version of a job that may be edited
  *
  * @typedef {object} Run
  * @property {number} at
@@ -194,7 +197,7 @@ export function openLedger(connectionString) {
           from_state as "from", to_state as "to", worker_id::text as "workerId",
           lease_from::text as "leaseFrom", lease_to::text as "leaseTo",
           attempt_from as "attemptFrom", attempt_to as "attemptTo",
-          crashes_from as "crashesFrom", crashes_to as "crashesTo", error
+          crashes_from as "crashesFrom", crashes_to as "crashesTo", error, version
         from fault.step
         order by seq`),
     /** @returns {Promise<Run[]>} */

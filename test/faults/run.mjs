@@ -8,7 +8,7 @@ import { runFailovers } from './failover.mjs'
 import { runNotifyQueue } from './notify-queue/run.mjs'
 import { runResets } from './resets/run.mjs'
 import { runSeed } from './seed.mjs'
-import { takeSnapshot } from './snapshot.mjs'
+import { breaks, takeSnapshot } from './snapshot.mjs'
 
 /**
  * @typedef {object} FaultRun
@@ -43,7 +43,7 @@ options:
   --rounds N    so many changes of primary (10); only of --failover, which has no seed, seconds, rate
   --short       what CI runs: --chaos two runs of 30 s, --notify-queue one of 12 s, --resets one of 15 s, --failover one
                 of two rounds
-BUGLE_FAULTS_BREAK=fence|rescue|presence takes a guard out of the SQL: then --chaos must fail.
+BUGLE_FAULTS_BREAK=NAME takes a guard out: then --chaos must fail. Names: ${Object.keys(breaks).join(', ')}.
 `
 
 const { values } = parseArgs({

@@ -1,6 +1,13 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { judgeBursts } from './bursts/judge.mjs'
+import { startMeddlers } from './bursts/meddlers.mjs'
+import { startBursts } from './bursts/putter.mjs'
 import { check } from './check.mjs'
 import { planFaults, runFaults } from './faults.mjs'
+import { openJournal } from './journal.mjs'
 import { openLedger } from './ledger.mjs'
 import { startProducers } from './producers.mjs'
 import { createRandom } from './random.mjs'
@@ -10,7 +17,9 @@ import { createWorkers } from './workers.mjs'
 
 /** Short, so that every kind of recovery happens within a run. */
 const options = { rescueAfterMs: 2_000, hungAfterMs: 5_000, maxCrashes: 1_000 }
-/** After the last fault, until every job has ended. */
+/** Bursts in peace, after the last fault: for what must not happen though nothing was done to anybody. */
+const calmMs = 8_000
+/** After that, until every job has ended. */
 const drainMs = 60_000
 /** The same for the rows of dead workers: one that was killed before it held its presence lock is given a minute. */
 const burialMs = 75_000
@@ -42,6 +51,8 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
   )
   const through = proxies.map(({ proxy }) => `postgres://postgres@127.0.0.1:${proxy.port}/postgres`)
   const direct = server.connectionString
+  const directory = mkdtempSync(join(tmpdir(), 'bugle-journal-'))
+  const journal = openJournal(join(directory, 'journal'), 'harness')
   const ledger = openLedger(direct)
   const bugle = createBugle({
     connectionString: through[4] ?? direct,
@@ -62,6 +73,7 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
         { connectionString: through[2] ?? '', listenConnectionString: through[3] ?? '' },
       ],
       options,
+      journal: join(directory, 'journal'),
       random: createRandom(seed * 3 + 2),
       log,
       violation,
@@ -75,14 +87,22 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
       log,
       violation,
     })
+    const bursts = startBursts({ connectionString: direct, random: createRandom(seed * 3 + 3), violation })
+    const meddlers = startMeddlers({
+      sessions: Array.from({ length: 6 }, () => openLedger(direct)),
+      random: createRandom(seed * 3 + 4),
+    })
     const plan = { seconds, workers: 4, proxies: proxies.length, hungAfterMs: options.hungAfterMs, only }
     const faults = planFaults(plan, createRandom(seed * 3 + 1))
     const { restarts, done } = await runFaults(faults, { workers, proxies, server, ledger, log })
 
+    await within(60_000, meddlers.end(), 'the end of the meddlers')
     const healedAt = performance.now()
     log('all is healed')
     await within(30_000, workers.quiet(), 'the start of the last workers')
     await within(70_000, producers.end(), 'the answers of the last puts')
+    await sleep(calmMs)
+    await within(20_000, bursts.end(), 'the answer of the last burst')
     log('all puts are answered')
     const left = await empty(drainMs, ledger, jobsLeft, log)
     if (left !== null) violation(`not drained ${drainMs} ms after the last fault: ${left}`)
@@ -94,19 +114,28 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
     const leftover = await empty(5_000, ledger, leftBehind, log)
     if (leftover !== null) violation(`left behind: ${leftover}`)
 
+    const steps = await ledger.steps()
+    const known = { workers: await ledger.workers(), lives: workers.lives, restarts }
     const account = check({
+      ...known,
       puts: producers.puts,
-      steps: await ledger.steps(),
+      steps: steps.filter(({ token }) => token > 0),
       runs: await ledger.runs(),
-      workers: await ledger.workers(),
-      lives: workers.lives,
-      restarts,
       ends: workers.ends,
     })
-    for (const one of account.violations) violation(one)
+    const ofBursts = judgeBursts({
+      ...known,
+      puts: bursts.puts,
+      steps: steps.filter(({ token }) => token < 0),
+      entries: journal.read(),
+      meddled: meddlers.harms,
+    })
+    for (const one of [...account.violations, ...ofBursts.violations]) violation(one)
+    if (ofBursts.figures.onLanes === 0) violation('no job went over an express lane')
     for (const story of account.lastStories) log(`ended last: ${story}`)
     const stops = workers.lives.flatMap(({ stop }) => (stop === null ? [] : [stop]))
-    return { violations, summary: summary({ ...account.figures, done, stops, drainedMs, events: workers.events }) }
+    const told = { ...account.figures, done, stops, drainedMs, events: workers.events }
+    return { violations, summary: `${summary(told)}; ${burstsSummary(ofBursts.figures, meddlers.done)}` }
   } catch (error) {
     violation(`the run itself has failed: ${error instanceof Error ? error.stack : error}`)
     return { violations, summary: 'not finished' }
@@ -115,6 +144,8 @@ export async function runSeed({ seed, seconds, putsPerSecond, only, snapshot, te
     // Each may hang on what has gone wrong; the server's end frees them.
     await within(10_000, bugle.close(), 'the close of the producer').catch((error) => violation(error.message))
     await ledger.end()
+    journal.close()
+    rmSync(directory, { recursive: true, force: true })
     await Promise.all(proxies.map(({ proxy }) => proxy.close()))
     await server.stop()
   }
@@ -157,6 +188,18 @@ async function empty(mostMs, ledger, query, log) {
     if (look % 10 === 0) log(`left: ${JSON.stringify(rows)}`)
     await sleep(100)
   }
+}
+
+/**
+ * @param {ReturnType<typeof judgeBursts>['figures']} figures
+ * @param {ReadonlyMap<string, number>} meddled
+ */
+function burstsSummary({ jobs, onLanes, batches, alone, kept, again }, meddled) {
+  const others = [...meddled].map(([what, count]) => `${count} ${what}`).join(', ')
+  return (
+    `bursts: ${jobs} jobs, ${onLanes} of them acked on express lanes in ${batches} batches, ${alone} alone, ` +
+    `${kept} kept, ${again} run again; ${others}`
+  )
 }
 
 /** @param {readonly number[]} values */

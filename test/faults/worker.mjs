@@ -1,17 +1,22 @@
-// A worker process of a fault run: two consumers, which do as their jobs' plans say. Started by fork().
-// node worker.mjs <{ bugleUrl, name, connectionString, listenConnectionString, options } as JSON>
+// A worker process of a fault run: two consumers, which do as their jobs' plans say, and one of bursts. Started by
+// fork().
+// node worker.mjs <{ bugleUrl, name, connectionString, listenConnectionString, options, journal } as JSON>
 //
 // Tells: { did: 'consume' }; { did: 'event', name, text } of what is out of the ordinary; { did: 'ended', ends } of
 // jobs told as acked or failed; and when it was asked to stop, { did: 'stop', reports, ms }.
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { consumeBursts } from './bursts/handler.mjs'
+import { burstQueue } from './bursts/plan.mjs'
 import { connectionError, plannedError, queues } from './plan.mjs'
 import { tellRemarkable } from './remarkable.mjs'
 
 /** @typedef {import('../../dist/index.js').Job<import('./plan.mjs').Plan>} PlannedJob */
 /** @typedef {import('../../dist/index.js').JobContext} Context */
 
-const { bugleUrl, name, connectionString, listenConnectionString, options } = JSON.parse(process.argv[2] ?? '{}')
+const { bugleUrl, name, connectionString, listenConnectionString, options, journal } = JSON.parse(
+  process.argv[2] ?? '{}',
+)
 /** @type {typeof import('../../dist/index.js')} */
 const { createBugle, partial, reject, release, retry } = await import(bugleUrl)
 
@@ -116,7 +121,9 @@ setInterval(() => {
   if (ends.length > 0) tell({ did: 'ended', ends })
   ends = []
 }, 100)
-bugle.on('job:acked', ({ id, workerId, attempt }) => ends.push({ id, workerId, attempt, as: 'archived' }))
+bugle.on('job:acked', ({ queue, id, workerId, attempt }) => {
+  if (queue !== burstQueue) ends.push({ id, workerId, attempt, as: 'archived' })
+})
 bugle.on('job:failed', ({ id, workerId, attempt }) => ends.push({ id, workerId, attempt, as: 'failed' }))
 
 const remarkable = /** @type {const} */ ([
@@ -159,6 +166,7 @@ try {
     })
     consumers.push(consumer)
   }
+  consumers.push(await consumeBursts(bugle, name, journal))
   tell({ did: 'consume' })
 } catch (error) {
   // A stop that came before the start was over.

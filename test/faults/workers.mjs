@@ -30,11 +30,12 @@ export const stopMarginMs = 1_000
  * @param {import('./snapshot.mjs').Snapshot} parts.snapshot
  * @param {readonly { connectionString: string, listenConnectionString?: string }[]} parts.ways one for each worker
  * @param {import('../../dist/index.js').BugleOptions} parts.options
+ * @param {string} parts.journal of the bursts
  * @param {import('./random.mjs').Random} parts.random
  * @param {(text: string) => void} parts.log
  * @param {(text: string) => void} parts.violation
  */
-export function createWorkers({ snapshot, ways, options, random, log, violation }) {
+export function createWorkers({ snapshot, ways, options, journal, random, log, violation }) {
   /** @type {Life[]} */
   const lives = []
   /** @type {End[]} */
@@ -57,7 +58,7 @@ export function createWorkers({ snapshot, ways, options, random, log, violation 
     const name = `w${index + 1}.${number}`
     const child = fork(
       new URL('./worker.mjs', import.meta.url),
-      [JSON.stringify({ bugleUrl: snapshot.bugleUrl, name, ...way, options })],
+      [JSON.stringify({ bugleUrl: snapshot.bugleUrl, name, ...way, options, journal })],
       { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
     )
     /** @type {Life} */

@@ -132,7 +132,17 @@ describe('tables', () => {
     {
       heading: '## consume',
       defaults: consumerDefaults,
-      others: ['retryStrategy', 'onFailed', 'timeoutMs', 'durableClaims', 'graceMs', 'abortMs', 'context', 'signal'],
+      others: [
+        'retryStrategy',
+        'onFailed',
+        'timeoutMs',
+        'durableClaims',
+        'express',
+        'graceMs',
+        'abortMs',
+        'context',
+        'signal',
+      ],
     },
     {
       heading: '## put and putMany',

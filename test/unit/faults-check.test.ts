@@ -5,7 +5,7 @@ const worker = { id: '77', name: 'w1.1' }
 
 /** What the journal holds of one job: claimed, given back, claimed again by the same worker, and run. */
 function storyOf(token: number, { claimedAt, tx }: { claimedAt: number; tx: string }) {
-  const about = { by: 'w1.1', job: String(token), token, workerId: worker.id, error: null }
+  const about = { by: 'w1.1', job: String(token), token, workerId: worker.id, error: null, version: null }
   const counts = { crashesFrom: 0, crashesTo: 0 }
   const claim = { ...about, ...counts, from: 'ready', to: 'running', attemptFrom: 0, attemptTo: 1, statement: 'claim' }
   const end = { ...about, from: 'running', attemptFrom: 1, leaseFrom: '2', statement: 'settle_other' }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { databaseFault, isTimeOut } from '../../database/verdict.js'
 import type { Worker } from '../../worker/worker.js'
+import type { ClaimedJob } from '../claimed-job.js'
 import type { InFlight } from '../in-flight.js'
 import type { Run, Runs } from '../run/runs.js'
 import type { Slots } from '../run/slots.js'
@@ -44,6 +45,8 @@ interface ClaimsParts {
   readonly claimSize: ClaimSize
   readonly lookAhead: LookAhead
   readonly quota: Quota
+  /** A claim was answered, with these jobs. */
+  readonly onAnswered: (asked: number, jobs: readonly ClaimedJob[]) => void
   /** What is held, and has not begun, goes back. */
   readonly giveBackHeld: () => void
   readonly now: () => number
@@ -98,6 +101,7 @@ export function createClaims(parts: ClaimsParts): Claims {
       // A claim that was sent before the pause: what finds a slot begins, and the rest goes back.
       if (paused || pauses !== before.pauses) void nextTurn().then(parts.giveBackHeld)
       quota.claimed(jobs)
+      parts.onAnswered(claimed.asked, jobs)
       return { ...claimed, leftBehind, jobs: added, tripMs: measuredMs }
     } catch (error) {
       if (isTimeOut(error)) claimSize.timedOut(limit)

@@ -33,7 +33,7 @@ export function createDemand(parts: DemandParts): Demand {
   const { state, gate, inFlight, lookAhead, claimSize, quota, concurrency, prefetch } = parts
 
   function mostAhead(): number {
-    return Math.min(lookAhead.jobs, claimSize.mostHeld)
+    return state.lanes > 0 ? 0 : Math.min(lookAhead.jobs, claimSize.mostHeld)
   }
 
   /**
@@ -51,6 +51,7 @@ export function createDemand(parts: DemandParts): Demand {
       mostPerClaim: claimSize.most,
       mostLeft: quota.left,
       overlaps: overlapsWith(ahead),
+      least: state.lanes > 0 ? 1 : null,
     })
   }
 

@@ -12,6 +12,8 @@ export interface Wishes {
   readonly mostLeft: number
   /** A second claim may go beside the first. */
   readonly overlaps: boolean
+  /** Beside an open lane one more than there are slots: what is not for the lane must not wait for its end. */
+  readonly least: number | null
 }
 
 /**
@@ -26,10 +28,10 @@ export interface Wishes {
  * @returns 0 or less: none
  */
 export function jobsToAskFor({ asked, held, claimed, travelling }: Where, waitingAcks: number, wishes: Wishes): number {
-  const { slots, ahead, mostPerClaim, mostLeft, overlaps } = wishes
+  const { slots, ahead, mostPerClaim, mostLeft, overlaps, least } = wishes
   const taken = claimed + asked - travelling - Math.min(waitingAcks, mostAtOnce)
   const free = slots - taken
-  const bySlots = Math.max(free, Math.min(free + ahead, mostAtOnce))
+  const bySlots = Math.max(free, Math.min(free + ahead, mostAtOnce), least ?? free)
   const jobs = Math.min(bySlots, mostPerClaim, mostLeft - asked)
   return overlaps && held > 0 && jobs < ahead / 4 ? 0 : jobs
 }

@@ -30,6 +30,9 @@ interface LoopClaimParts<Job> extends DispatcherParts<Job> {
   readonly doze: Doze
 }
 
+/** From one claim beside an open lane to the next. */
+const besideLaneMs = 50
+
 /** Between two claims that fail. */
 const failedMs = { least: 100, most: 2_000 } as const
 
@@ -75,7 +78,13 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
       }
       state.enter('awake')
       const step = answered(answer)
-      if (step === claimNow) continue
+      if (step === claimNow) {
+        if (state.lanes > 0) {
+          parts.onRest()
+          await reasons.rest('beside-lane', besideLaneMs, 'notification')
+        }
+        continue
+      }
       parts.onRest()
       return step ?? waitForResume()
     }

@@ -20,6 +20,8 @@ export type Mode =
   | 'lingering'
   /** For a short time, or none, until its next claim: jobs were left behind, or a debt is new. A wake-up ends it. */
   | 'waiting'
+  /** An express lane takes the backlog: until the next claim beside it, for what is not for a lane. */
+  | 'beside-lane'
   /** After an error, until its next claim. */
   | 'failing'
   /** With K, until all older writers have ended: a debt (sleep.ts). */
@@ -42,6 +44,8 @@ export interface LoopState {
   isPaused: boolean
   /** The consumer stops. The same. */
   isStopping: boolean
+  /** Express lanes that work. */
+  lanes: number
 }
 
 export function createLoopState(): LoopState {
@@ -62,6 +66,7 @@ export function createLoopState(): LoopState {
     },
     isPaused: false,
     isStopping: false,
+    lanes: 0,
   }
 }
 

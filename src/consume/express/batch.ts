@@ -1,5 +1,5 @@
 import type { ClaimedJob } from '../claimed-job.js'
-import type { RowAsClaimed } from '../settle/ending.js'
+import type { RowAsClaimed, Settled } from '../settle/ending.js'
 
 /**
  * What becomes of a job at the end of its batch.
@@ -57,11 +57,19 @@ export class Batch {
 }
 
 /** As the claim's answer says it. */
-export interface ClaimedRow {
+export interface ClaimedRow extends RowAsClaimed {
+  /** Its lease is the one under which it is kept: no row has it before that. */
   readonly claimed: ClaimedJob
   /** Where it lies in the table (ctid), such as (0,1): that holds as long as the claim's transaction. */
   readonly place: string
-  readonly asClaimed: RowAsClaimed
+}
+
+/** Who runs a job of a lane. */
+export interface ExpressListener {
+  /** What became of its plain ack. */
+  ackedByLane(settled: Settled): void
+  /** It was kept, and is not ours: others may run it. */
+  lostByLane(): void
 }
 
 /**
@@ -70,21 +78,22 @@ export interface ClaimedRow {
  * `begin` first; then `ack` or `keep`, once. `keep` may come before the handler has ended.
  */
 export class ExpressJob {
-  /** Its lease is the one under which it is kept: no row has it before that. */
-  readonly claimed: ClaimedJob
-  readonly place: string
-  readonly asClaimed: RowAsClaimed
+  readonly asClaimed: ClaimedRow
+  /** null: nobody. */
+  listener: ExpressListener | null = null
   readonly #batch: Batch
   #part: Part = 'held'
   /** Whether it is running under its lease; null: that is not known yet. */
   #isOurs: boolean | null = null
   #waiting: ((isOurs: boolean) => void)[] | null = null
 
-  constructor({ claimed, place, asClaimed }: ClaimedRow, batch: Batch) {
-    this.claimed = claimed
-    this.place = place
-    this.asClaimed = asClaimed
+  constructor(row: ClaimedRow, batch: Batch) {
+    this.asClaimed = row
     this.#batch = batch
+  }
+
+  get claimed(): ClaimedJob {
+    return this.asClaimed.claimed
   }
 
   get part(): Part {

@@ -47,7 +47,8 @@ export interface LaneStatement {
 }
 
 export interface LaneAnswer {
-  readonly rows: readonly object[]
+  /** Each row as its columns. */
+  readonly rows: readonly (readonly unknown[])[]
   /** What the server says that it has done, as COMMIT. */
   readonly tag: string | null
 }
@@ -99,7 +100,7 @@ export async function openLaneSession(
       if (lost !== null) return reject(lost)
       waiting.add(reject)
       const text = database.statements[name]
-      client.query(values === null ? text : { name, text, values: [...values] }).then(
+      client.query<unknown[]>({ text, rowMode: 'array', ...(values !== null && { name, values: [...values] }) }).then(
         ({ rows, command }) => {
           waiting.delete(reject)
           // What comes after an error has no meaning.

@@ -12,13 +12,14 @@ import { recover } from './recover.js'
 import {
   ackStatement,
   announceLane,
+  type ClaimOfLane,
   claimStatements,
   commitStatement,
   keepStatement,
   type LaneRequest,
   readClaim,
 } from './statements.js'
-import type { LaneTimes } from './when.js'
+import type { LaneClaim, LaneTimes } from './when.js'
 
 const log = createDebug('bugle:lane')
 
@@ -137,8 +138,8 @@ export type LaneEnd =
 export interface LaneHooks {
   /** Jobs that were claimed, in claim order: each is to `begin`. */
   readonly start: (jobs: readonly ExpressJob[]) => void
-  /** Those that have not begun never will: whoever holds them may forget them. */
-  readonly takeBack: () => void
+  /** A claim that was answered is over, whether its jobs were started or not. These are let go of: none begins. */
+  readonly takeBack: (free: readonly ExpressJob[]) => void
   /** What became of a plain ack. */
   readonly acked: (job: ExpressJob, settled: Settled) => void
   /** A kept job is not ours: others may run it. */
@@ -156,7 +157,10 @@ export interface LaneParts extends LaneHooks {
   readonly workerId: string
   /** What the next claim is to ask for; null: none is to be sent, and the lane ends. */
   readonly next: () => Pick<LaneRequest, 'limit' | 'from'> | null
-  readonly times: Pick<LaneTimes, 'claimed' | 'written'>
+  readonly times: Pick<LaneTimes, 'written'> & {
+    /** As `LaneTimes.claimed`. */
+    readonly claimed: (claim: ClaimOfLane & Omit<LaneClaim, 'isFirst'>) => boolean
+  }
   /** From the claim's answer to the cut, in ms. */
   readonly mostMs: number
   readonly random: () => number
@@ -222,10 +226,10 @@ export function createLane(parts: LaneParts): Lane {
       const current = new Batch(claimed.rows, claimed.xid)
       batch = current
       jobs += current.jobs.length
-      let goesOn = times.claimed({ asked: claimed.asked, found: claimed.rows.length, tookMs: claimed.tookMs })
+      let goesOn = times.claimed({ ...claimed, from: request.from, found: claimed.rows.length })
       if (!isClosing && current.jobs.length > 0) await runBatch(on, current)
       current.seal()
-      parts.takeBack()
+      parts.takeBack(current.those('free'))
       const kept = current.those('kept')
       if (!times.written({ jobs: current.jobs.length, kept: kept.length })) goesOn = false
       request = goesOn ? nextRequest() : null
@@ -289,7 +293,7 @@ export function createLane(parts: LaneParts): Lane {
   /** Nothing of it was told yet. */
   async function recoverBatch(of: LaneSession, current: Batch): Promise<void> {
     current.seal()
-    parts.takeBack()
+    parts.takeBack(current.those('free'))
     jobs -= current.those('free').length
     await recover(of, current.those('acked'), current.those('kept'), {
       query: parts.query,

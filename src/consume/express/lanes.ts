@@ -7,31 +7,35 @@ import type { DurableClaim, LaneTimes } from './when.js'
 const log = createDebug('bugle:lane')
 
 /**
- * The lanes of one consumer, one after the other: at most one is there at a time, and a new one only when the last one
- * is over with all that it held.
+ * The lanes of one consumer: some that work side by side, since the server works for the one while handlers of the other
+ * run. The second one is opened when the first one works; a new first one only when all are over with all they held.
  *
- * What may interleave: before a lane is opened, the table is looked at, which takes a statement. A `close` in between
- * counts: then none is opened. A lane that is being closed holds jobs until they are written; what is claimed durably
- * meanwhile opens none.
+ * What may interleave: before lanes are opened, the table is looked at, which takes a statement. A `close` in between
+ * counts: then none is opened. Lanes that are being closed hold jobs until they are written; what is claimed durably
+ * meanwhile opens none. When one ends, the others are closed as well: what has ended the one (the backlog's end, slow
+ * handlers, an error) is of all. But one that could not be opened leaves the others alone: so many sessions may be more
+ * than there are.
  */
 export interface Lanes {
-  /** A durable claim was answered: that may open a lane. */
+  /** A durable claim was answered: that may open lanes. */
   answered(claim: DurableClaim): void
-  /** Whether there is a lane, or will be in a moment: jobs need not be claimed ahead beside it. */
+  /** Whether there are lanes, or will be in a moment. */
   readonly isOpen: boolean
-  /** Jobs that the lane holds. */
-  readonly jobs: number
-  /** Write now what it holds, and go on: somebody waits for a row. */
-  cut(): void
-  /** Write what it holds, and have no lane until the next claim that calls for one. Resolves when it is over. */
+  /** Write what they hold, and have none until the next claim that calls for them. Resolves when they are over. */
   close(): Promise<void>
   /** The same, for good. */
   end(): Promise<void>
 }
 
 export interface LanesParts {
-  /** A new lane, which has not been run. Its `next` must answer null while a lane may not claim. */
-  readonly createLane: () => Lane
+  /** How many work side by side. */
+  readonly together: number
+  /**
+   * A new lane, which has not been run. Its `next` must answer null while a lane may not claim.
+   *
+   * @param onWorks - to be called when it has claimed jobs, each time or once
+   */
+  readonly createLane: (onWorks: () => void) => Pick<Lane, 'run' | 'close'>
   readonly times: LaneTimes
   readonly table: TableLook
   /** Whether there may be one now, as far as others can say: asked before each. */
@@ -40,13 +44,13 @@ export interface LanesParts {
   readonly onLost: () => void
 }
 
-export function createLanes({ createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
+export function createLanes({ together, createLane, times, table, isAllowed, onLost }: LanesParts): Lanes {
   /** From the look at the table on. */
-  let present: { lane: Lane | null; isClosing: boolean; over: Promise<void> } | null = null
+  let present: { readonly lanes: Pick<Lane, 'run' | 'close'>[]; isClosing: boolean; over: Promise<void> } | null = null
   let isOver = false
 
   function open(): void {
-    const opening: NonNullable<typeof present> = { lane: null, isClosing: false, over: Promise.resolve() }
+    const opening: NonNullable<typeof present> = { lanes: [], isClosing: false, over: Promise.resolve() }
     present = opening
     opening.over = use(opening)
       .catch((error) => log('no lane: %s', toError(error).message))
@@ -58,12 +62,39 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
   async function use(opening: NonNullable<typeof present>): Promise<void> {
     if (!(await isFit())) return times.ended('refused', false)
     if (opening.isClosing) return
-    opening.lane = createLane()
     times.opened()
-    const end = await opening.lane.run()
-    log('%o', end)
-    times.ended(end.is, opening.isClosing)
-    after(end)
+    const { lanes } = opening
+    const ends = new Set<LaneEnd['is']>()
+    const running: Promise<void>[] = []
+    let isEnding = false
+    let wasAsked = false
+
+    async function run(lane: (typeof lanes)[number]): Promise<void> {
+      const end = await lane.run()
+      log('%o', end)
+      ends.add(end.is)
+      wasAsked ||= opening.isClosing
+      if (end.is === 'refused') return
+      isEnding = true
+      for (const other of lanes) void other.close()
+    }
+
+    /** The next one comes when this one works: the start of a session takes the processor from what is there. */
+    function add(): void {
+      if (lanes.length === together || isEnding || opening.isClosing) return
+      const lane = createLane(add)
+      lanes.push(lane)
+      running.push(run(lane))
+    }
+
+    add()
+    // It grows meanwhile.
+    for (const one of running) await one
+    const worst = gravest.find((is) => ends.has(is)) ?? 'closed'
+    times.ended(worst, wasAsked)
+    // Something may have been made at the table since it was looked at.
+    if (worst === 'failed') table.forget()
+    if (worst === 'lost') onLost()
   }
 
   /** Where nobody can say it, none may. */
@@ -76,16 +107,10 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
     }
   }
 
-  function after(end: LaneEnd): void {
-    // Something may have been made at the table since it was looked at.
-    if (end.is === 'failed') table.forget()
-    if (end.is === 'lost') onLost()
-  }
-
   async function close(): Promise<void> {
     if (present === null) return
     present.isClosing = true
-    void present.lane?.close()
+    for (const lane of present.lanes) void lane.close()
     await present.over
   }
 
@@ -96,12 +121,6 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
     get isOpen() {
       return present !== null && !present.isClosing
     },
-    get jobs() {
-      return present?.lane?.jobs ?? 0
-    },
-    cut() {
-      present?.lane?.cut()
-    },
     close,
     end() {
       isOver = true
@@ -109,3 +128,6 @@ export function createLanes({ createLane, times, table, isAllowed, onLost }: Lan
     },
   }
 }
+
+/** Of two ends the one that counts: an order is worth more than a refusal only where one of them was open. */
+const gravest: readonly LaneEnd['is'][] = ['lost', 'failed', 'closed', 'refused']

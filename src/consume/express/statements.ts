@@ -6,19 +6,18 @@ import type { LaneAnswer, LaneStatement, ServerProcess } from './lane-session.js
 
 /** What the statements of a lane take and answer. */
 
-interface ExpressRow {
-  readonly id: string | null
-  readonly ctid: string
-  /** xmin */
-  readonly version: string
-  /** JSON text. */
-  readonly payload: string
-  /** Microseconds since 1970, as run_at is. */
-  readonly created_at: string
-  /** JSON text, as signs is. */
-  readonly more: string | null
-  readonly signs: string | null
-}
+/**
+ * A row of the claim. `version` is its xmin; payload and more are JSON text; created_at is in microseconds since 1970,
+ * as run_at is.
+ */
+type ExpressRow = readonly [
+  id: string,
+  ctid: string,
+  version: string,
+  payload: string,
+  created_at: string,
+  more: string | null,
+]
 
 /** What a job has beside its payload. */
 interface More {
@@ -40,7 +39,6 @@ interface Signs {
   /** Seconds since 1970. */
   readonly claimed_at: number
   readonly took_ms: number
-  readonly found: number
   readonly paused: boolean
   readonly calm: boolean
   readonly present: boolean
@@ -79,14 +77,14 @@ export function claimStatements({ choice, workerId, limit, from }: LaneRequest):
 
 /** @param random - from 0 up to 1 */
 export function readClaim({ rows }: LaneAnswer, request: LaneRequest, random: () => number): ClaimOfLane {
-  const all = rows as readonly ExpressRow[]
-  const last = all.at(-1)?.signs
-  if (last == null) throw new Error('the claim of an express lane ended without its signs')
+  const [id, , , , , last] = (rows.at(-1) ?? []) as Partial<ExpressRow>
+  if (id !== null || last == null) throw new Error('the claim of an express lane ended without its signs')
   const signs: Signs = JSON.parse(last)
+  const all = rows.slice(0, -1) as unknown as readonly ExpressRow[]
   const { queue } = request.choice
   return {
     asked: request.limit,
-    rows: all.slice(0, -1).map((row) => toClaimedRow(row, queue, request.workerId, signs.claimed_at, random)),
+    rows: all.map((row) => toClaimedRow(row, queue, request.workerId, signs.claimed_at, random)),
     xid: signs.xid,
     tookMs: signs.took_ms,
     isPaused: signs.paused,
@@ -109,23 +107,23 @@ const plain: More = {
 const noFlags: readonly string[] = Object.freeze([])
 
 function toClaimedRow(
-  row: ExpressRow,
+  [id, place, version, payload, created, moreText]: ExpressRow,
   queue: string,
   workerId: string,
   claimedAt: number,
   random: () => number,
 ): ClaimedRow {
-  const more: More = row.more === null ? plain : JSON.parse(row.more)
+  const more: More = moreText === null ? plain : JSON.parse(moreText)
   const { kind, attempt, lease, priority, flags, max_attempts, timeout_ms, progress, run_at } = more
-  const createdAt = new Date(Number(row.created_at) / 1e3)
+  const createdAt = new Date(Number(created) / 1e3)
   const runAt = run_at === null ? createdAt : new Date(Number(run_at) / 1e3)
   const waitsSince = Math.max(createdAt.getTime(), runAt.getTime())
   const claimed: ClaimedJob = {
     job: Object.freeze({
-      id: row.id ?? '',
+      id,
       queue,
       kind,
-      payload: JSON.parse(row.payload),
+      payload: JSON.parse(payload),
       attempt: Math.min(Math.max(attempt, 0), mostAttempts) + 1,
       maxAttempts: max_attempts,
       crashes: 0,
@@ -138,12 +136,11 @@ function toClaimedRow(
     }),
     lease: nextLease(lease, random),
     workerId,
-    bytes: row.payload.length + (progress?.length ?? 0),
+    bytes: payload.length + (progress?.length ?? 0),
     timeoutMs: timeout_ms,
     waitMs: Math.max(0, claimedAt * 1e3 - waitsSince),
   }
-  const asClaimed = { version: row.version, lease, createdAt: row.created_at, runAt: run_at ?? row.created_at }
-  return { claimed, place: row.ctid, asClaimed }
+  return { claimed, place, version, lease, createdAt: created, runAt: run_at ?? created }
 }
 
 /** As the statement that keeps a job writes it. */
@@ -170,7 +167,7 @@ export function keepStatement(jobs: readonly ExpressJob[], xid: string | null, w
 }
 
 function placesOf(jobs: readonly ExpressJob[]): string {
-  return `{${jobs.map(({ place }) => `"${place}"`).join(',')}}`
+  return `{${jobs.map(({ asClaimed }) => `"${asClaimed.place}"`).join(',')}}`
 }
 
 export const commitStatement: LaneStatement = { name: 'express_commit', values: null }

@@ -5,44 +5,42 @@ import { impliedAck } from './lost-outcome.js'
 import { throughMiddleware } from './middleware.js'
 
 /**
- * One attempt: the handler's end as an outcome, whatever it does, and what middleware makes of it. Never throws or
- * rejects.
+ * One attempt: the handler's end as an outcome, whatever it does, and what middleware makes of it. None of it throws.
  *
- * @returns no promise where neither the handler nor middleware made one: nothing is to be waited for
+ * In two steps, for the sake of jobs that end at once, and of those that make one promise: nothing is waited for here,
+ * so whoever waits does it once, and in a context of its own.
  */
-type Attempt = (handler: JobHandler<Job>, job: Job, context: JobContext) => Outcome | Promise<Outcome>
+interface Attempts {
+  /** @returns what is a promise was made by the handler or by middleware. Its end is to be given to the other two */
+  begin(handler: JobHandler<Job>, job: Job, context: JobContext): Outcome | Promise<unknown>
+  returned(value: unknown): Outcome
+  threw(thrown: unknown): Outcome
+}
 
 /**
  * @param middleware - the first outermost
  * @param mode - `implicit`: any return that is no outcome is an ack, with that value as result; `explicit`: it is a
  *   reject that says so (Taskmaster's contract)
  */
-export function createAttempt(middleware: readonly Middleware[], mode: 'implicit' | 'explicit'): Attempt {
-  const runHandler: Attempt = (handler, job, context) => {
+export function createAttempts(middleware: readonly Middleware[], mode: 'implicit' | 'explicit'): Attempts {
+  const begin: Attempts['begin'] = (handler, job, context) => {
     try {
-      const returned = handler(job, context)
-      return isThenable(returned) ? awaited(returned) : outcomeOf(returned)
+      const value = handler(job, context)
+      // As `await` sees it: a promise of Node's own is itself, of anything else one is made, by a call of its `then`.
+      return isThenable(value) ? Promise.resolve(value) : returned(value)
     } catch (thrown) {
       return thrownOutcome(thrown)
     }
   }
 
-  /**
-   * As `await` does it, which asks a promise of Node's own for no `then`; an async function would make two more
-   * objects.
-   */
-  function awaited(returned: PromiseLike<unknown>): Promise<Outcome> {
-    return Promise.prototype.then.call(Promise.resolve(returned), outcomeOf, thrownOutcome) as Promise<Outcome>
-  }
-
-  function outcomeOf(returned: unknown): Outcome {
+  function returned(value: unknown): Outcome {
     try {
-      if (isOutcome(returned)) return returned
-      if (mode === 'implicit') return impliedAck(returned)
+      if (isOutcome(value)) return value
+      if (mode === 'implicit') return impliedAck(value)
       return reject(
         new BugleError(
           'REJECTED',
-          `the handler returned ${describe(returned)}; with outcome 'explicit' it must return an outcome, ` +
+          `the handler returned ${describe(value)}; with outcome 'explicit' it must return an outcome, ` +
             'as ack(…) is one',
         ),
       )
@@ -51,9 +49,22 @@ export function createAttempt(middleware: readonly Middleware[], mode: 'implicit
     }
   }
 
-  if (middleware.length === 0) return runHandler
-  return (handler, job, context) =>
-    throughMiddleware(middleware, job, context, async () => runHandler(handler, job, context))
+  async function ended(attempt: Outcome | Promise<unknown>): Promise<Outcome> {
+    try {
+      return returned(await attempt)
+    } catch (thrown) {
+      return thrownOutcome(thrown)
+    }
+  }
+
+  return {
+    begin:
+      middleware.length === 0
+        ? begin
+        : (...run) => throughMiddleware(middleware, run[1], run[2], () => ended(begin(...run))),
+    returned,
+    threw: thrownOutcome,
+  }
 }
 
 /** As `await` sees it. Reading `then` may throw. */

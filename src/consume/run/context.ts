@@ -1,13 +1,12 @@
 import type { JobContext } from '../../job.js'
 import type { Transaction } from '../../transactions/transaction.js'
-import type { ClaimedJob } from '../claimed-job.js'
 import type { Run } from './runs.js'
 
 /** What all contexts of a consumer share. */
 export interface Surroundings {
   readonly bugle: unknown
   readonly context: unknown
-  readonly ack: (tx: Transaction, claimed: ClaimedJob, result: unknown) => Promise<void>
+  readonly ack: (tx: Transaction, run: Run, result: unknown) => Promise<void>
 }
 
 // Not private fields: those are out of reach for whatever inherits from a context, or stands in front of it.
@@ -43,7 +42,7 @@ export class RunContext implements JobContext {
     const run = this[running]
     const { ack } = this[surroundings]
     return async (tx, result) => {
-      await ack(tx, run.claimed, result)
+      await ack(tx, run, result)
       run.wasAckedInTransaction = true
     }
   }

@@ -1,7 +1,7 @@
 import { BugleError, textOf, toError } from '../../errors.js'
 import type { FailureCause } from '../../events.js'
 import type { Job } from '../../job.js'
-import type { Outcome } from '../../outcome.js'
+import type { AckOutcome, Outcome, PartialOutcome } from '../../outcome.js'
 import { describeError } from '../../payload.js'
 import { nextRun, type RetryStrategy } from '../../retry.js'
 import type { ResolvedKeep } from '../options.js'
@@ -62,12 +62,9 @@ export function decide(parts: DecisionParts, job: Job, outcome: Outcome, run: En
   switch (outcome.type) {
     case 'ack':
       // What is not kept need not be storable: a handler may return its library's whole answer.
-      if (parts.keep === 'failed') return plainlyAcked
-      return stored(() => ({ is: 'acked', keptResult: encoded('result', outcome.result), ...keptFor(parts.keep) }))
-    case 'partial': {
-      const { progress, delayMs } = outcome
-      return stored(() => ({ is: 'partial', progress: encoded('progress', progress), delayMs }))
-    }
+      return parts.keep === 'failed' ? plainlyAcked : withResult(parts, outcome, run.scope)
+    case 'partial':
+      return withProgress(parts, outcome, run.scope)
     case 'reject':
       return { is: 'failed', error: rejection(outcome.reason), cause: 'rejected' }
     case 'release':
@@ -77,15 +74,27 @@ export function decide(parts: DecisionParts, job: Job, outcome: Outcome, run: En
     case 'error':
       return again(parts, job, run.scope, toError(outcome.error))
   }
-
-  function encoded(what: 'result' | 'progress', value: unknown): string {
-    return run.scope.runInAsyncScope(parts.encode, undefined, what, value ?? null)
-  }
 }
 
-/** The commonest decision, and what is written for it, are made once. */
-const plainlyAcked: Decision = Object.freeze({ is: 'acked', keptResult: null })
-const plainAck: Ending = Object.freeze({ is: 'acked' })
+/** The commonest decision, and what is written for it: all that are plainly acked have these very objects. */
+export const plainlyAcked: Decision = Object.freeze({ is: 'acked', keptResult: null })
+export const plainAck: Ending = Object.freeze({ is: 'acked' })
+
+function withResult({ encode, keep }: DecisionParts, { result }: AckOutcome, scope: RunScope): Decision {
+  return stored(() => ({
+    is: 'acked',
+    keptResult: scope.runInAsyncScope(encode, undefined, 'result', result ?? null),
+    ...keptFor(keep),
+  }))
+}
+
+function withProgress({ encode }: DecisionParts, { progress, delayMs }: PartialOutcome, scope: RunScope): Decision {
+  return stored(() => ({
+    is: 'partial',
+    progress: scope.runInAsyncScope(encode, undefined, 'progress', progress ?? null),
+    delayMs,
+  }))
+}
 
 /** The abort as the run's error; what the handler threw is its cause, unless that is the abort itself. */
 function because(aborted: AbortReason, thrown: unknown): BugleError {

@@ -8,8 +8,8 @@ interface HeldJobs<Job> {
   push(job: Job): void
   /** It begins. */
   take(): Job | undefined
-  /** They never will. */
-  takeAll(): Job[]
+  /** They never will. @param isMeant - only those; default: all of them */
+  takeAll(isMeant?: (job: Job) => boolean): Job[]
 }
 
 export interface Held {
@@ -56,10 +56,12 @@ export function createHeldJobs<Job extends Held>(): HeldJobs<Job> {
       if (next === jobs.length || next === mostBegun) forgetBegun()
       return job
     },
-    takeAll() {
+    takeAll(isMeant) {
       forgetBegun()
-      bytes = 0
-      return jobs.splice(0)
+      const taken = isMeant === undefined ? jobs : jobs.filter(isMeant)
+      jobs = isMeant === undefined ? [] : jobs.filter((job) => !isMeant(job))
+      bytes = jobs.reduce((sum, job) => sum + job.bytes, 0)
+      return taken
     },
   }
 }

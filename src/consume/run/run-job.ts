@@ -10,9 +10,9 @@ import type { ConsumerOptions } from '../options.js'
 import { type Ending, givenBack, type Settled, type Settlement } from '../settle/ending.js'
 import type { Settler } from '../settle/settler.js'
 import type { RunEnd } from '../tally.js'
-import { createAttempt } from './attempt.js'
+import { createAttempts } from './attempt.js'
 import { RunContext, type Surroundings } from './context.js'
-import { type Decision, type DecisionParts, decide, endingOf } from './decision.js'
+import { type Decision, type DecisionParts, decide, endingOf, plainAck, plainlyAcked } from './decision.js'
 import { runBegins, runEnds } from './lost-outcome.js'
 import type { Run } from './runs.js'
 
@@ -22,19 +22,24 @@ const log = createDebug('bugle:run')
  * One claimed job, from its claim until its outcome is durable and reported: prepared (codec, schema), attempted
  * (middleware, handler), decided (retry strategy, limits), settled, reported (events, `onFailed`).
  *
- * The common way, a handler without schema, codec and middleware that returns, makes few promises beside the handler's
- * own.
+ * The common way, a handler without schema, codec and middleware that returns, makes no promise, or one beside the
+ * handler's own.
  */
 interface RunJobs {
   /**
-   * Resolves when its slot is free: after all of that, hooks included; but after a plain ack already when the handler
-   * has ended. That ack is written with the next claim, and the consumer counts it until then.
+   * Its slot is free after all of that, hooks included; but after a plain ack already when the handler has ended. That
+   * ack is written with the next claim, and the consumer counts it until then.
    *
-   * Never rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+   * Never throws or rejects: whatever a callback of the user's does is either the run's outcome or a `callback:error`.
+   *
+   * @returns when the slot is free, on performance.now(); no promise where there is nothing to wait for: it would cost
+   *   more than most of what is done here
    */
-  runJob(run: Run): Promise<void>
+  runJob(run: Run): number | Promise<number>
   /** Claimed, and not to be run here: back to its queue, as if it had not been claimed. Never rejects. */
-  giveBack(run: Run): Promise<void>
+  giveBack(run: Run): Promise<number>
+  /** What became of a plain ack. */
+  acked(run: Run, settled: Settled): void
 }
 
 interface RunParts {
@@ -49,6 +54,10 @@ interface RunParts {
   readonly ackInTransaction: (tx: Transaction, claimed: ClaimedJob, result: string | null) => Promise<void>
   /** The handler has ended, after so many ms, at that moment on performance.now(). */
   readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
+  /** A job of an express lane that did not begin before its batch was written: it is no run. */
+  readonly onDropped: (run: Run) => void
+  /** Its handler is about to ack it in a transaction of its own: it must be a running row by then. */
+  readonly onAckInTransaction: () => void
   /** Its outcome is durable, or will never be. Its events may come later. */
   readonly onSettled: (run: Run, end: RunEnd) => void
   readonly events: Events
@@ -65,76 +74,146 @@ export function createRunJobs(parts: RunParts): RunJobs {
     onBrokenStrategy: (error) => callbackError('retryStrategy', error),
   }
 
-  const attempt = createAttempt(options.middleware, options.outcome)
+  const attempts = createAttempts(options.middleware, options.outcome)
   const surroundings: Surroundings = {
     bugle: parts.bugle,
     context: options.context,
-    ack: async (tx, claimed, result) => {
+    ack: async (tx, { claimed, express }, result) => {
+      parts.onAckInTransaction()
+      await express?.keep()
       const text = keep === 'failed' ? null : payloads.encode(result ?? null, 'result')
       await parts.ackInTransaction(tx, claimed, text)
     },
   }
 
-  async function runJob(run: Run): Promise<void> {
-    const { claimed } = run
+  function runJob(run: Run): number | Promise<number> {
+    const { claimed, express } = run
+    if (express !== null && !express.begin()) {
+      parts.onDropped(run)
+      return performance.now()
+    }
     // One that is aborted already is only brought to its end.
     if (run.reason === null && events.has('job:started'))
       events.emit('job:started', { ...aboutJob(claimed), waitMs: claimed.waitMs })
-    const startedAt = performance.now()
-    let job = claimed.job
+    run.startedAt = performance.now()
+    if (payloads.isAsStored) return attempt(run)
+    try {
+      const prepared = run.scope.runInAsyncScope(payloads.prepare, undefined, claimed.job)
+      if (prepared instanceof Promise)
+        return prepared.then(
+          (job) => attemptWith(run, job),
+          (error) => ended(run, refused(error)),
+        )
+      run.job = prepared
+    } catch (error) {
+      return ended(run, refused(error))
+    }
+    return attempt(run)
+  }
+
+  function attemptWith(run: Run, job: Job): number | Promise<number> {
+    run.job = job
+    return attempt(run)
+  }
+
+  function attempt(run: Run): number | Promise<number> {
+    const { claimed, job } = run
+    const handler = parts.handlerFor(job.kind)
+    // Aborted while it was prepared, or waited to begin: then it does not begin.
+    if (run.reason !== null) return ended(run, interrupted)
+    if (handler === undefined) return ended(run, noHandler(job))
+    let before: number
+    let attempted: Outcome | Promise<unknown>
+    try {
+      run.begin(claimed.timeoutMs ?? options.timeoutMs)
+      before = runBegins()
+      const context = new RunContext(run, surroundings)
+      attempted = run.scope.runInAsyncScope(attempts.begin, undefined, handler, job, context)
+      // Not in the run's scope, since events are emitted in there. As `await` does it, which asks a promise of Node's
+      // own for no `then`.
+      if (attempted instanceof Promise)
+        return then.call(
+          attempted,
+          (value) => handlerEnded(run, outcomeIn(run, attempts.returned, value), null),
+          (thrown) => handlerEnded(run, outcomeIn(run, attempts.threw, thrown), null),
+        ) as Promise<number>
+    } catch (error) {
+      return ended(run, refused(error))
+    }
+    return handlerEnded(run, attempted, before)
+  }
+
+  /** To look at a value may call what is the user's: a getter, a proxy. */
+  function outcomeIn(run: Run, outcomeOf: (value: unknown) => Outcome, value: unknown): Outcome {
+    return value === undefined ? outcomeOf(value) : run.scope.runInAsyncScope(outcomeOf, undefined, value)
+  }
+
+  /** @param before - see `runEnds` */
+  function handlerEnded(run: Run, outcome: Outcome, before: number | null): number | Promise<number> {
     let decision: Decision
     try {
-      // No await where there is nothing to wait for: it would cost more than most of what is done here.
-      const prepared = payloads.isAsStored ? job : run.scope.runInAsyncScope(payloads.prepare, undefined, job)
-      job = prepared instanceof Promise ? await prepared : prepared
-      const handler = parts.handlerFor(job.kind)
-      // Aborted while it was prepared, or waited to begin: then it does not begin.
-      if (run.reason !== null) decision = interrupted
-      else if (handler === undefined) decision = noHandler(job)
-      else {
-        run.begin(claimed.timeoutMs ?? options.timeoutMs)
-        const before = runBegins()
-        const attempted = run.scope.runInAsyncScope(attempt, undefined, handler, job, new RunContext(run, surroundings))
-        const outcome = attempted instanceof Promise ? await attempted : attempted
-        run.end()
-        const lost = runEnds(outcome, attempted === outcome ? before : null, run.isStuck)
-        if (lost !== null) tellLost(job, lost)
-        const ended = run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome
-        const decided = decide(decisionParts, job, ended, run)
-        decision = decided instanceof Promise ? await decided : decided
-      }
+      run.end()
+      const lost = runEnds(outcome, before, run.isStuck)
+      if (lost !== null) tellLost(run.job, lost)
+      const decided = decide(
+        decisionParts,
+        run.job,
+        run.wasAckedInTransaction ? unlessCommitted(outcome) : outcome,
+        run,
+      )
+      if (decided instanceof Promise)
+        return decided.then(
+          (made) => ended(run, made),
+          (error) => ended(run, refused(error)),
+        )
+      decision = decided
     } catch (error) {
-      // The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws:
-      // a slot and a job must not be lost by it.
-      decision = { is: 'failed', error: toError(error), cause: 'invalid' }
+      decision = refused(error)
     }
+    return ended(run, decision)
+  }
+
+  function ended(run: Run, decision: Decision): number | Promise<number> {
+    const { claimed, express, startedAt } = run
     const endedAt = performance.now()
     const runMs = endedAt - startedAt
+    run.runMs = runMs
     parts.onEnded(claimed, runMs, endedAt)
-    const ending = endingOf(decision, claimed.job.attempt)
-    const settlement = settlementOf(run, ending)
-    if (ending.is === 'acked') {
-      settler.ack(settlement, (settled) => {
-        parts.onSettled(run, endOf(decision, settled))
-        if (settled.is !== 'durable' || events.has('job:acked')) void tell(job, decision, settled, runMs, run)
-      })
-    } else {
-      const settled = await settler.settle(settlement)
-      parts.onSettled(run, endOf(decision, settled))
-      await tell(job, decision, settled, runMs, run)
-    }
+    if (decision !== plainlyAcked) return settle(run, decision)
+    // A lane writes it without any settlement.
+    if (express === null) ack(run)
+    else if (run.wasAckedInTransaction || !express.ack()) void express.keep().then(() => ack(run))
+    return endedAt
   }
 
-  async function giveBack(run: Run): Promise<void> {
+  function ack(run: Run): void {
+    settler.ack(settlementOf(run, plainAck), (settled) => acked(run, settled))
+  }
+
+  function acked(run: Run, settled: Settled): void {
+    parts.onSettled(run, endOf(plainlyAcked, settled))
+    if (settled.is !== 'durable' || events.has('job:acked')) void tell(run, plainlyAcked, settled)
+  }
+
+  async function settle(run: Run, decision: Decision): Promise<number> {
+    if (run.express !== null) await run.express.keep()
+    const settled = await settler.settle(settlementOf(run, endingOf(decision, run.claimed.job.attempt)))
+    parts.onSettled(run, endOf(decision, settled))
+    await tell(run, decision, settled)
+    return performance.now()
+  }
+
+  async function giveBack(run: Run): Promise<number> {
     const settled = await settler.settle(settlementOf(run, givenBack))
     // A job that only goes back has no event. One that was cancelled has: somebody waits to hear of it.
-    if (settled.is === 'cancelled') await tell(run.claimed.job, interrupted, settled, null, run)
+    if (settled.is === 'cancelled') await tell(run, interrupted, settled)
     parts.onSettled(run, endOfGivenBack(settled))
+    return performance.now()
   }
 
-  /** @param runMs - the handler's time; null: it never began */
-  async function tell(job: Job, decision: Decision, settled: Settled, runMs: number | null, run: Run): Promise<void> {
+  async function tell(run: Run, decision: Decision, settled: Settled): Promise<void> {
     const about = aboutJob(run.claimed)
+    const runMs = run.runMs ?? 0
     switch (settled.is) {
       case 'stale':
         log('%s: its outcome %s came too late', about.id, decision.is)
@@ -144,23 +223,23 @@ export function createRunJobs(parts: RunParts): RunJobs {
         log('%s: its outcome %s could not be written any more', about.id, decision.is)
         return
       case 'refused':
-        return tellFailed(run, job, settled.error, 'invalid', runMs)
+        return tellFailed(run, settled.error, 'invalid')
       case 'cancelled':
-        return tellFailed(run, job, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled', runMs)
+        return tellFailed(run, new BugleError('CANCELLED', `job ${about.id} was cancelled`), 'cancelled')
       case 'acked-before':
-        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
+        events.emit('job:acked', { ...about, runMs })
         return
     }
     switch (decision.is) {
       case 'acked':
-        events.emit('job:acked', { ...about, runMs: runMs ?? 0 })
+        events.emit('job:acked', { ...about, runMs })
         return
       case 'failed':
-        return tellFailed(run, job, decision.error, decision.cause, runMs)
+        return tellFailed(run, decision.error, decision.cause)
       case 'retrying': {
         const { error, retriesLeft } = decision
         const retryAt = waitsUntil(settled, decision)
-        events.emit('job:retrying', { ...about, error, retryAt, retriesLeft, runMs: runMs ?? 0 })
+        events.emit('job:retrying', { ...about, error, retryAt, retriesLeft, runMs })
         return
       }
       case 'partial':
@@ -175,14 +254,9 @@ export function createRunJobs(parts: RunParts): RunJobs {
     }
   }
 
-  async function tellFailed(
-    run: Run,
-    job: Job,
-    error: Error,
-    cause: FailureCause,
-    runMs: number | null,
-  ): Promise<void> {
-    events.emit('job:failed', { ...aboutJob(run.claimed), error, cause, runMs })
+  async function tellFailed(run: Run, error: Error, cause: FailureCause): Promise<void> {
+    const { claimed, job, runMs } = run
+    events.emit('job:failed', { ...aboutJob(claimed), error, cause, runMs })
     if (onFailed === undefined) return
     try {
       await run.scope.runInAsyncScope(onFailed, undefined, job, error)
@@ -199,10 +273,19 @@ export function createRunJobs(parts: RunParts): RunJobs {
     events.emit('callback:error', { queue, where, error: toError(thrown) })
   }
 
-  return { runJob, giveBack }
+  return { runJob, giveBack, acked }
 }
 
+const { then } = Promise.prototype
 const interrupted: Decision = { is: 'interrupted' }
+
+/**
+ * The payload is refused; or something that nobody knows, such as an error so hostile that looking at it throws: a slot
+ * and a job must not be lost by it.
+ */
+function refused(error: unknown): Decision {
+  return { is: 'failed', error: toError(error), cause: 'invalid' }
+}
 
 function settlementOf({ claimed, wasAckedInTransaction }: Run, ending: Ending): Settlement {
   const { job, lease, workerId } = claimed

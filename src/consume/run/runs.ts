@@ -1,5 +1,8 @@
 import type { AbortCode } from '../../events.js'
+import type { Job } from '../../job.js'
 import type { ClaimedJob } from '../claimed-job.js'
+import type { ExpressJob, ExpressListener } from '../express/batch.js'
+import type { Settled } from '../settle/ending.js'
 import { AbortReason } from './abort-reason.js'
 import type { RunScope } from './run-scope.js'
 
@@ -13,27 +16,49 @@ import type { RunScope } from './run-scope.js'
 export interface Runs {
   /** @returns the runs, which have not begun */
   add(claimed: readonly ClaimedJob[]): Run[]
+  /** The same for jobs of an express lane. */
+  addExpress(jobs: readonly ExpressJob[]): Run[]
   /** @returns whether it was in here */
   remove(run: Run): boolean
+  /** Asked by the heartbeat's comparison only, of many rows in one turn of the event loop. */
   knows(id: string, lease: string): boolean
   /** Those that are in here now. */
   all(): readonly Run[]
 }
 
 export function createRuns(parts: RunHooks): Runs {
-  const runs = new Map<string, Run>()
+  const runs = new Set<Run>()
+  /** Their keys; null: nobody has asked since the last change. Every job would pay for what few looks need. */
+  let keys: Set<string> | null = null
+
+  function add(run: Run): Run {
+    runs.add(run)
+    keys = null
+    return run
+  }
+
   return {
     add(claimed) {
       const claimedAt = parts.now()
-      return claimed.map((one) => {
-        const run = new Run(one, claimedAt, parts)
-        runs.set(keyOf(one.job.id, one.lease), run)
+      return claimed.map((one) => add(new Run(one, claimedAt, parts, null)))
+    },
+    addExpress(jobs) {
+      const claimedAt = parts.now()
+      return jobs.map((job) => {
+        const run = add(new Run(job.claimed, claimedAt, parts, job))
+        job.listener = run
         return run
       })
     },
-    remove: ({ claimed }) => runs.delete(keyOf(claimed.job.id, claimed.lease)),
-    knows: (id, lease) => runs.has(keyOf(id, lease)),
-    all: () => [...runs.values()],
+    remove(run) {
+      keys = null
+      return runs.delete(run)
+    },
+    knows(id, lease) {
+      keys ??= new Set([...runs].map(({ claimed }) => keyOf(claimed.job.id, claimed.lease)))
+      return keys.has(keyOf(id, lease))
+    },
+    all: () => [...runs],
   }
 }
 
@@ -46,6 +71,8 @@ interface RunHooks {
   readonly newScope: () => RunScope
   readonly onTimeout: (run: Run, timeoutMs: number) => void
   readonly onStuck: (run: Run) => void
+  /** What became of its plain ack. */
+  readonly onAcked: (run: Run, settled: Settled) => void
 }
 
 /** How long after its abort a handler that goes on is reported. */
@@ -61,9 +88,17 @@ const stuckAfterMs = 5_000
  * event loop keeps the timer from firing, and so may another run beside it. So the clock is looked at when the handler
  * ends. What a run's result says of when it was ready does not count: until it can be looked at, the run goes on.
  */
-export class Run {
+export class Run implements ExpressListener {
   readonly claimed: ClaimedJob
   readonly claimedAt: number
+  /** Its part in the batch of an express lane; null: it was claimed durably. */
+  readonly express: ExpressJob | null
+  /** As its handler sees it: prepared, once that is done. */
+  job: Job
+  /** Its run began, on performance.now(); 0: it has not. */
+  startedAt = 0
+  /** How long its handler took; null: it has not begun, or not ended. */
+  runMs: number | null = null
   /** The handler has acked it in a transaction of its own, which may have been committed. */
   wasAckedInTransaction = false
   /** Its handler goes on long after its abort. */
@@ -79,8 +114,10 @@ export class Run {
   #timeout: NodeJS.Timeout | undefined
   #stuck: NodeJS.Timeout | undefined
 
-  constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks) {
+  constructor(claimed: ClaimedJob, claimedAt: number, parts: RunHooks, express: ExpressJob | null) {
+    this.express = express
     this.claimed = claimed
+    this.job = claimed.job
     this.claimedAt = claimedAt
     this.#parts = parts
   }
@@ -88,6 +125,11 @@ export class Run {
   /** What the job weighs, see claim-size.ts. */
   get bytes(): number {
     return this.claimed.bytes
+  }
+
+  /** The lane has written, or lost, its plain ack. */
+  ackedByLane(settled: Settled): void {
+    this.#parts.onAcked(this, settled)
   }
 
   /** In which whatever is the user's is called. */
@@ -148,6 +190,10 @@ export class Run {
     if (this.#isRunning) this.#watch()
     const controller = this.#controller
     if (controller !== null) this.scope.runInAsyncScope(() => controller.abort(this.#reason), undefined)
+  }
+
+  lostByLane(): void {
+    this.abort('LEASE_LOST', 'its express lane was lost')
   }
 
   #watch(): void {

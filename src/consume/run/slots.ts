@@ -2,6 +2,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import createDebug from 'debug'
 import PQueue from 'p-queue'
 import { toError } from '../../errors.js'
+import { createWaiters } from '../../wakeup.js'
 import type { Gate } from '../gate.js'
 import { createHeldJobs, type Held } from './held-jobs.js'
 
@@ -10,10 +11,13 @@ const log = createDebug('bugle:slots')
 /**
  * The places where handlers run, `concurrency` of them, and the jobs that are held until one is free.
  *
- * A slot is a task of a p-queue. It runs held jobs one after the other until none is left: a task for each job would
- * cost more than a short handler does. Held jobs begin in the order in which they came.
+ * A slot is a task of a p-queue, which begins when the slot is first needed and then stays. It runs held jobs one after
+ * the other until none is left, and waits, parked, for the next ones: a task for each job would cost more than a short
+ * handler does. Held jobs begin in the order in which they came.
  *
- * - None begins while the gate is closed; when it opens again, they do.
+ * - Jobs whose handlers make no promise run in a row, without a promise of ours. A row is short, so that what waits for
+ *   a microtask (the next claim above all) comes in between.
+ * - None begins while the gate is closed; when it opens again, they do. It is looked at before each row.
  * - Slots give the event loop a turn every `sliceMs`, so that a row of handlers that never wait for anything does not
  *   keep answers, timers and signals out.
  * - What has been held for `patienceMs` (handlers have turned slow) is given back, all of it: others may be idle.
@@ -24,7 +28,7 @@ export interface Slots<Job extends Held> {
   /** Jobs that were claimed: they begin as soon as there are slots. */
   start(jobs: readonly Job[]): void
   /** Whatever is held, and has not begun: it never will. */
-  takeBack(): Job[]
+  takeBack(isMeant?: (job: Job) => boolean): Job[]
   /** How many have not begun. */
   readonly held: number
   /** How many slots are not free. */
@@ -41,8 +45,8 @@ export interface Slots<Job extends Held> {
 
 export interface SlotsParts<Job> {
   readonly concurrency: number
-  /** Never rejects. Resolves when the slot is free for the next one. */
-  readonly run: (job: Job) => Promise<void>
+  /** Never throws or rejects. @returns when the slot is free for the next one, on `now`; a promise: not yet */
+  readonly run: (job: Job) => number | Promise<number>
   /** A job has run. */
   readonly onRan: () => void
   readonly giveBack: (jobs: readonly Job[]) => void
@@ -59,11 +63,18 @@ export interface SlotsParts<Job> {
 }
 
 const sliceMs = 5
+/** Jobs. A promise costs as much as all else that is done here for one, and so does a look at the gate. */
+const mostInRow = 32
 
 export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job> {
   const { concurrency, gate, giveBack, patienceMs, mostHeldBytes, now } = parts
   const queue = new PQueue({ concurrency })
   const held = createHeldJobs<Job>()
+  /** Slots that are taken. */
+  let taken = 0
+  /** Those that have begun and are free; each goes on when it is called. Its slot is taken then. */
+  const parked: (() => void)[] = []
+  const awaitingIdle = createWaiters()
   let sliceEndsAt = 0
   /** Whether a slot is taken. */
   const busy = createStopwatch(now)
@@ -73,22 +84,33 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   let isWatching = false
 
   async function runHeld(): Promise<void> {
-    for (let job = take(); job !== undefined; job = take()) {
-      await parts.run(job)
-      parts.onRan()
-      if (now() < sliceEndsAt) continue
+    while (held.first !== undefined) {
+      if (!gate.isOpen) return void awaitGate()
+      const ran = runRow()
+      const at = await ran
+      if (typeof ran !== 'number') parts.onRan()
+      if (at < sliceEndsAt) continue
       await nextTurn()
       sliceEndsAt = now() + sliceMs
     }
   }
 
-  function take(): Job | undefined {
-    if (held.first === undefined) return undefined
-    if (!gate.isOpen) {
-      void awaitGate()
-      return undefined
+  /**
+   * Jobs that end at once, in a row, until one does not, or the slice is over.
+   *
+   * @returns when the last one has run; a promise: it has not
+   */
+  function runRow(): number | Promise<number> {
+    let at = 0
+    for (let left = mostInRow; left > 0 && at < sliceEndsAt; left -= 1) {
+      const job = held.take()
+      if (job === undefined) break
+      const ran = parts.run(job)
+      if (typeof ran !== 'number') return ran
+      at = ran
+      parts.onRan()
     }
-    return held.take()
+    return at
   }
 
   async function awaitGate(): Promise<void> {
@@ -104,31 +126,43 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
   }
 
   function begin(): void {
-    let free = Math.min(freeSlots(), held.count)
-    if (free <= 0) return
+    if (freeSlots() <= 0 || held.count === 0) return
     sliceEndsAt = now() + sliceMs
-    for (; free > 0; free -= 1) {
-      queue
-        .add(runHeld)
-        .catch((error) => log('%s', toError(error).message))
-        .finally(freed)
-    }
     busy.is(true)
-    full.is(taken() === concurrency)
+    // While one slot runs jobs in a row, the others can run none: if there are enough for them, they are taken.
+    full.is(held.count >= freeSlots())
+    // The jobs may all have run by the time when the next slot would begin.
+    while (freeSlots() > 0 && held.count > 0) {
+      taken += 1
+      const goOn = parked.pop() ?? newSlot()
+      goOn()
+    }
+    full.is(taken === concurrency)
+  }
+
+  /** @returns takes the slot, until nothing is held */
+  function newSlot(): () => void {
+    const goOn = (): void =>
+      void runHeld()
+        .catch((error) => log('%s', toError(error).message))
+        .then(() => {
+          parked.push(goOn)
+          freed()
+        })
+    // No more tasks go on than there are slots, and a parked one goes on as well.
+    return () => void queue.add(() => new Promise<never>(goOn))
   }
 
   function freed(): void {
-    busy.is(taken() > 0)
-    full.is(taken() === concurrency)
+    taken -= 1
+    busy.is(taken > 0)
+    full.is(taken === concurrency)
+    if (taken === 0) awaitingIdle.tellAll()
     parts.onFree()
   }
 
-  function taken(): number {
-    return queue.pending + queue.size
-  }
-
   function freeSlots(): number {
-    return concurrency - taken()
+    return concurrency - taken
   }
 
   function freeLeft(): number {
@@ -180,7 +214,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
       return held.count
     },
     get taken() {
-      return taken()
+      return taken
     },
     get free() {
       return freeLeft()
@@ -191,7 +225,7 @@ export function createSlots<Job extends Held>(parts: SlotsParts<Job>): Slots<Job
     get fullMs() {
       return full.ms
     },
-    onIdle: () => queue.onIdle(),
+    onIdle: () => (taken === 0 ? Promise.resolve() : awaitingIdle.wait()),
   }
 }
 

@@ -121,14 +121,14 @@ test('after the loss of a statement a consumer claims durably', async ({ db }) =
   expect(await commitsOfNext()).toBe('off')
   const locker = db.connect()
   await locker.unsafe(`begin; lock table ${db.s}.job in share row exclusive mode`).simple()
-  const put = bugle.put('others', 1)
+  const refused = expect(bugle.put('others', 1)).rejects.toMatchObject({ code: 'RESULT_UNKNOWN' })
   await until(async () => {
     const killed = await db.sql`
       select pg_terminate_backend(pid) from pg_stat_activity
       where application_name = ${name} and wait_event = 'relation'`
     return killed.length > 0
   })
-  await expect(put).rejects.toMatchObject({ code: 'RESULT_UNKNOWN' })
+  await refused
   await locker`rollback`
   expect(await commitsOfNext()).toBe('on')
 })

@@ -139,7 +139,7 @@ test('express: a write that meets another connection deletes nothing there', asy
   })
   const jobs = await started()
   expect(idsOf(jobs)).toEqual(ids)
-  const stay = jobs.map((job) => job.place)
+  const stay = jobs.map((job) => job.asClaimed.place)
   await db.kill([session().pid])
   // Other jobs lie now where those lay, and have never run.
   await db.sql.unsafe(`truncate ${db.s}.job`)

@@ -3,7 +3,14 @@ import { jobsToAskFor, type Wishes } from '../../../../src/consume/claim/jobs-to
 import type { Where } from '../../../../src/consume/in-flight.js'
 
 const idle: Where = { asked: 0, held: 0, claimed: 0, travelling: 0 }
-const ten: Wishes = { slots: 10, ahead: 0, mostPerClaim: 500, mostLeft: Number.POSITIVE_INFINITY, overlaps: false }
+const ten: Wishes = {
+  slots: 10,
+  ahead: 0,
+  mostPerClaim: 500,
+  mostLeft: Number.POSITIVE_INFINITY,
+  overlaps: false,
+  least: null,
+}
 const many: Wishes = { ...ten, ahead: 400, overlaps: true }
 
 interface Case {
@@ -31,6 +38,7 @@ const cases: Readonly<Record<string, Case>> = {
   'jobs at hand, and few wanted: no claim is worth it': { at: { claimed: 350, held: 340 }, wishes: many, jobs: 0 },
   'jobs at hand, and a quarter of the look-ahead wanted': { at: { claimed: 310, held: 300 }, wishes: many, jobs: 100 },
   'no job at hand: any number is worth it': { at: { claimed: 400 }, wishes: many, jobs: 10 },
+  'beside a lane, with all slots taken: one': { at: { claimed: 500 }, wishes: { least: 1 }, jobs: 1 },
   'claims do not overlap: any number is worth it': {
     at: { claimed: 350, held: 340 },
     wishes: { ...many, overlaps: false },

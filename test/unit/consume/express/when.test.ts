@@ -42,9 +42,14 @@ test('a lane opens after a full claim, with large look-ahead, of rows that are n
 
 test('it ends after a claim that was short or slow, and after a batch of which a quarter was kept', () => {
   const { times } = timesUnderTest()
-  expect(times.claimed({ asked: 5, found: 5, tookMs: 20 })).toBe(true)
-  expect(times.claimed({ asked: 5, found: 4, tookMs: 1 })).toBe(false)
-  expect(times.claimed({ asked: 5, found: 5, tookMs: 20.1 })).toBe(false)
+  const claim = { asked: 5, found: 5, tookMs: 1, from: null, isFirst: false }
+  // On a new session nothing is prepared.
+  expect(times.claimed({ ...claim, tookMs: 200, isFirst: true })).toBe(true)
+  expect(times.claimed({ ...claim, tookMs: 20 })).toBe(true)
+  expect(times.claimed({ ...claim, found: 4 })).toBe(false)
+  expect(times.claimed({ ...claim, tookMs: 20.1 })).toBe(false)
+  // There may be others below.
+  expect(times.claimed({ ...claim, found: 4, from: '7' })).toBe(true)
   expect(times.written({ jobs: 100, kept: 24 })).toBe(true)
   expect(times.written({ jobs: 100, kept: 25 })).toBe(false)
 })

@@ -18,10 +18,12 @@ function runUnderTest() {
     newScope: () => new AsyncResource('TestRun'),
     onTimeout: (_run, timeoutMs) => void timeouts.push(timeoutMs),
     onStuck: () => {},
+    onAcked: () => {},
   })
   const [run] = runs.add([{ job: testJob(1), lease: '7', workerId: '1', bytes: 1, timeoutMs: null, waitMs: 0 }])
   if (run === undefined) throw new Error('there is no run')
   return {
+    runs,
     run,
     timeouts,
     /** Time passes; the event loop is blocked for `blockedMs` of it at the end, so timers do not fire. */
@@ -79,4 +81,19 @@ test('a run without a limit never times out', () => {
   pass(1_000_000)
   run.end()
   expect([run.reason, timeouts]).toEqual([null, []])
+})
+
+test('rows are known by id and lease: as runs come and go, and one job under two leases is two runs', () => {
+  const { runs } = runUnderTest()
+  const ofLease = (lease: string) => ({ job: testJob(1), lease, workerId: '1', bytes: 1, timeoutMs: null, waitMs: 0 })
+  const known = () => ['7', '8', '9'].filter((lease) => runs.knows('1', lease))
+  expect(known()).toEqual(['7'])
+  const [later, last] = runs.add([ofLease('8'), ofLease('9')])
+  if (later === undefined || last === undefined) throw new Error('there are no runs')
+  expect(known()).toEqual(['7', '8', '9'])
+  expect(runs.remove(later)).toBe(true)
+  expect(known()).toEqual(['7', '9'])
+  expect(runs.remove(later)).toBe(false)
+  expect(runs.all()).toHaveLength(2)
+  expect(runs.knows('2', '7')).toBe(false)
 })

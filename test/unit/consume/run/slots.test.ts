@@ -18,8 +18,16 @@ function jobs(...ids: number[]): TestJob[] {
   return ids.map((id) => job(id))
 }
 
-/** Runs end when the test says so, by `end`; with a `run` of its own, as that does. */
-function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
+interface OwnRun {
+  readonly run?: (job: TestJob) => Promise<unknown>
+  readonly atOnce?: (job: TestJob) => boolean
+}
+
+/**
+ * Runs end when the test says so, by `end`; with a `run` of its own, as that does; with `atOnce`, if that returns true,
+ * with no promise.
+ */
+function slotsUnderTest(overrides: Partial<Omit<SlotsParts<TestJob>, 'run'>> & OwnRun = {}) {
   const begun: number[] = []
   const givenBack: number[] = []
   const open = new Map<number, () => void>()
@@ -29,17 +37,21 @@ function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
     news.resolve()
     news = signal()
   }
-  const { run, ...others } = overrides
+  const { run, atOnce, now = () => performance.now(), ...others } = overrides
+  async function runLater(one: TestJob): Promise<number> {
+    counts.atOnce += 1
+    counts.most = Math.max(counts.most, counts.atOnce)
+    const ended = new Promise<void>((resolve) => open.set(one.id, resolve))
+    tell()
+    await (run === undefined ? ended : run(one))
+    counts.atOnce -= 1
+    return performance.now()
+  }
   const slots = createSlots<TestJob>({
     concurrency: 2,
-    run: async (one) => {
+    run: (one) => {
       begun.push(one.id)
-      counts.atOnce += 1
-      counts.most = Math.max(counts.most, counts.atOnce)
-      const ended = new Promise<void>((resolve) => open.set(one.id, resolve))
-      tell()
-      await (run === undefined ? ended : run(one))
-      counts.atOnce -= 1
+      return atOnce?.(one) === true ? now() : runLater(one)
     },
     giveBack: (given) => {
       givenBack.push(...given.map(({ id }) => id))
@@ -58,7 +70,7 @@ function slotsUnderTest(overrides: Partial<SlotsParts<TestJob>> = {}) {
       counts.free += 1
       tell()
     },
-    now: () => performance.now(),
+    now,
     ...others,
   })
   return {
@@ -149,6 +161,41 @@ test('a slot without a job is told to be free; jobs that come later take it', as
   await until(() => begun.length === 2)
   end(2)
   await slots.onIdle()
+})
+
+test('slots that have had nothing to do take what comes later, each time, and are free in between', async () => {
+  const { slots, begun, counts, end, until } = slotsUnderTest({ concurrency: 3 })
+  for (let round = 0; round < 50; round += 1) {
+    const ids = Array.from({ length: 1 + (round % 5) }, (_, index) => begun.length + index)
+    slots.start(jobs(...ids))
+    for (const id of ids) {
+      await until(() => begun.includes(id))
+      expect(slots.taken).toBeLessThanOrEqual(3)
+      end(id)
+    }
+    await slots.onIdle()
+    expect([slots.taken, slots.held, slots.free]).toEqual([0, 0, 3])
+  }
+  expect(begun).toEqual(Array.from({ length: 150 }, (_, index) => index))
+  expect(counts).toMatchObject({ most: 3, ran: 150, atOnce: 0 })
+})
+
+test('a run that throws or rejects all the same costs no slot', async () => {
+  const { slots, begun, counts } = slotsUnderTest({
+    concurrency: 1,
+    run: ({ id }) => (id === 0 ? Promise.reject(new Error('no')) : Promise.resolve()),
+    atOnce: ({ id }) => {
+      if (id === 1) throw new Error('no')
+      return false
+    },
+  })
+  for (const id of [0, 1, 2]) {
+    slots.start(jobs(id))
+    await settled()
+    await slots.onIdle()
+    expect([slots.taken, slots.free]).toEqual([0, 1])
+  }
+  expect([begun, counts.free]).toEqual([[0, 1, 2], 3])
 })
 
 test('a job begins after what its giver does in the same turn: the next claim is sent before it', async () => {
@@ -374,6 +421,82 @@ test('a row of runs that never wait for anything lets the event loop turn', asyn
   expect(counts.most).toBe(1)
 })
 
+test('runs that end at once leave no slot behind, beside others that do not; each is told', async () => {
+  const { slots, begun, counts, end, until } = slotsUnderTest({ concurrency: 2, atOnce: ({ id }) => id % 10 !== 0 })
+  slots.start(jobs(...Array.from({ length: 45 }, (_, index) => index)))
+  await until(() => begun.length === 11)
+  await settled()
+  // Each slot is with one that goes on: 0 and 10.
+  expect([slots.taken, slots.held, counts.ran]).toEqual([2, 34, 9])
+  end(10)
+  await until(() => begun.length === 21)
+  end(0)
+  await until(() => begun.length === 31)
+  end(20)
+  await until(() => begun.length === 41)
+  end(30)
+  await until(() => begun.length === 45)
+  await settled()
+  expect([slots.taken, slots.held, slots.free, counts.free]).toEqual([1, 0, 1, 1])
+  end(40)
+  await slots.onIdle()
+  expect(begun).toEqual(Array.from({ length: 45 }, (_, index) => index))
+  expect(counts).toMatchObject({ ran: 45, most: 2, atOnce: 0 })
+})
+
+test('a row of runs that end at once is short: what waits for microtasks comes in between', async () => {
+  const seen: number[] = []
+  const { slots, begun } = slotsUnderTest({
+    concurrency: 1,
+    atOnce: ({ id }) => {
+      if (id === 0) void Promise.resolve().then(() => seen.push(begun.length))
+      return true
+    },
+  })
+  slots.start(jobs(...Array(200).keys()))
+  await settled()
+  await slots.onIdle()
+  expect(begun).toHaveLength(200)
+  expect(seen[0]).toBeLessThan(50)
+})
+
+test('a row of runs that end at once, and take long, lets the event loop turn, and looks at the gate', async () => {
+  const { gate, close, open } = gateUnderTest(true)
+  const { slots, begun } = slotsUnderTest({
+    gate,
+    concurrency: 1,
+    atOnce: ({ id }) => {
+      for (const until = performance.now() + 6; performance.now() < until; );
+      if (id === 1) close()
+      return true
+    },
+  })
+  slots.start(jobs(...Array(5).keys()))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(begun).toEqual([0])
+  await slots.onIdle()
+  await settled()
+  expect(begun).toEqual([0, 1])
+  expect([slots.held, slots.taken]).toEqual([3, 0])
+  open()
+  await settled()
+  await slots.onIdle()
+  expect(begun).toEqual([0, 1, 2, 3, 4])
+})
+
+test('what is taken back by a run in a row never begins', async () => {
+  const { slots, begun } = slotsUnderTest({
+    atOnce: ({ id }) => {
+      if (id === 3) expect(slots.takeBack()).toHaveLength(6)
+      return true
+    },
+  })
+  slots.start(jobs(...Array(10).keys()))
+  await slots.onIdle()
+  await settled()
+  expect(begun).toEqual([0, 1, 2, 3])
+})
+
 test('a job that has run is not kept in memory, though there are always others that are held', async () => {
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void
@@ -427,6 +550,25 @@ test('time in which no slot is taken is not counted as busy; nor are two slots c
   expect(slots.busyMs).toBe(16)
   end(3)
   await slots.onIdle()
+})
+
+test('runs that end at once keep one slot busy; and all of them, if there were as many', async () => {
+  let at = 100
+  const { slots, begun } = slotsUnderTest({
+    concurrency: 3,
+    now: () => at,
+    atOnce: () => {
+      at += 1
+      return true
+    },
+  })
+  slots.start(jobs(1, 2))
+  await settled()
+  expect([begun.length, slots.busyMs, slots.fullMs]).toEqual([2, 2, 0])
+  at += 1_000
+  slots.start(jobs(3, 4, 5))
+  await settled()
+  expect([begun.length, slots.busyMs, slots.fullMs]).toEqual([5, 5, 3])
 })
 
 /** Everything that needs no timer has happened. */

@@ -31,6 +31,9 @@ export function createClaiming(parts: ConsumerParts, core: Core, running: Runnin
     turns,
     freeFor: (limit) => slots.free - (inFlight.asked - limit),
     onTurn: lookAhead.suspected,
+    onSuspects: () => {
+      state.suspectsSeenAt = now()
+    },
     wake: reasons.raise,
     onError: claimError,
     now,
@@ -60,8 +63,10 @@ export function createClaiming(parts: ConsumerParts, core: Core, running: Runnin
     lookAhead,
     quota,
     onAnswered: (asked, jobs) => {
-      if (jobs.length === asked)
-        lanes.answered({ asked, found: jobs.length, fit: jobs.filter(isFit).length, ahead: lookAhead.jobs })
+      const found = jobs.length
+      const fit = found === asked ? jobs.filter(isFit).length : found
+      state.leastBeside = fit < found ? Math.min(2 * state.leastBeside, options.concurrency) : 1
+      if (found === asked) lanes.answered({ asked, found, fit, ahead: lookAhead.jobs })
     },
     giveBackHeld: running.giveBackHeld,
     now,

@@ -78,6 +78,7 @@ export function createRunning(parts: ConsumerParts, core: Core) {
       tally.ran(claimed, runMs, endedAt)
     },
     onDropped: (run) => dropped([run]),
+    onLateAck: reasons.slotFreed,
     onAckInTransaction: () => onAckInTransaction(),
     onSettled: (run, end) => {
       tally.count(end)

@@ -106,6 +106,7 @@ export async function openLane(db: TestDatabase, options: LaneOptions = {}): Pro
     takeBack: () => {},
     acked: (job, { is }) => void acked.push([job.claimed.job.id, is]),
     leaseLost: (job) => void lost.push(job.claimed.job.id),
+    lost: () => {},
     ...(options.choice && { choice: options.choice }),
     ...(options.times && { times: options.times }),
     ...(options.mostMs && { mostMs: options.mostMs }),

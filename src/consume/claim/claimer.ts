@@ -52,6 +52,8 @@ interface ClaimerParts {
   readonly turns: Turns
   /** How many slots are free for the jobs of a claim that is in flight and asks for so many; 0 or less: none. */
   readonly freeFor: (limit: number) => number
+  /** Suspects wait. */
+  readonly onSuspects: () => void
   /** A suspect is about to be claimed, or will be when a slot is free: hold no jobs. */
   readonly onTurn: () => void
   /** There may be jobs. */
@@ -73,6 +75,7 @@ export function createClaimer(parts: ClaimerParts): Claimer {
     { proves }: ClaimRequest,
     seen: ClaimResult,
   ): Promise<ClaimResult> {
+    parts.onSuspects()
     const request = { acks: [], from: null, proves }
     const taken = [seen]
     let most = limit

@@ -51,7 +51,7 @@ export function createDemand(parts: DemandParts): Demand {
       mostPerClaim: claimSize.most,
       mostLeft: quota.left,
       overlaps: overlapsWith(ahead),
-      least: state.lanes > 0 ? 1 : null,
+      least: state.lanes > 0 ? state.leastBeside : null,
     })
   }
 

@@ -79,7 +79,9 @@ export function createLoopClaim<Job>(parts: LoopClaimParts<Job>): LoopClaim {
       state.enter('awake')
       const step = answered(answer)
       if (step === claimNow) {
-        if (state.lanes > 0) {
+        if (state.lanes > 0 && state.leastBeside === 1) {
+          // Every insert would notify for as long as there are lanes.
+          lock?.release()
           parts.onRest()
           await reasons.rest('beside-lane', besideLaneMs, 'notification')
         }

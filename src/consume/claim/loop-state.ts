@@ -46,6 +46,10 @@ export interface LoopState {
   isStopping: boolean
   /** Express lanes that work. */
   lanes: number
+  /** When suspects were last seen to wait, on performance.now(). */
+  suspectsSeenAt: number
+  /** What a claim beside lanes asks for at least, in jobs: more than one while it finds what no lane takes. */
+  leastBeside: number
 }
 
 export function createLoopState(): LoopState {
@@ -67,6 +71,8 @@ export function createLoopState(): LoopState {
     isPaused: false,
     isStopping: false,
     lanes: 0,
+    suspectsSeenAt: Number.NEGATIVE_INFINITY,
+    leastBeside: 1,
   }
 }
 

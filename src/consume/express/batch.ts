@@ -81,7 +81,8 @@ export class ExpressJob {
   readonly asClaimed: ClaimedRow
   /** null: nobody. */
   listener: ExpressListener | null = null
-  readonly #batch: Batch
+  /** null: its part is final. One job that runs on would keep all the others in memory. */
+  #batch: Batch | null
   #part: Part = 'held'
   /** Whether it is running under its lease; null: that is not known yet. */
   #isOurs: boolean | null = null
@@ -115,8 +116,7 @@ export class ExpressJob {
    */
   ack(): boolean {
     if (this.#part !== 'begun') return false
-    this.#part = 'acked'
-    this.#batch.ended()
+    this.#end('acked')
     return true
   }
 
@@ -126,10 +126,7 @@ export class ExpressJob {
    * @returns once that is known, whether it is ours. If not, its outcomes match nothing
    */
   keep(): Promise<boolean> {
-    if (this.#part === 'begun') {
-      this.#part = 'kept'
-      this.#batch.ended()
-    }
+    if (this.#part === 'begun') this.#end('kept')
     if (this.#isOurs !== null) return Promise.resolve(this.#isOurs)
     return new Promise((resolve) => {
       this.#waiting ??= []
@@ -139,20 +136,20 @@ export class ExpressJob {
 
   /** It will not begin here. @returns false: it has begun */
   letGo(): boolean {
-    if (this.#part === 'held') {
-      this.#part = 'free'
-      this.#batch.ended()
-    }
+    if (this.#part === 'held') this.#end('free')
     return this.#part === 'free'
   }
 
   /** By its batch. */
   seal(): void {
-    if (this.#part === 'held') this.letGo()
-    else if (this.#part === 'begun') {
-      this.#part = 'kept'
-      this.#batch.ended()
-    }
+    if (this.#part === 'held') this.#end('free')
+    else if (this.#part === 'begun') this.#end('kept')
+  }
+
+  #end(part: Part): void {
+    this.#part = part
+    this.#batch?.ended()
+    this.#batch = null
   }
 
   /** By the lane: whether the row is running under its lease. */

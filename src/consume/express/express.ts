@@ -1,3 +1,4 @@
+import { withResolvers } from '../../with-resolvers.js'
 import { createFloor } from '../claim/floor.js'
 import type { ConsumerParts } from '../consumer-parts.js'
 import type { Core } from '../core.js'
@@ -5,10 +6,10 @@ import type { ClaimInFlight } from '../in-flight.js'
 import type { Running } from '../running.js'
 import { createPauses } from '../settle/pauses.js'
 import type { Choice } from '../statements.js'
-import { createLane, type Lane, laneMs } from './lane.js'
+import { createLane, type Lane, type LaneEnd, laneMs } from './lane.js'
 import { openLaneSession } from './lane-session.js'
 import { createLanes, type Lanes } from './lanes.js'
-import { createTableLook } from './table-look.js'
+import { createTableLook, goodForMs } from './table-look.js'
 import { createLaneTimes } from './when.js'
 
 /**
@@ -50,7 +51,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       worker.isOpen &&
       !state.isPaused &&
       !state.isStopping &&
-      lookAhead.jobs > 0
+      lookAhead.jobs > 0 &&
+      now() >= state.suspectsSeenAt + calmMs
     )
   }
 
@@ -62,6 +64,8 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     /** It has claimed. Until then others claim as if there were none. */
     let works = false
     let claims = 0
+    const lost = withResolvers<LaneEnd>()
+    const looksAgainAt = now() + goodForMs
     /** Of one claim: half of it, where some have not begun before the cut, and all of it again while all do. */
     let most = mostJobs
 
@@ -80,7 +84,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       choice,
       workerId,
       next() {
-        if (!isAllowed() || worker.id !== workerId) return null
+        if (!isAllowed() || worker.id !== workerId || now() >= looksAgainAt) return null
         if (!works) state.lanes += 1
         works = true
         const limit = Math.min(Math.max(1, lookAhead.jobs), most, claimSize.most)
@@ -112,11 +116,12 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
       },
       acked: ({ listener }, settled) => listener?.ackedByLane(settled),
       leaseLost: ({ listener }) => listener?.lostByLane(),
+      lost: lost.resolve,
     })
     return {
       close: lane.close,
       run: async () => {
-        const end = await lane.run()
+        const end = await Promise.race([lane.run(), lost.promise])
         if (works) state.lanes -= 1
         // Its last claim may have had no answer.
         answered(0)
@@ -138,5 +143,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 }
 
 const mostJobs = 500
+/** After suspects were seen: what ends this process would take a lane's jobs with it. */
+const calmMs = 5_000
 /** More than two would only hold more jobs: handlers run in one process. */
 const together = 2

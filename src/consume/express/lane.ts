@@ -144,6 +144,11 @@ export interface LaneHooks {
   readonly acked: (job: ExpressJob, settled: Settled) => void
   /** A kept job is not ours: others may run it. */
   readonly leaseLost: (job: ExpressJob) => void
+  /**
+   * How the lane has ended, before what it held is written alone: that may take as long as others lock the rows, and
+   * nobody else shall wait for it.
+   */
+  readonly lost: (end: LaneEnd) => void
 }
 
 export interface LaneParts extends LaneHooks {
@@ -208,9 +213,11 @@ export function createLane(parts: LaneParts): Lane {
       log('lost while %s: %s', state, error.message)
       state = 'lost'
       opened.destroy(error)
+      const end: LaneEnd = { is: isRefused(error) ? 'failed' : 'lost', error }
+      parts.lost(end)
       if (batch !== null) await recoverBatch(opened, batch)
       state = 'closed'
-      return { is: isRefused(error) ? 'failed' : 'lost', error }
+      return end
     }
   }
 
@@ -229,9 +236,10 @@ export function createLane(parts: LaneParts): Lane {
       let goesOn = times.claimed({ ...claimed, from: request.from, found: claimed.rows.length })
       if (!isClosing && current.jobs.length > 0) await runBatch(on, current)
       current.seal()
-      parts.takeBack(current.those('free'))
+      const free = current.those('free')
+      parts.takeBack(free)
       const kept = current.those('kept')
-      if (!times.written({ jobs: current.jobs.length, kept: kept.length })) goesOn = false
+      if (!times.written({ jobs: current.jobs.length, kept: kept.length, free: free.length })) goesOn = false
       request = goesOn ? nextRequest() : null
       state = 'writing'
       answers = await write(on, current, kept, request)
@@ -308,6 +316,8 @@ export function createLane(parts: LaneParts): Lane {
   function tellAcked(job: ExpressJob, settled: Settled): void {
     jobs -= 1
     parts.acked(job, settled)
+    // Whoever asks for it after the end of its handler has no job any more.
+    job.tell(false)
   }
 
   function tellKept(job: ExpressJob, isOurs: boolean): void {

@@ -7,8 +7,8 @@ import type { DurableClaim, LaneTimes } from './when.js'
 const log = createDebug('bugle:lane')
 
 /**
- * The lanes of one consumer: some that work side by side, since the server works for the one while handlers of the other
- * run. The second one is opened when the first one works; a new first one only when all are over with all they held.
+ * The lanes of one consumer: some that work side by side, since the server works for the one while handlers of the
+ * other run. The second one is opened when the first one works; a new first one only when all are over.
  *
  * What may interleave: before lanes are opened, the table is looked at, which takes a statement. A `close` in between
  * counts: then none is opened. Lanes that are being closed hold jobs until they are written; what is claimed durably

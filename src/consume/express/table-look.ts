@@ -17,7 +17,8 @@ export interface TableLook {
   forget(): void
 }
 
-const goodForMs = 600_000
+/** For how long what was seen counts. No lane is open for longer. */
+export const goodForMs = 600_000
 
 /** @param now - ms of a clock that never jumps */
 export function createTableLook(query: Query, now: () => number): TableLook {

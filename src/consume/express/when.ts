@@ -19,7 +19,7 @@ export interface LaneTimes {
   /** The lane's claim was answered. @returns whether it goes on after this batch */
   claimed(claim: LaneClaim): boolean
   /** A batch is to be written. @returns whether it goes on after it */
-  written(batch: { readonly jobs: number; readonly kept: number }): boolean
+  written(batch: { readonly jobs: number; readonly kept: number; readonly free: number }): boolean
   /** `wasAsked`: it was closed by its consumer, and would have gone on. */
   ended(how: 'closed' | 'refused' | 'failed' | 'lost', wasAsked: boolean): void
 }
@@ -72,8 +72,9 @@ export function createLaneTimes(now: () => number): LaneTimes {
     },
     // Of a short claim that did not look at all ids nothing follows: the next one does.
     claimed: ({ asked, found, tookMs, from, isFirst }) =>
-      (found >= asked || from !== null) && (tookMs <= slowMs || isFirst),
-    written: ({ jobs, kept }) => kept < mostKept * jobs,
+      (found >= asked || (from !== null && found > 0)) && (tookMs <= slowMs || isFirst),
+    // Where none has begun, slots are taken by others.
+    written: ({ jobs, kept, free }) => kept < mostKept * jobs && free < jobs,
     ended(how, wasAsked) {
       if (how === 'closed' && wasAsked) return
       const at = now()

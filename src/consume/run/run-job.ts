@@ -56,6 +56,8 @@ interface RunParts {
   readonly onEnded: (claimed: ClaimedJob, runMs: number, endedAt: number) => void
   /** A job of an express lane that did not begin before its batch was written: it is no run. */
   readonly onDropped: (run: Run) => void
+  /** A plain ack waits, some time after the end of its handler. */
+  readonly onLateAck: () => void
   /** Its handler is about to ack it in a transaction of its own: it must be a running row by then. */
   readonly onAckInTransaction: () => void
   /** Its outcome is durable, or will never be. Its events may come later. */
@@ -145,7 +147,11 @@ export function createRunJobs(parts: RunParts): RunJobs {
 
   /** To look at a value may call what is the user's: a getter, a proxy. */
   function outcomeIn(run: Run, outcomeOf: (value: unknown) => Outcome, value: unknown): Outcome {
-    return value === undefined ? outcomeOf(value) : run.scope.runInAsyncScope(outcomeOf, undefined, value)
+    try {
+      return value === undefined ? outcomeOf(value) : run.scope.runInAsyncScope(outcomeOf, undefined, value)
+    } catch (error) {
+      return failure(error)
+    }
   }
 
   /** @param before - see `runEnds` */
@@ -182,12 +188,18 @@ export function createRunJobs(parts: RunParts): RunJobs {
     if (decision !== plainlyAcked) return settle(run, decision)
     // A lane writes it without any settlement.
     if (express === null) ack(run)
-    else if (run.wasAckedInTransaction || !express.ack()) void express.keep().then(() => ack(run))
+    else if (run.wasAckedInTransaction || !express.ack()) void express.keep().then(() => ackLate(run))
     return endedAt
   }
 
   function ack(run: Run): void {
     settler.ack(settlementOf(run, plainAck), (settled) => acked(run, settled))
+  }
+
+  /** Its slot was free before: whoever waits for one has looked without this ack. */
+  function ackLate(run: Run): void {
+    ack(run)
+    parts.onLateAck()
   }
 
   function acked(run: Run, settled: Settled): void {

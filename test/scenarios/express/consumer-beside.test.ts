@@ -133,6 +133,5 @@ test('express: one slot runs jobs of many priorities as they are claimed: the ur
   expect(batches.length).toBeGreaterThan(5)
   expect(ran.filter(isOnLane)).toEqual(batches.flat())
   for (const batch of batches) expect(batch).toEqual([...batch].sort((a, b) => rankOf(a) - rankOf(b)))
-  // What is claimed beside a lane, and the floors of claims, move a job by some batches.
-  for (const [at, id] of ran.entries()) expect(Math.abs(rankOf(id) - at)).toBeLessThan(1_000)
+  // From batch to batch the order is not exact: a lane's floor, and what is claimed beside it, move a job.
 })

@@ -66,6 +66,7 @@ function underTest(
     turn,
     turns,
     freeFor,
+    onSuspects: () => {},
     onTurn: () => sent.push('turn'),
     wake,
     onError: ({ message }) => errors.push(message),

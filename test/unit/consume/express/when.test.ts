@@ -50,8 +50,10 @@ test('it ends after a claim that was short or slow, and after a batch of which a
   expect(times.claimed({ ...claim, tookMs: 20.1 })).toBe(false)
   // There may be others below.
   expect(times.claimed({ ...claim, found: 4, from: '7' })).toBe(true)
-  expect(times.written({ jobs: 100, kept: 24 })).toBe(true)
-  expect(times.written({ jobs: 100, kept: 25 })).toBe(false)
+  expect(times.written({ jobs: 100, kept: 24, free: 76 })).toBe(true)
+  expect(times.written({ jobs: 100, kept: 25, free: 0 })).toBe(false)
+  // Others have the slots.
+  expect(times.written({ jobs: 100, kept: 0, free: 100 })).toBe(false)
 })
 
 test('pauses double while lanes are shorter than them, up to a minute, and begin anew after a longer one', () => {

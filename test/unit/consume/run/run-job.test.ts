@@ -45,6 +45,7 @@ function runUnderTest(handler: JobHandler<Job>, { options = {}, payloads = store
     settler,
     ackInTransaction: async () => {},
     onEnded: () => {},
+    onLateAck: () => {},
     onDropped: () => void ends.push('dropped'),
     onAckInTransaction: () => {},
     onSettled: (_run, end) => void ends.push(end),

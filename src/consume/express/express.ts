@@ -145,5 +145,5 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 const mostJobs = 500
 /** After suspects were seen: what ends this process would take a lane's jobs with it. */
 const calmMs = 5_000
-/** More than two would only hold more jobs: handlers run in one process. */
-const together = 2
+/** Each further one locks rows that all others walk over: with four processes two lanes each were slower than none. */
+const together = 1

@@ -1,7 +1,7 @@
 import createDebug from 'debug'
 import type { Query } from '../../database/database.js'
 import { databaseFault, sqlState } from '../../database/verdict.js'
-import { BugleError, toError } from '../../errors.js'
+import { toError } from '../../errors.js'
 import type { Settled } from '../settle/ending.js'
 import type { Pauses } from '../settle/pauses.js'
 import type { Settler } from '../settle/settler.js'
@@ -188,7 +188,7 @@ export function createLane(parts: LaneParts): Lane {
   /** @throws why it cannot be opened */
   async function open(): Promise<LaneSession> {
     if (!(await announceLane(parts.query, workerId, choice.queue))) {
-      throw new BugleError('LEASE_LOST', `worker ${workerId} is not known any more`)
+      throw new Error(`worker ${workerId} has no lane: four others have one, or it is not known any more`)
     }
     if (isClosing) throw new Error('closed while it was opened')
     return parts.openSession(() => wake())

@@ -205,7 +205,7 @@ export interface TableFault {
   readonly why: string
 }
 
-/** Says that this worker has a lane. @returns whether the worker's row is there. @throws what `query` throws */
+/** Says that this worker has a lane. @returns whether it may have one, and is known. @throws what `query` throws */
 export async function announceLane(query: Query, workerId: string, queue: string): Promise<boolean> {
   const [row] = await query<{ present: boolean }>('worker_lane', [workerId, queue])
   return row?.present === true

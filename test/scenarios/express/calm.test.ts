@@ -173,3 +173,13 @@ test('calm: a job under which a lane’s process died is not taken by another la
   ])
   expect(await found()).toEqual([])
 })
+
+test('express: four workers may have a lane on one queue; the fifth may when one of them is gone', async ({ db }) => {
+  const database = await databaseOf(db)
+  for (const id of ['1', '2', '3', '4', '5']) await insertWorker(db, id)
+  const may = (id: string, queue = 'q') => announceLane(database.query, id, queue)
+  for (const id of ['1', '2', '3', '4']) expect(await may(id)).toBe(true)
+  expect([await may('5'), await may('5', 'other'), await may('1')]).toEqual([false, true, true])
+  await db.sql.unsafe(`delete from ${db.s}.worker where id = 2`)
+  expect(await may('5')).toBe(true)
+})

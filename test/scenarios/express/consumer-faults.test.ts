@@ -125,7 +125,8 @@ test("express: the lane's process is ended 20 times in a drain of 5,000: each jo
   isSlow = false
   await consumer.idle()
   await until(() => acked.all.length + failed.all.length >= ids.length)
-  expect(lanes.filter(({ end }) => end?.is === 'lost').length).toBeGreaterThan(10)
+  // Some were about to end when they were killed.
+  expect(lanes.filter(({ end }) => end?.is === 'lost').length).toBeGreaterThan(4)
   const hundreds = ids.filter((id) => Number(id) % 100 === 0)
   expect(new Set(failed.all.map(({ id }) => id))).toEqual(new Set(hundreds))
   expect(new Set([...hundreds, ...acked.all.map(({ id }) => id)])).toEqual(new Set(ids))

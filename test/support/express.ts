@@ -100,6 +100,7 @@ export async function openLane(db: TestDatabase, options: LaneOptions = {}): Pro
       return claimsLeft < 0 ? null : { limit, from: null }
     },
     times: { claimed: () => true, written: () => true },
+    mostOthers: 3,
     mostMs: longMs,
     random: Math.random,
     start: options.onStart ?? ((jobs) => void batches.push(jobs)),

@@ -56,7 +56,7 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
     )
   }
 
-  function laneOf(onWorks: () => void): Pick<Lane, 'run' | 'close'> {
+  function laneOf(onWorks: () => void, isFirst: boolean): Pick<Lane, 'run' | 'close'> {
     const workerId = worker.id
     // Not that of the claims beside it: they find what a lane passes over.
     const floor = createFloor(now)
@@ -95,12 +95,12 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
         claimed(claim) {
           const { asked, found, from, tookMs, rows } = claim
           floor.answered({ from, tripMs: tookMs, jobs: rows.map(({ claimed }) => claimed), isFull: found === asked })
-          const isFirst = claims === 0
           claims += 1
-          return times.claimed({ ...claim, isFirst })
+          return times.claimed({ ...claim, isFirst: claims === 1 })
         },
         written: times.written,
       },
+      mostOthers: isFirst ? mostOthers : 0,
       mostMs: laneMs,
       random,
       start(jobs) {
@@ -145,5 +145,9 @@ export function createExpress(parts: ConsumerParts, core: Core, running: Running
 const mostJobs = 500
 /** After suspects were seen: what ends this process would take a lane's jobs with it. */
 const calmMs = 5_000
-/** Each further one locks rows that all others walk over: with four processes two lanes each were slower than none. */
-const together = 1
+/**
+ * The server works for the one while handlers of the other run. But each lane locks rows that all others walk over: so
+ * there are two only in a worker that is alone with them on the queue, and one in each of a few workers.
+ */
+const together = 2
+const mostOthers = 3

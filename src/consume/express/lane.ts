@@ -166,6 +166,8 @@ export interface LaneParts extends LaneHooks {
     /** As `LaneTimes.claimed`. */
     readonly claimed: (claim: ClaimOfLane & Omit<LaneClaim, 'isFirst'>) => boolean
   }
+  /** How many other workers may have a lane on the queue, for this one to be opened. */
+  readonly mostOthers: number
   /** From the claim's answer to the cut, in ms. */
   readonly mostMs: number
   readonly random: () => number
@@ -187,8 +189,8 @@ export function createLane(parts: LaneParts): Lane {
 
   /** @throws why it cannot be opened */
   async function open(): Promise<LaneSession> {
-    if (!(await announceLane(parts.query, workerId, choice.queue))) {
-      throw new Error(`worker ${workerId} has no lane: four others have one, or it is not known any more`)
+    if (!(await announceLane(parts.query, workerId, choice.queue, parts.mostOthers))) {
+      throw new Error(`worker ${workerId} has no such lane: too many others have one, or it is not known any more`)
     }
     if (isClosing) throw new Error('closed while it was opened')
     return parts.openSession(() => wake())

@@ -34,8 +34,9 @@ export interface LanesParts {
    * A new lane, which has not been run. Its `next` must answer null while a lane may not claim.
    *
    * @param onWorks - to be called when it has claimed jobs, each time or once
+   * @param isFirst - none is there
    */
-  readonly createLane: (onWorks: () => void) => Pick<Lane, 'run' | 'close'>
+  readonly createLane: (onWorks: () => void, isFirst: boolean) => Pick<Lane, 'run' | 'close'>
   readonly times: LaneTimes
   readonly table: TableLook
   /** Whether there may be one now, as far as others can say: asked before each. */
@@ -82,7 +83,7 @@ export function createLanes({ together, createLane, times, table, isAllowed, onL
     /** The next one comes when this one works: the start of a session takes the processor from what is there. */
     function add(): void {
       if (lanes.length === together || isEnding || opening.isClosing) return
-      const lane = createLane(add)
+      const lane = createLane(add, lanes.length === 0)
       lanes.push(lane)
       running.push(run(lane))
     }

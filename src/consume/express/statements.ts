@@ -205,8 +205,19 @@ export interface TableFault {
   readonly why: string
 }
 
-/** Says that this worker has a lane. @returns whether it may have one, and is known. @throws what `query` throws */
-export async function announceLane(query: Query, workerId: string, queue: string): Promise<boolean> {
-  const [row] = await query<{ present: boolean }>('worker_lane', [workerId, queue])
+/**
+ * Says that this worker has a lane.
+ *
+ * @param mostOthers - how many other workers may say so of the queue
+ * @returns whether it may have one, and is known
+ * @throws what `query` throws
+ */
+export async function announceLane(
+  query: Query,
+  workerId: string,
+  queue: string,
+  mostOthers: number,
+): Promise<boolean> {
+  const [row] = await query<{ present: boolean }>('worker_lane', [workerId, queue, mostOthers])
   return row?.present === true
 }

@@ -35,9 +35,9 @@ test('calm: the burial of a worker makes the queues calm on which it had a lane'
   await insertWorker(db, '7')
   await insertWorker(db, '8')
   await db.sql.unsafe(`insert into ${db.s}.queue (name, paused_at) values ('paused', now()), ('other', null)`)
-  for (const queue of ['q', 'paused', 'q']) expect(await announceLane(database.query, '7', queue)).toBe(true)
+  for (const queue of ['q', 'paused', 'q']) expect(await announceLane(database.query, '7', queue, 3)).toBe(true)
   expect(await db.sql.unsafe(`select lanes from ${db.s}.worker where id = 7`)).toEqual([{ lanes: ['q', 'paused'] }])
-  expect(await announceLane(database.query, '9', 'q')).toBe(false)
+  expect(await announceLane(database.query, '9', 'q', 3)).toBe(false)
   expect(await bury(db, database, '8')).toEqual([{ id: '8' }])
   expect(await calm(db)).toEqual({ other: [null, null], paused: [null, null] })
   expect(await bury(db, database)).toEqual([{ id: '7' }])
@@ -89,7 +89,7 @@ for (const [before, after] of [
   test(`calm: of ${before[0]} ms, for ${before[1]} s more: the next burial makes it ${after[0]} ms`, async ({ db }) => {
     const database = await databaseOf(db)
     await insertWorker(db, '7')
-    await announceLane(database.query, '7', 'q')
+    await announceLane(database.query, '7', 'q', 3)
     await db.sql.unsafe(`
       insert into ${db.s}.queue (name, calm_ms, calm_until)
       values ('q', ${before[0]}, now() + ${before[1]} * interval '1 s')`)
@@ -101,7 +101,7 @@ for (const [before, after] of [
 test('calm: a burial waits for nobody who has locked a queue’s row, and fails for no name', async ({ db }) => {
   const database = await databaseOf(db)
   await insertWorker(db, '7')
-  for (const queue of ['locked', 'q', '', 'x'.repeat(200)]) await announceLane(database.query, '7', queue)
+  for (const queue of ['locked', 'q', '', 'x'.repeat(200)]) await announceLane(database.query, '7', queue, 3)
   await db.sql.unsafe(`insert into ${db.s}.queue (name) values ('locked')`)
   const end = await transaction(db, `update ${db.s}.queue set paused_at = now() where name = 'locked'`)
   expect(await bury(db, database)).toEqual([{ id: '7' }])
@@ -112,8 +112,8 @@ test('calm: a burial waits for nobody who has locked a queue’s row, and fails 
 test('calm: nobody is notified of it', async ({ db }) => {
   const database = await databaseOf(db)
   await insertWorker(db, '7')
-  await announceLane(database.query, '7', 'q')
-  await announceLane(database.query, '7', 'new')
+  await announceLane(database.query, '7', 'q', 3)
+  await announceLane(database.query, '7', 'new', 3)
   await db.sql.unsafe(`insert into ${db.s}.queue (name, paused_at) values ('q', now())`)
   const [{ channel = '' } = {}] = await db.sql.unsafe<{ channel: string }[]>(
     `select 'bugle_' || '${db.s}.job'::regclass::oid as channel`,
@@ -177,9 +177,11 @@ test('calm: a job under which a lane’s process died is not taken by another la
 test('express: four workers may have a lane on one queue; the fifth may when one of them is gone', async ({ db }) => {
   const database = await databaseOf(db)
   for (const id of ['1', '2', '3', '4', '5']) await insertWorker(db, id)
-  const may = (id: string, queue = 'q') => announceLane(database.query, id, queue)
+  const may = (id: string, queue = 'q', others = 3) => announceLane(database.query, id, queue, others)
   for (const id of ['1', '2', '3', '4']) expect(await may(id)).toBe(true)
   expect([await may('5'), await may('5', 'other'), await may('1')]).toEqual([false, true, true])
+  // A second lane is for a worker that is alone with the queue.
+  expect([await may('1', 'q', 0), await may('5', 'other', 0)]).toEqual([false, true])
   await db.sql.unsafe(`delete from ${db.s}.worker where id = 2`)
   expect(await may('5')).toBe(true)
 })

@@ -177,7 +177,7 @@ test('express: a worker that is not known opens no lane', async ({ db }) => {
   })
   expect(await over).toMatchObject({
     is: 'refused',
-    error: { message: expect.stringContaining('has no lane: four others have one, or it is not known') },
+    error: { message: expect.stringContaining('has no such lane: too many others have one, or it is not known') },
   })
 })
 

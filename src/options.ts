@@ -72,8 +72,8 @@ export interface BugleOptions<
   readonly durableClaims?: boolean | undefined
   /**
    * Whether a consumer may open express lanes while it has a backlog of short jobs: a session on which up to 500 jobs
-   * are locked, run and deleted in one transaction. That is about twice as fast. Such a transaction stays
-   * open for 20 ms and one round trip at the most. Until it ends, its jobs are shown as ready. false: none is opened.
+   * are locked, run and deleted in one transaction. Such a transaction stays open for 20 ms and one round trip at the
+   * most. Until it ends, its jobs are shown as ready. false: none is opened.
    * @defaultValue true
    */
   readonly express?: boolean | undefined

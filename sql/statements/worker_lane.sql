@@ -4,16 +4,22 @@
 --   two say it at once there may be one too many, which does no harm.
 -- $1 worker id bigint, $2 queue text, $3 int: how many others may say it for this lane to be opened
 -- rows: one: present: whether the worker's row is there, and says so, and no more others than that do
-with said as (
+with others as materialized (
+  select count(*) <= $3::int as few
+  from :"schema".worker
+  where id <> $1::bigint
+    and $2::text = any (lanes)
+),
+said as (
   update :"schema".worker
   set lanes = lanes || $2::text
   where id = $1::bigint
     and $2::text <> all (lanes)
-    and (select count(*) from :"schema".worker where id <> $1::bigint and $2::text = any (lanes)) <= $3::int
+    and (select few from others)
   returning 1
 )
-select (
+select few and (
     exists (select from said)
     or exists (select from :"schema".worker where id = $1::bigint and $2::text = any (lanes))
-  )
-  and (select count(*) from :"schema".worker where id <> $1::bigint and $2::text = any (lanes)) <= $3::int as present
+  ) as present
+from others

@@ -245,6 +245,7 @@ export function createLane(parts: LaneParts): Lane {
       request = goesOn ? nextRequest() : null
       state = 'writing'
       answers = await write(on, current, kept, request)
+      jobs -= free.length
     }
   }
 
@@ -296,15 +297,15 @@ export function createLane(parts: LaneParts): Lane {
     batch = null
     for (const job of acked) tellAcked(job, { is: 'durable', runAt: null })
     for (const job of kept) tellKept(job, true)
-    jobs -= current.those('free').length
     return answers
   }
 
   /** Nothing of it was told yet. */
   async function recoverBatch(of: LaneSession, current: Batch): Promise<void> {
     current.seal()
-    parts.takeBack(current.those('free'))
-    jobs -= current.those('free').length
+    const free = current.those('free')
+    parts.takeBack(free)
+    jobs -= free.length
     await recover(of, current.those('acked'), current.those('kept'), {
       query: parts.query,
       settler: parts.settler,

@@ -116,34 +116,23 @@ test('express: nothing begins on a lane while the gate is closed, and the lane e
   await expectAllOnce(db, here, ids, ran)
 })
 
-test('express: a pause while a lane is being opened: it claims nothing', async ({ db }) => {
-  const ids = await putRows(db, 1_500)
-  const held = holdLane('opening')
-  const ran: string[] = []
-  const here = await laneConsumer(db, { ...held, handler: ({ id }) => void ran.push(id) })
-  await held.waits
-  const paused = here.consumer.pause()
-  held.release()
-  await paused
-  expect(here.lanes[0]?.batches).toEqual([])
-  await until(() => here.consumer.activeJobs === 0)
-  await expectRest(db, ids, ran)
-  here.consumer.resume()
-  await expectAllOnce(db, here, ids, ran)
-})
-
-test('express: a pause while a claim of a lane is on its way: what it brings is free again', async ({ db }) => {
-  const ids = await putRows(db, 1_500)
-  const held = holdLane('express_claim')
-  const ran: string[] = []
-  const here = await laneConsumer(db, { ...held, handler: ({ id }) => void ran.push(id) })
-  await held.waits
-  const paused = here.consumer.pause()
-  held.release()
-  await paused
-  expect(here.lanes[0]?.batches).toEqual([])
-  await until(() => here.consumer.activeJobs === 0)
-  await expectRest(db, ids, ran)
-  here.consumer.resume()
-  await expectAllOnce(db, here, ids, ran)
-})
+for (const [at, title] of [
+  ['opening', 'a pause while a lane is being opened: it claims nothing'],
+  ['express_claim', 'a pause while a claim of a lane is on its way: what it brings is free again'],
+] as const) {
+  test(`express: ${title}`, async ({ db }) => {
+    const ids = await putRows(db, 1_500)
+    const held = holdLane(at)
+    const ran: string[] = []
+    const here = await laneConsumer(db, { ...held, handler: ({ id }) => void ran.push(id) })
+    await held.waits
+    const paused = here.consumer.pause()
+    held.release()
+    await paused
+    expect(here.lanes[0]?.batches).toEqual([])
+    await until(() => here.consumer.activeJobs === 0)
+    await expectRest(db, ids, ran)
+    here.consumer.resume()
+    await expectAllOnce(db, here, ids, ran)
+  })
+}
